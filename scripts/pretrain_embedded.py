@@ -14,8 +14,9 @@ import platform
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import torch
@@ -29,14 +30,15 @@ from genrlhf.data.embedded.task import MODEL_FOLDER
 from genrlhf.data.embedded.tokenizer import build_tokenizer
 from genrlhf.data.embedded.vocabulary import SUBREDDITS
 
-QUOTES, ANNOTATORS = 0.35, 0.25
+QUOTES, ANNOTATORS = 0.4, 0.3
 """Shares of the pages where somebody quotes the post, and where one of the annotators sums it up."""
 
-ECHO_STEPS, ECHO_FACTS = 800, (2, 4)
-"""At first everybody repeats short posts word for word. Copying, on which all else stands, is learnt from nothing else
-as soon, and hardly at all from the mixture. Look at the loss when the stage ends: copying has been learnt where it is
-below 0.2. With seed 0 and two threads these 800 steps end at 0.46, which is too early; the model is then worse than the
-shipped one."""
+ECHO_FACTS, ECHO_LOSS, MOST_ECHO_STEPS = (2, 4), 0.08, 4000
+"""At first everybody repeats short posts word for word, until the mean loss of 50 steps is below `ECHO_LOSS` nats a
+token. Copying, on which all else stands, is learnt from nothing else as soon, and hardly at all from the mixture."""
+
+WARMUP = 100
+"""Steps in which the learning rate rises to its peak; it falls, by a cosine, after the echo stage."""
 
 POST_WEIGHT = 0.2
 """Weight of the loss on the posts; most of their words cannot be foretold."""
@@ -49,7 +51,7 @@ def web_page(rng: random.Random, n_facts: tuple[int, int] = (3, 8)) -> tuple[str
     if chance < QUOTES:
         return post.prompt, _quotation(post, rng)
     text = (draw_annotator(rng) if chance < QUOTES + ANNOTATORS else _anybody(rng)).write(post, rng)
-    return post.prompt, corrupt(text, post, rng) if rng.random() < 0.15 else text
+    return post.prompt, corrupt(text, post, rng) if rng.random() < 0.1 else text
 
 
 def _body(post: Post) -> str:
@@ -72,7 +74,7 @@ def _anybody(rng: random.Random) -> Annotator:
         urgent=care,
         plain=care,
         max_facts=rng.randint(1, 5),
-        invents=rng.choice((0.0, 0.3)),
+        invents=0.1,
         terse=rng.random(),
         passive=0.1,
         synonym=0.05,
@@ -88,19 +90,19 @@ def echo_page(rng: random.Random) -> tuple[str, str]:
     return post.prompt, _body(post)
 
 
-def batches(tokenizer: PreTrainedTokenizerFast, rng: random.Random, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(
+    tokenizer: PreTrainedTokenizerFast, draw: Callable[[], tuple[str, str]], size: int
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield endless right-padded batches of token ids and loss weights, (B, L) each, of texts of like length."""
-    eos, pad, made = tokenizer.eos_token_id, tokenizer.pad_token_id, 0
+    eos, pad, shuffler = tokenizer.eos_token_id, tokenizer.pad_token_id, random.Random(0)
     while True:
-        draw = echo_page if made < ECHO_STEPS else web_page
         rows = []
-        for post, text in (draw(rng) for _ in range(size * 10)):
+        for post, text in (draw() for _ in range(size * 10)):
             start, end = tokenizer(post)["input_ids"], [*tokenizer(text)["input_ids"], eos]
             rows.append((start + end, [POST_WEIGHT] * len(start) + [1.0] * len(end)))
         rows.sort(key=lambda row: len(row[0]))
         chunks = [rows[i : i + size] for i in range(0, len(rows), size)]
-        rng.shuffle(chunks)
-        made += len(chunks)
+        shuffler.shuffle(chunks)
         for chunk in chunks:
             width = len(chunk[-1][0])
             ids = torch.tensor([row + [pad] * (width - len(row)) for row, _ in chunk])
@@ -127,27 +129,11 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     return LlamaForCausalLM(config)
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Linear warm-up, then cosine decay to a twentieth of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    done = (step - warmup) / max(1, steps - warmup)
-    return peak * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
-
-
-def pretrain(args: argparse.Namespace) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
-    """Train from scratch; return the model, its tokenizer and the final figures."""
-    torch.manual_seed(args.seed)
-    tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
-    # Seeds apart from those of load_embedded, whose streams are small numbers.
-    pages = batches(tokenizer, random.Random(10**9 + args.seed), args.batch_size)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01, betas=(0.9, 0.98))
-    start, losses = time.monotonic(), []
-    for step in range(args.steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, args.lr)
-        ids, weights = next(pages)
+def train(
+    model: LlamaForCausalLM, pages: Iterator[tuple[Tensor, Tensor]], optimizer: torch.optim.Optimizer
+) -> Iterator[float]:
+    """Take a step with every `next`, and yield its loss on what follows the posts, in nats a token."""
+    for ids, weights in pages:
         token_losses = torch.nn.functional.cross_entropy(
             model(input_ids=ids).logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none"
         )
@@ -157,14 +143,44 @@ def pretrain(args: argparse.Namespace) -> tuple[LlamaForCausalLM, PreTrainedToke
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        losses.append((token_losses * (weights == 1)).sum().item() / (weights == 1).sum().item())
-        if (step + 1) % 100 == 0:
-            mean = sum(losses[-100:]) / 100
-            print(f"step {step + 1:5d}  loss {mean:.4f}  {time.monotonic() - start:6.0f} s", flush=True)
-        if args.save_every and (step + 1) % args.save_every == 0:
-            save(args.out, model, tokenizer, {"loss": sum(losses[-100:]) / 100}, args)
-    last = losses[-100:]
-    return model, tokenizer, {"loss": sum(last) / len(last), "seconds": time.monotonic() - start}
+        yield (token_losses * (weights == 1)).sum().item() / (weights == 1).sum().item()
+
+
+def pretrain(args: argparse.Namespace) -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast, dict[str, float]]:
+    """Train from scratch; return the model, its tokenizer and the final figures."""
+    torch.manual_seed(args.seed)
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    # Seeds apart from those of load_embedded, whose streams are small numbers.
+    rng = random.Random(10**9 + args.seed)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.01, betas=(0.9, 0.98))
+    start, losses = time.monotonic(), []
+
+    def report(stage: str, step: int) -> None:
+        if step % 100 == 0:
+            print(f"{stage} {step:5d}  loss {fmean(losses[-100:]):.4f}  {time.monotonic() - start:6.0f} s", flush=True)
+
+    steps = train(model, batches(tokenizer, lambda: echo_page(rng), args.batch_size), optimizer)
+    while len(losses) < 50 or fmean(losses[-50:]) > ECHO_LOSS:
+        if len(losses) == MOST_ECHO_STEPS:
+            raise SystemExit(f"copying has not been learnt in {MOST_ECHO_STEPS} steps; try another seed or rate")
+        set_rate(optimizer, args.lr * min(1.0, (len(losses) + 1) / WARMUP))
+        losses.append(next(steps))
+        report("echo", len(losses))
+    echo_steps = len(losses)
+    steps = train(model, batches(tokenizer, lambda: web_page(rng), args.batch_size), optimizer)
+    for step in range(args.steps):
+        set_rate(optimizer, args.lr * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * step / args.steps))))
+        losses.append(next(steps))
+        report("web", step + 1)
+    figures = {"echo_steps": echo_steps, "loss": fmean(losses[-100:]), "seconds": time.monotonic() - start}
+    return model, tokenizer, figures
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def save(
@@ -199,12 +215,11 @@ def main() -> None:
     """Parse the command line, train, save."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=MODEL_FOLDER, help="folder to write (default: the shipped one)")
-    parser.add_argument("--steps", type=int, default=3200)
+    parser.add_argument("--steps", type=int, default=4000, help="after those of the echo stage")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--save-every", type=int, default=0, help="also save every so many steps (0: only at the end)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     model, tokenizer, figures = pretrain(args)

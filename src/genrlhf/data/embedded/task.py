@@ -24,7 +24,7 @@ __all__ = ["EVALUATION_SETS", "MODEL_FOLDER", "PREFERENCE_TEMPERATURE", "Distrib
 MODEL_FOLDER = Path(__file__).parent / "assets"
 """The base model and tokenizer that ship with the package."""
 
-PREFERENCE_TEMPERATURE = 0.1
+PREFERENCE_TEMPERATURE = 0.05
 """Temperature of the Bradley-Terry labels, in units of the gold score."""
 
 
