@@ -45,7 +45,7 @@ def demo_recipe(seed: int) -> Recipe:
             "per_device_train_batch_size": 128,
             "learning_rate": 5e-4,
             "lr_scheduler_type": "linear",
-            "kl_coef": 0.2,
+            "kl_coef": 0.1,
             "logging_steps": 20,
             "save_steps": 40,
         },

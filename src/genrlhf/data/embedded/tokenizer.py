@@ -34,9 +34,7 @@ def _phrases() -> list[str]:
 
 def _vocabulary() -> dict[str, int]:
     """Number the tokens: special ones, layout, punctuation, then words with the blank before them."""
-    spoken = words_of(
-        *PLAIN_SENTENCES, *URGENT_SENTENCES, *TITLES, *OPENERS, *CLOSERS, *CONNECTORS, "my the got by me"
-    )
+    spoken = words_of(*PLAIN_SENTENCES, *URGENT_SENTENCES, *TITLES, *OPENERS, *CLOSERS, *CONNECTORS, "my the got by me")
     for topic in SUBREDDITS.values():
         spoken += [*topic.subjects, *(word for pair in topic.verbs for word in pair), *topic.objects]
     tokens = [PAD, EOS, UNK, *_HEADERS, "\n\n", *_MARKS, *(f" r/{name}" for name in SUBREDDITS)]
