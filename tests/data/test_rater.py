@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -147,11 +148,33 @@ def test_pairs_do_not_depend_on_the_order() -> None:
     assert made(list(range(20)), 1) != straight
 
 
+def by_length(prompts: Sequence[str], completions: Sequence[str], references: Sequence[str]) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
+def test_another_rater_decides() -> None:
+    pairs = preferences_from_samples([PROMPT], [[" cat.", " a cat."]], [""], rater=by_length)
+    assert pairs[:]["chosen"] == [" a cat."]
+    assert pairs[:]["rejected"] == [" cat."]
+
+
+def test_labels_follow_bradley_terry() -> None:
+    prompts = [f"prompt {i}" for i in range(2000)]
+    pairs = preferences_from_samples(
+        prompts, [[" cat.", " a cat."]] * 2000, [""] * 2000, rater=by_length, temperature=2.0
+    )
+    share = sum(row["chosen"] == " a cat." for row in pairs) / len(pairs)
+    # The lengths differ by 2: σ(2 / 2) = 0.7311, within four standard errors of a share of 2000.
+    assert share == pytest.approx(0.7311, abs=0.04)
+
+
 def test_preference_errors() -> None:
     with pytest.raises(ConfigError, match="n_pairs_per_prompt is 0"):
         preferences_from_samples([PROMPT], [SAMPLES], [REFERENCE], n_pairs_per_prompt=0)
     with pytest.raises(ConfigError, match=r"min_margin is -0\.1"):
         preferences_from_samples([PROMPT], [SAMPLES], [REFERENCE], min_margin=-0.1)
+    with pytest.raises(ConfigError, match=r"temperature is -1"):
+        preferences_from_samples([PROMPT], [SAMPLES], [REFERENCE], temperature=-1)
     with pytest.raises(DataError, match="1 prompts, 2 lists of samples and 1 references"):
         preferences_from_samples([PROMPT], [SAMPLES, SAMPLES], [REFERENCE])
     with pytest.raises(DataError, match=r"none of 1 prompts has two completions .* higher temperature"):

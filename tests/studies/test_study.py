@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from genrlhf.data import Task, load_task
-from genrlhf.errors import RunFolderError
+from genrlhf.errors import DataError, RunFolderError
 from genrlhf.metrics import EAD
 from genrlhf.metrics.preference import ScoreJudge
 from genrlhf.studies import Recipe, Study
@@ -88,10 +89,36 @@ def test_another_recipe_is_refused_in_the_same_folder(task: Task, tmp_path: Path
         study(task, tmp_path, replace(RECIPE, seed=1))
 
 
-def test_preferences_are_made_where_the_task_has_none(task: Task, tmp_path: Path) -> None:
+def preference_rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "outputs" / "preferences.jsonl").open(encoding="utf-8")]
+
+
+def test_preferences_are_rated_by_references_where_the_task_has_none(task: Task, tmp_path: Path) -> None:
     references = task.demonstrations.rename_column("completion", "reference")
-    bare = replace(task, preferences=None, prompts=references)
-    figures = study(bare, tmp_path).run()
-    assert figures["stages"]["reward_model"]["held_out_pairs"] >= 1
-    rows = [json.loads(line) for line in (tmp_path / "outputs" / "preferences.jsonl").open(encoding="utf-8")]
+    bare = replace(task, preferences=None, prompts=references, gold=None)
+    assert task.model is not None
+    run = Study(bare, task.model, tmp_path, replace(RECIPE, methods=("sft",)), metrics=[EAD()])
+    assert run.run()["stages"]["reward_model"]["held_out_pairs"] >= 1
+    assert [len(row["outputs"]) for row in preference_rows(tmp_path)] == [4] * 16
+
+
+def test_preferences_are_those_of_the_gold_score_where_there_is_one(task: Task, tmp_path: Path) -> None:
+    asked = []
+
+    def gold(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+        asked.append(prompts[0])
+        return [float(len(text)) for text in completions]
+
+    bare = replace(task, preferences=None, gold=gold)
+    assert task.model is not None
+    Study(bare, task.model, tmp_path, replace(RECIPE, methods=("sft",)), metrics=[EAD()]).run()
+    rows = preference_rows(tmp_path)
     assert [len(row["outputs"]) for row in rows] == [4] * 16
+    assert {row["prompt"] for row in rows} <= set(asked)
+
+
+def test_neither_gold_score_nor_references(task: Task, tmp_path: Path) -> None:
+    assert task.model is not None
+    bare = replace(task, preferences=None, gold=None)
+    with pytest.raises(DataError, match="neither preferences nor a gold score or references"):
+        Study(bare, task.model, tmp_path, RECIPE, metrics=[EAD()]).run()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import random
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 from genrlhf.data.formats import as_completion, parse_tldr_prompt
 from genrlhf.errors import ConfigError, DataError
@@ -35,6 +36,9 @@ _FUNCTION_WORDS = frozenset(
 )
 
 logger = logging.getLogger(__name__)
+
+Rater: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], Sequence[float]]
+"""From prompts, completions and references to ratings."""
 
 
 def rouge_l(candidate: str, reference: str) -> float:
@@ -100,11 +104,13 @@ def preferences_from_samples(
     samples: Sequence[Sequence[str]],
     references: Sequence[str],
     *,
+    rater: Rater = rate,
     n_pairs_per_prompt: int = 1,
     min_margin: float = 0.05,
+    temperature: float = 0.0,
     seed: int = 0,
 ) -> Dataset:
-    """Make preference pairs from several completions of every prompt, as `rate` prefers them.
+    """Make preference pairs from several completions of every prompt, as a rater prefers them.
 
     The pairs are drawn at random from those of different ratings, so that a reward model sees the whole range that its
     policy produces. Completions without words are passed over. How many prompts gave no pair, because their
@@ -114,15 +120,18 @@ def preferences_from_samples(
         prompts: the inputs.
         samples: several completions of every prompt.
         references: what people wrote, one a prompt.
+        rater: `(prompts, completions, references) -> ratings`, higher is better.
         n_pairs_per_prompt: at most so many pairs of a prompt.
         min_margin: least difference of the two ratings; ties are never pairs.
+        temperature: of the labels, in units of the rating: the better one is chosen with probability
+            σ(difference / temperature) (Bradley and Terry 1952); at 0 always.
         seed: of the draw, which does not depend on the order of prompts or samples.
 
     Returns:
         Rows of `prompt`, `chosen`, `rejected`.
 
     Raises:
-        ConfigError: no pairs asked for, or a margin that is negative.
+        ConfigError: no pairs asked for, or a margin or temperature that is negative.
         DataError: not as many lists of samples or references as prompts, or no pair at all.
     """
     from datasets import Dataset
@@ -131,6 +140,8 @@ def preferences_from_samples(
         raise ConfigError(f"n_pairs_per_prompt is {n_pairs_per_prompt}; give 1 or more.")
     if not min_margin >= 0:
         raise ConfigError(f"min_margin is {min_margin}; give 0 or more.")
+    if not 0 <= temperature < math.inf:
+        raise ConfigError(f"temperature is {temperature}; give 0, for labels without noise, or more.")
     if not len(prompts) == len(samples) == len(references):
         raise DataError(
             f"preferences_from_samples got {len(prompts)} prompts, {len(samples)} lists of samples and "
@@ -139,10 +150,12 @@ def preferences_from_samples(
     rows = []
     skipped = 0
     for prompt, drawn, reference in zip(prompts, samples, references, strict=True):
-        pairs = _pairs(prompt, drawn, reference, min_margin)
+        pairs = _pairs(prompt, drawn, reference, rater, min_margin)
         rng = random.Random(f"{seed}\n{prompt}")
-        chosen = rng.sample(pairs, min(n_pairs_per_prompt, len(pairs)))
-        rows += [{"prompt": prompt, "chosen": better, "rejected": worse} for better, worse in chosen]
+        for better, worse, margin in rng.sample(pairs, min(n_pairs_per_prompt, len(pairs))):
+            wrong = temperature > 0 and rng.random() > 1 / (1 + math.exp(-margin / temperature))
+            chosen, rejected = (worse, better) if wrong else (better, worse)
+            rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
         skipped += not pairs
     if not rows:
         raise DataError(
@@ -159,16 +172,22 @@ def preferences_from_samples(
     return Dataset.from_list(rows)
 
 
-def _pairs(prompt: str, samples: Sequence[str], reference: str, min_margin: float) -> list[tuple[str, str]]:
+def _pairs(
+    prompt: str, samples: Sequence[str], reference: str, rater: Rater, min_margin: float
+) -> list[tuple[str, str, float]]:
+    """Return every pair that can be told apart: the better one, the worse one, and by how much."""
     if isinstance(samples, str):
         raise DataError(f"the samples of a prompt are the string {samples[:40]!r}; give a list of completions.")
     texts = sorted({as_completion(sample) for sample in samples if _words(sample)})
-    rated = dict(zip(texts, rate([prompt] * len(texts), texts, [reference] * len(texts)), strict=True))
+    if len(texts) < 2:
+        return []
+    rated = dict(zip(texts, rater([prompt] * len(texts), texts, [reference] * len(texts)), strict=True))
     pairs = []
     for first, second in itertools.combinations(texts, 2):
         better, worse = (first, second) if rated[first] >= rated[second] else (second, first)
-        if rated[better] > rated[worse] and rated[better] - rated[worse] >= min_margin:
-            pairs.append((better, worse))
+        margin = rated[better] - rated[worse]
+        if margin > 0 and margin >= min_margin:
+            pairs.append((better, worse, margin))
     return pairs
 
 

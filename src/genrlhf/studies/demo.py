@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from genrlhf.data import load_task
+from genrlhf.data.embedded.task import PREFERENCE_TEMPERATURE
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.preference import ScoreJudge
 from genrlhf.studies.progress import Reporter, quiet_libraries
@@ -17,12 +19,12 @@ __all__ = ["DEMO_DATA", "demo_recipe", "run_demo"]
 
 DEMO_DATA = {
     "n_demonstrations": 3000,
-    "n_preferences": 3000,
-    "n_prompts": 4096,
+    "n_preferences": 0,
+    "n_prompts": 8192,
     "n_validation": 500,
     "n_evaluation": 200,
 }
-"""Sizes of the embedded task's datasets in the demo."""
+"""Sizes of the embedded task's datasets in the demo; its preferences are between samples of its own SFT model."""
 
 
 def demo_recipe(seed: int) -> Recipe:
@@ -40,12 +42,12 @@ def demo_recipe(seed: int) -> Recipe:
         sft=supervised,
         reward_model=supervised,
         ppo={
-            "num_rollouts": 30,
+            "num_rollouts": 36,
             "num_ppo_epochs": 2,
             "per_device_train_batch_size": 128,
             "learning_rate": 5e-4,
             "lr_scheduler_type": "linear",
-            "kl_coef": 0.1,
+            "kl_coef": 0.2,
             "logging_steps": 20,
             "save_steps": 40,
         },
@@ -53,6 +55,10 @@ def demo_recipe(seed: int) -> Recipe:
         outputs_per_input=8,
         diversity_inputs=40,
         max_new_tokens=40,
+        preference_prompts=3500,
+        preference_samples=2,
+        preference_pairs=1,
+        preference_temperature=PREFERENCE_TEMPERATURE,
         sampling_batch_size=512,
         seed=seed,
     )
@@ -78,7 +84,7 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
     """
     quiet_libraries()
     report = Reporter(quiet=quiet)
-    task = load_task("embedded", seed=seed, **DEMO_DATA)
+    task = replace(load_task("embedded", seed=seed, **DEMO_DATA), preferences=None)
     assert task.gold is not None and task.model is not None
     study = Study(
         task,

@@ -1,4 +1,4 @@
-"""Preferences of an automatic rater, for data that comes without any."""
+"""Preferences between samples of the SFT model, for tasks that come without any."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from genrlhf.data.rater import preferences_from_samples
+from genrlhf.data.rater import preferences_from_samples, rate
 from genrlhf.errors import DataError
 from genrlhf.studies.outputs import Draw, draw_outputs
 
@@ -16,32 +16,42 @@ if TYPE_CHECKING:
 
     from genrlhf.studies.progress import Reporter
     from genrlhf.studies.recipe import Recipe
+    from genrlhf.types import RewardFunction
 
 __all__ = ["rated_preferences"]
 
 HELD_OUT = 0.15
+"""Share of the prompts whose pairs are held out."""
+
+MIN_RATING_MARGIN = 0.05
+"""Ratings closer than this say nothing; a gold score is exact."""
 
 
 def rated_preferences(
-    folder: Path, prompts: Dataset, draw: Draw, recipe: Recipe, *, report: Reporter
+    folder: Path, prompts: Dataset, draw: Draw, recipe: Recipe, *, gold: RewardFunction | None, report: Reporter
 ) -> tuple[Dataset, Dataset]:
-    """Sample `recipe.preference_samples` outputs of some prompts and pair them as `rate` ranks them.
+    """Sample `recipe.preference_samples` outputs of some prompts and pair them as the gold score or `rate` ranks them.
+
+    A reward model so learns from what its policy writes, as in Stiennon et al. 2020, section 3.3.
 
     Args:
         folder: of the study; the samples go to `outputs/preferences.jsonl`.
-        prompts: rows of `prompt` and `reference`.
+        prompts: rows of `prompt` and, without a gold score, `reference`.
         draw: samples the SFT model.
-        recipe: says how many prompts and samples.
+        recipe: says how many prompts and samples, and at what temperature labels are drawn.
+        gold: the true score, where the task has one.
         report: prints progress.
 
     Returns:
         Training and held-out rows of `prompt`, `chosen`, `rejected`, without a prompt in common.
 
     Raises:
-        DataError: the prompts have no references to rate by.
+        DataError: there is no gold score, and the prompts have no references to rate by.
     """
-    if "reference" not in prompts.column_names:
-        raise DataError("The task has neither preferences nor references to make any by; add one of them.")
+    if gold is None and "reference" not in prompts.column_names:
+        raise DataError(
+            "The task has neither preferences nor a gold score or references to make any by; add one of them."
+        )
     chosen = prompts.select(range(min(recipe.preference_prompts, len(prompts))))
     samples = replace(recipe, outputs_per_input=recipe.preference_samples, diversity_inputs=len(chosen))
     report(f"preferences: {samples.outputs_per_input} samples of {len(chosen)} prompts")
@@ -49,6 +59,16 @@ def rated_preferences(
     held_out = math.ceil(HELD_OUT * len(rows))
     sides = []
     for part in (rows[:-held_out], rows[-held_out:]):
-        columns = ([row[name] for row in part] for name in ("prompt", "outputs", "reference"))
-        sides.append(preferences_from_samples(*columns, n_pairs_per_prompt=recipe.preference_pairs, seed=recipe.seed))
+        sides.append(
+            preferences_from_samples(
+                [row["prompt"] for row in part],
+                [row["outputs"] for row in part],
+                [row.get("reference", "") for row in part],
+                rater=rate if gold is None else lambda prompts, completions, _: gold(prompts, completions),
+                min_margin=MIN_RATING_MARGIN if gold is None else 0.0,
+                n_pairs_per_prompt=recipe.preference_pairs,
+                temperature=recipe.preference_temperature,
+                seed=recipe.seed,
+            )
+        )
     return sides[0], sides[1]

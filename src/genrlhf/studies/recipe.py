@@ -31,8 +31,9 @@ class Recipe:
         diversity_inputs: inputs of the set in distribution whose per-input diversity is measured, the first ones; of
             the others, and in the other sets, one output is drawn.
         preference_prompts: prompts that preferences are made for where the task has none.
-        preference_samples: samples of each, from the SFT model, that an automatic rater ranks.
+        preference_samples: samples of each, from the SFT model, that the gold score or an automatic rater ranks.
         preference_pairs: pairs of each.
+        preference_temperature: of their Bradley-Terry labels, in units of the score; 0 for labels without noise.
         sampling_batch_size: sequences decoded at a time.
         seed: of training and sampling.
     """
@@ -49,6 +50,7 @@ class Recipe:
     preference_prompts: int = 1000
     preference_samples: int = 4
     preference_pairs: int = 2
+    preference_temperature: float = 0.0
     sampling_batch_size: int = 256
     seed: int = 0
 

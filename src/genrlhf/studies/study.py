@@ -162,7 +162,12 @@ class Study:
             train, held_out = self.task.preferences, self._validation("preferences")
         else:
             train, held_out = rated_preferences(
-                self.folder, self.task.prompts, self._draw("sft"), self.recipe, report=self.report
+                self.folder,
+                self.task.prompts,
+                self._draw("sft"),
+                self.recipe,
+                gold=self.task.gold,
+                report=self.report,
             )
         trainer = RewardModelTrainer(
             model=self._path("sft"),

@@ -34,7 +34,7 @@ class Distribution:
 
     subreddits: tuple[str, ...]
     n_facts: tuple[int, int] = (3, 5)
-    n_urgent: tuple[int, int] = (1, 2)
+    n_urgent: tuple[int, int] = (1, 1)
 
     def draw(self, rng: random.Random) -> Post:
         """Draw a post."""
