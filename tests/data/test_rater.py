@@ -158,6 +158,30 @@ def test_another_rater_decides() -> None:
     assert pairs[:]["rejected"] == [" cat."]
 
 
+def test_the_rater_is_asked_once() -> None:
+    calls = []
+
+    def counted(prompts: Sequence[str], completions: Sequence[str], references: Sequence[str]) -> list[float]:
+        calls.append(list(zip(prompts, completions, references, strict=True)))
+        return by_length(prompts, completions, references)
+
+    pairs = preferences_from_samples(["p", "q"], [[" bb", " a", " a"], [" c", " ddd"]], ["r", "s"], rater=counted)
+    assert calls == [[("p", " a", "r"), ("p", " bb", "r"), ("q", " c", "s"), ("q", " ddd", "s")]]
+    assert [(row["chosen"], row["rejected"]) for row in pairs] == [(" bb", " a"), (" ddd", " c")]
+
+
+@pytest.mark.parametrize(
+    ("ratings", "message"),
+    [
+        ([1.0], "returned 1 ratings for 2 completions; return one for each"),
+        ([1.0, float("nan")], "gave nan to the completion ' b' of the prompt 'p'; return a finite number"),
+    ],
+)
+def test_ratings_that_cannot_be_used(ratings: list[float], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        preferences_from_samples(["p"], [[" a", " b"]], [""], rater=lambda *_: ratings)
+
+
 def test_labels_follow_bradley_terry() -> None:
     prompts = [f"prompt {i}" for i in range(2000)]
     pairs = preferences_from_samples(

@@ -103,10 +103,10 @@ def test_preferences_are_rated_by_references_where_the_task_has_none(task: Task,
 
 
 def test_preferences_are_those_of_the_gold_score_where_there_is_one(task: Task, tmp_path: Path) -> None:
-    asked = []
+    asked: list[str] = []
 
     def gold(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
-        asked.append(prompts[0])
+        asked.extend(prompts)
         return [float(len(text)) for text in completions]
 
     bare = replace(task, preferences=None, gold=gold)

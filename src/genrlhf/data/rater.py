@@ -7,11 +7,12 @@ import logging
 import math
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
+from genrlhf.data.bradley_terry import is_preferred
 from genrlhf.data.formats import as_completion, parse_tldr_prompt
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -124,7 +125,7 @@ def preferences_from_samples(
         n_pairs_per_prompt: at most so many pairs of a prompt.
         min_margin: least difference of the two ratings; ties are never pairs.
         temperature: of the labels, in units of the rating: the better one is chosen with probability
-            σ(difference / temperature) (Bradley and Terry 1952); at 0 always.
+            σ(difference / temperature), see `is_preferred`; at 0 always.
         seed: of the draw, which does not depend on the order of prompts or samples.
 
     Returns:
@@ -132,7 +133,8 @@ def preferences_from_samples(
 
     Raises:
         ConfigError: no pairs asked for, or a margin or temperature that is negative.
-        DataError: not as many lists of samples or references as prompts, or no pair at all.
+        DataError: not as many lists of samples or references as prompts, no pair at all, or a rating that is missing
+            or not finite.
     """
     from datasets import Dataset
 
@@ -149,12 +151,12 @@ def preferences_from_samples(
         )
     rows = []
     skipped = 0
-    for prompt, drawn, reference in zip(prompts, samples, references, strict=True):
-        pairs = _pairs(prompt, drawn, reference, rater, min_margin)
+    for prompt, rated in zip(prompts, _rated(prompts, samples, references, rater), strict=True):
+        pairs = _pairs(rated, min_margin)
         rng = random.Random(f"{seed}\n{prompt}")
-        for better, worse, margin in rng.sample(pairs, min(n_pairs_per_prompt, len(pairs))):
-            wrong = temperature > 0 and rng.random() > 1 / (1 + math.exp(-margin / temperature))
-            chosen, rejected = (worse, better) if wrong else (better, worse)
+        for better, worse in rng.sample(pairs, min(n_pairs_per_prompt, len(pairs))):
+            right = temperature == 0 or is_preferred(rated[better] - rated[worse], temperature, rng)
+            chosen, rejected = (better, worse) if right else (worse, better)
             rows.append({"prompt": prompt, "chosen": chosen, "rejected": rejected})
         skipped += not pairs
     if not rows:
@@ -172,22 +174,45 @@ def preferences_from_samples(
     return Dataset.from_list(rows)
 
 
-def _pairs(
-    prompt: str, samples: Sequence[str], reference: str, rater: Rater, min_margin: float
-) -> list[tuple[str, str, float]]:
-    """Return every pair that can be told apart: the better one, the worse one, and by how much."""
+def _rated(
+    prompts: Sequence[str], samples: Sequence[Sequence[str]], references: Sequence[str], rater: Rater
+) -> list[dict[str, float]]:
+    """Return the rating of every distinct completion of each prompt; the rater is asked once."""
+    texts = [_distinct(drawn) for drawn in samples]
+    asked = [
+        (prompt, text, reference)
+        for prompt, found, reference in zip(prompts, texts, references, strict=True)
+        for text in found
+    ]
+    if not asked:
+        return [{} for _ in texts]
+    flat_prompts, completions, flat_references = (list(column) for column in zip(*asked, strict=True))
+    ratings = list(rater(flat_prompts, completions, flat_references))
+    if len(ratings) != len(asked):
+        raise DataError(f"the rater returned {len(ratings)} ratings for {len(asked)} completions; return one for each.")
+    for (prompt, text, _), rating in zip(asked, ratings, strict=True):
+        if not math.isfinite(rating):
+            raise DataError(
+                f"the rater gave {rating} to the completion {excerpt(text)} of the prompt {excerpt(prompt)}; return a "
+                "finite number for each."
+            )
+    following = iter(ratings)
+    return [{text: next(following) for text in found} for found in texts]
+
+
+def _distinct(samples: Sequence[str]) -> list[str]:
     if isinstance(samples, str):
         raise DataError(f"the samples of a prompt are the string {samples[:40]!r}; give a list of completions.")
-    texts = sorted({as_completion(sample) for sample in samples if _words(sample)})
-    if len(texts) < 2:
-        return []
-    rated = dict(zip(texts, rater([prompt] * len(texts), texts, [reference] * len(texts)), strict=True))
+    return sorted({as_completion(sample) for sample in samples if _words(sample)})
+
+
+def _pairs(rated: Mapping[str, float], min_margin: float) -> list[tuple[str, str]]:
+    """Return every pair that can be told apart, the better one first."""
     pairs = []
-    for first, second in itertools.combinations(texts, 2):
+    for first, second in itertools.combinations(rated, 2):
         better, worse = (first, second) if rated[first] >= rated[second] else (second, first)
-        margin = rated[better] - rated[worse]
-        if margin > 0 and margin >= min_margin:
-            pairs.append((better, worse, margin))
+        if rated[better] > rated[worse] and rated[better] - rated[worse] >= min_margin:
+            pairs.append((better, worse))
     return pairs
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from genrlhf.data.rater import preferences_from_samples, rate
+from genrlhf.data.rater import preferences_from_samples
 from genrlhf.errors import DataError
 from genrlhf.studies.outputs import Draw, draw_outputs
 
@@ -23,16 +23,13 @@ __all__ = ["rated_preferences"]
 HELD_OUT = 0.15
 """Share of the prompts whose pairs are held out."""
 
-MIN_RATING_MARGIN = 0.05
-"""Ratings closer than this say nothing; a gold score is exact."""
-
 
 def rated_preferences(
     folder: Path, prompts: Dataset, draw: Draw, recipe: Recipe, *, gold: RewardFunction | None, report: Reporter
 ) -> tuple[Dataset, Dataset]:
     """Sample `recipe.preference_samples` outputs of some prompts and pair them as the gold score or `rate` ranks them.
 
-    A reward model so learns from what its policy writes, as in Stiennon et al. 2020, section 3.3.
+    A reward model so learns from what its policy writes, as in Stiennon et al. 2020, section 3.1.
 
     Args:
         folder: of the study; the samples go to `outputs/preferences.jsonl`.
@@ -57,6 +54,10 @@ def rated_preferences(
     report(f"preferences: {samples.outputs_per_input} samples of {len(chosen)} prompts")
     rows = draw_outputs(folder / "outputs" / "preferences.jsonl", chosen, "preferences", samples, draw)
     held_out = math.ceil(HELD_OUT * len(rows))
+    options: dict[str, Any] = {}
+    if gold is not None:
+        # Other than a rating, a gold score is exact: the least difference counts.
+        options = {"rater": lambda prompts, completions, _: gold(prompts, completions), "min_margin": 0.0}
     sides = []
     for part in (rows[:-held_out], rows[-held_out:]):
         sides.append(
@@ -64,11 +65,10 @@ def rated_preferences(
                 [row["prompt"] for row in part],
                 [row["outputs"] for row in part],
                 [row.get("reference", "") for row in part],
-                rater=rate if gold is None else lambda prompts, completions, _: gold(prompts, completions),
-                min_margin=MIN_RATING_MARGIN if gold is None else 0.0,
                 n_pairs_per_prompt=recipe.preference_pairs,
                 temperature=recipe.preference_temperature,
                 seed=recipe.seed,
+                **options,
             )
         )
     return sides[0], sides[1]

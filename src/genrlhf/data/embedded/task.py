@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.data.bradley_terry import is_preferred
 from genrlhf.data.embedded.annotators import corrupt, draw_annotator
 from genrlhf.data.embedded.gold import gold_score
 from genrlhf.data.embedded.language import Post, draw_post
@@ -96,7 +96,7 @@ def _preference(post: Post, rng: random.Random) -> dict[str, str]:
     while second == first:
         second = _attempt(post, rng)
     a, b = gold_score([post.prompt, post.prompt], [first, second])
-    if rng.random() >= 1 / (1 + math.exp((b - a) / PREFERENCE_TEMPERATURE)):
+    if not is_preferred(a - b, PREFERENCE_TEMPERATURE, rng):
         first, second = second, first
     return {"chosen": first, "rejected": second}
 

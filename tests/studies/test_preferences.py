@@ -1,0 +1,46 @@
+"""Which of the SFT model's samples a study prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import Dataset
+
+from genrlhf.studies import Recipe
+from genrlhf.studies.preferences import rated_preferences
+from genrlhf.studies.progress import Reporter
+
+N = 400
+PROMPTS = Dataset.from_dict({"prompt": [f"prompt {i}" for i in range(N)]})
+
+
+def draw(prompts: Sequence[Any], rows: Sequence[int], n: int) -> list[list[str]]:
+    return [[" short", " longer"] for _ in prompts]
+
+
+def brief(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+    return [-len(completion) / 100 for completion in completions]
+
+
+def made(folder: Path, temperature: float) -> tuple[Dataset, Dataset]:
+    recipe = Recipe(preference_prompts=N, preference_samples=2, preference_pairs=1, preference_temperature=temperature)
+    return rated_preferences(folder, PROMPTS, draw, recipe, gold=brief, report=Reporter(quiet=True))
+
+
+def test_the_gold_score_decides_however_close(tmp_path: Path) -> None:
+    train, held_out = made(tmp_path, 0.0)
+    # 15 % of the prompts are held out; the scores of their samples differ by 0.01.
+    assert (len(train), len(held_out)) == (340, 60)
+    assert not set(train["prompt"]) & set(held_out["prompt"])
+    for part in (train, held_out):
+        assert set(part["chosen"]) == {" short"}
+        assert set(part["rejected"]) == {" longer"}
+
+
+def test_labels_are_drawn_at_the_temperature_of_the_recipe(tmp_path: Path) -> None:
+    train, _ = made(tmp_path, 0.01)
+    # σ(0.01 / 0.01) = 0.7311; the standard error of a share of 340 is 0.024.
+    assert train["chosen"][:].count(" short") / len(train) == pytest.approx(0.7311, abs=0.08)
