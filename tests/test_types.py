@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from genrlhf.errors import ConfigError
-from genrlhf.types import DiversityMetric, Estimate, Sampler, SamplingParams
+from genrlhf.types import DiversityMetric, Estimate, Sample, Sampler, SamplingParams
 
 
 def test_estimate_as_json() -> None:
@@ -40,7 +41,15 @@ def test_values_take_no_part_in_comparison_and_repr() -> None:
 
 def test_sampling_defaults_filter_nothing() -> None:
     params = SamplingParams()
-    assert dataclasses.astuple(params) == (48, 0, 1.0, 0, 1.0)
+    assert dataclasses.astuple(params) == (48, 0, 1.0, 0, 1.0, 0.0, 1.0, (), False)
+
+
+def test_stop_is_a_sequence_of_strings() -> None:
+    assert SamplingParams(stop=["\n", "END"]).stop == ("\n", "END")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"not one string; write stop=\('END',\)"):
+        SamplingParams(stop="END")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"stop must be strings of at least one character, not \('',\)"):
+        SamplingParams(stop=("",))
 
 
 @pytest.mark.parametrize(
@@ -55,6 +64,10 @@ def test_sampling_defaults_filter_nothing() -> None:
         {"top_k": -1},
         {"top_p": 0.0},
         {"top_p": 1.01},
+        {"min_p": -0.1},
+        {"min_p": 1.0},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": math.inf},
     ],
     ids=str,
 )
@@ -72,6 +85,11 @@ def test_protocols_recognise_what_fits() -> None:
             return float(len(texts))
 
     class Draws:
+        def stream(
+            self, prompts: list[str], n: int, params: SamplingParams, seed: int, *, rows: Sequence[int] | None = None
+        ) -> Iterator[tuple[int, list[Sample]]]:
+            yield from enumerate([[Sample("a", "stop", 1)] * n for _ in prompts])
+
         def sample(self, prompts: list[str], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
             return [["a"] * n for _ in prompts]
 

@@ -6,9 +6,9 @@ completion tokens (right-padded).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from genrlhf.errors import ConfigError
 
@@ -23,6 +23,7 @@ __all__ = [
     "Judge",
     "RewardFunction",
     "Rollout",
+    "Sample",
     "Sampler",
     "SamplingParams",
 ]
@@ -65,24 +66,69 @@ class Estimate:
 
 @dataclass(frozen=True)
 class SamplingParams:
-    """How completions are drawn. `top_k=0` and `top_p=1.0` switch those filters off; `temperature=0` is greedy."""
+    """How completions are drawn; the defaults draw from the model's own distribution.
+
+    The filters act in this order: repetition penalty, temperature, top-k, top-p, min-p.
+
+    Attributes:
+        max_new_tokens: the longest completion, in tokens.
+        min_new_tokens: neither EOS nor a stop string can end a completion before this many tokens.
+        temperature: divides the logits; 0 takes the most likely token.
+        top_k: draw from this many most likely tokens; 0 switches it off.
+        top_p: draw from the smallest set of tokens that has this probability (Holtzman et al. 2020); 1 switches it off.
+        min_p: draw from tokens at least this fraction as likely as the likeliest (Nguyen et al. 2024); 0 switches it
+            off.
+        repetition_penalty: divides positive and multiplies negative logits of tokens that prompt or completion
+            contain already (Keskar et al. 2019, section 4.1); 1 switches it off.
+        stop: a completion ends where one of these strings appears, and its text before it.
+        logprobs: return the log-probability of every token.
+    """
 
     max_new_tokens: int = 48
     min_new_tokens: int = 0
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    stop: tuple[str, ...] = ()
+    logprobs: bool = False
 
     def __post_init__(self) -> None:
+        if isinstance(self.stop, str):
+            raise ConfigError(f"stop must be a sequence of strings, not one string; write stop=({self.stop!r},).")
+        object.__setattr__(self, "stop", tuple(self.stop))
         for name, good, wanted in (
             ("max_new_tokens", self.max_new_tokens >= 1, "at least 1"),
             ("min_new_tokens", 0 <= self.min_new_tokens <= self.max_new_tokens, "between 0 and max_new_tokens"),
             ("temperature", 0 <= self.temperature < float("inf"), "0 or more, and finite"),
             ("top_k", self.top_k >= 0, "0 or more"),
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1"),
+            ("min_p", 0 <= self.min_p < 1, "0 or more and below 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < float("inf"), "above 0, and finite"),
+            ("stop", all(isinstance(s, str) and s for s in self.stop), "strings of at least one character"),
         ):
             if not good:
-                raise ConfigError(f"{name} must be {wanted}, not {getattr(self, name)}.")
+                raise ConfigError(f"{name} must be {wanted}, not {getattr(self, name)!r}.")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One completion of a prompt.
+
+    Attributes:
+        text: without special tokens, and without the stop string that ended it.
+        finish_reason: "stop" after EOS or a stop string, "length" at `max_new_tokens`.
+        num_tokens: sampled tokens, EOS and stop string included.
+        logprobs: of every sampled token, in nats, under the distribution at the sampling temperature (1 if that is 0)
+            before any filter or penalty; None if `SamplingParams.logprobs` is off. A back end that measures them
+            otherwise says so.
+    """
+
+    text: str
+    finish_reason: Literal["stop", "length"]
+    num_tokens: int
+    logprobs: list[float] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,10 +177,25 @@ class Rollout:
 
 @runtime_checkable
 class Sampler(Protocol):
-    """Draws completions of prompts."""
+    """Draws completions of prompts, each of them text or a conversation as a list of messages."""
 
-    def sample(self, prompts: Sequence[str], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return `n` completions of every prompt, in the order of the prompts."""
+    def stream(
+        self,
+        prompts: Sequence[Any],
+        n: int,
+        params: SamplingParams,
+        seed: int,
+        *,
+        rows: Sequence[int] | None = None,
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yield `(place in prompts, its n samples)` as they are ready, in any order.
+
+        What a prompt draws depends on `seed` and on its row, by default its place, and not on the prompts beside it.
+        """
+        ...
+
+    def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
+        """Return the texts of `n` completions of every prompt, in the order of the prompts."""
         ...
 
 

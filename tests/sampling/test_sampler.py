@@ -45,12 +45,20 @@ def test_equal_prompts_get_different_completions(tokenizer: PreTrainedTokenizerF
     assert len({text for pair in texts for text in pair}) == 8
 
 
-def test_batches_come_in_order(tokenizer: PreTrainedTokenizerFast) -> None:
+def test_stream_yields_every_prompt_once(tokenizer: PreTrainedTokenizerFast) -> None:
     sampler = TransformersSampler(tiny_llama(), tokenizer, batch_size=4)
-    batches = list(sampler.batches(PROMPTS, 2, PARAMS, seed=1))
-    assert [len(batch) for batch in batches] == [2, 2, 1]
-    assert [texts for batch in batches for texts in batch] == sampler.sample(PROMPTS, 2, PARAMS, seed=1)
+    found = dict(sampler.stream(PROMPTS, 2, PARAMS, seed=1))
+    assert sorted(found) == list(range(5))
+    assert [[s.text for s in found[i]] for i in range(5)] == sampler.sample(PROMPTS, 2, PARAMS, seed=1)
+    assert all(s.finish_reason == ("stop" if s.num_tokens < 6 else "length") for s in found[0])
     assert sampler.sample([], 2, PARAMS, seed=1) == []
+
+
+def test_rows_seed_the_samples(tokenizer: PreTrainedTokenizerFast) -> None:
+    sampler = TransformersSampler(tiny_llama(), tokenizer)
+    whole = sampler.sample(PROMPTS, 2, PARAMS, seed=1)
+    some = dict(sampler.stream([PROMPTS[3], PROMPTS[1]], 2, PARAMS, seed=1, rows=[3, 1]))
+    assert [[s.text for s in some[i]] for i in range(2)] == [whole[3], whole[1]]
 
 
 def test_sampling_takes_no_part_in_dropout(tokenizer: PreTrainedTokenizerFast) -> None:

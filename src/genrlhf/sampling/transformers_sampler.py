@@ -9,11 +9,11 @@ from genrlhf.errors import ConfigError
 from genrlhf.models.completions import context_length
 from genrlhf.sampling.decode import Prompt, decode_completions, encode_prompts
 from genrlhf.sampling.generate import generate, sample_seeds, stop_token_ids
+from genrlhf.types import Generation, Sample, SamplingParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from genrlhf.types import Generation, SamplingParams
 
 __all__ = ["TransformersSampler"]
 
@@ -35,25 +35,40 @@ class TransformersSampler:
         self.batch_size = batch_size
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return `n` completions of every prompt, in the order of the prompts.
+        """Return the texts of `n` completions of every prompt, in the order of the prompts.
 
         The same seed gives the same completions whatever the batch size (up to rounding in the model).
         """
-        return [texts for batch in self.batches(prompts, n, params, seed) for texts in batch]
+        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
+        return [[sample.text for sample in samples] for _, samples in found]
 
-    def batches(
-        self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int
-    ) -> Iterator[list[list[str]]]:
-        """Yield the completions batch by batch, in the order of the prompts."""
+    def stream(
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        params: SamplingParams,
+        seed: int,
+        *,
+        rows: Sequence[int] | None = None,
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yield `(place in prompts, its n samples)` batch by batch."""
         if n < 1:
             raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
+        rows = range(len(prompts)) if rows is None else rows
         per_batch = max(1, self.batch_size // n)
         for start in range(0, len(prompts), per_batch):
-            rows = range(start, min(start + per_batch, len(prompts)))
-            batch = [prompts[i] for i in rows]
-            generation = self.generate(batch, n, params, sample_seeds(seed, rows, n), first_row=start)
+            places = range(start, min(start + per_batch, len(prompts)))
+            seeds = sample_seeds(seed, [rows[i] for i in places], n)
+            generation = self.generate([prompts[i] for i in places], n, params, seeds, first_row=start)
             texts = decode_completions(self.tokenizer, generation)
-            yield [texts[i : i + n] for i in range(0, len(texts), n)]
+            samples = [
+                Sample(text, "stop" if ended else "length", length)
+                for text, ended, length in zip(
+                    texts, generation.ended.tolist(), generation.completion_mask.sum(-1).tolist(), strict=True
+                )
+            ]
+            for i, place in enumerate(places):
+                yield place, samples[i * n : (i + 1) * n]
 
     def generate(
         self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seeds: Sequence[int], *, first_row: int = 0
