@@ -6,7 +6,7 @@ completion tokens (right-padded).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -15,6 +15,7 @@ from genrlhf.errors import ConfigError
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import PreTrainedModel
 
 __all__ = [
     "DiversityMetric",
@@ -26,6 +27,8 @@ __all__ = [
     "Sample",
     "Sampler",
     "SamplingParams",
+    "TokenSampler",
+    "TrunkStates",
 ]
 
 
@@ -140,7 +143,13 @@ class Generation:
         prompt_mask: (B, P) bool.
         completion_ids: (B, T) int64, right-padded.
         completion_mask: (B, T) bool; counts every sampled token up to and including the first EOS.
-        ended: (B,) bool; True where the completion ends in EOS.
+        ended: (B,) bool; True where the completion ends in EOS or a stop string.
+        logprobs: (B, T) float32, see `Sample.logprobs`, 0 behind the end; None if they were not asked for, and so are
+            the next two.
+        entropy: (B, T) float32, in nats, of the distribution that `logprobs` are taken under.
+        last_hidden: (B, T, d), what the language-model head read each token's logits from; None where the back end does
+            not see it.
+        trunk: what the layers up to a boundary made of prompts and completions; None if it was not asked for.
     """
 
     prompt_ids: torch.Tensor
@@ -148,6 +157,23 @@ class Generation:
     completion_ids: torch.Tensor
     completion_mask: torch.Tensor
     ended: torch.Tensor
+    logprobs: torch.Tensor | None = None
+    entropy: torch.Tensor | None = None
+    last_hidden: torch.Tensor | None = None
+    trunk: TrunkStates | None = None
+
+
+@dataclass(frozen=True)
+class TrunkStates:
+    """Hidden states that enter one layer of a model, the same for all models that share the layers before it.
+
+    Attributes:
+        prompt: (P, L, d), of every prompt once, whatever the number of its samples.
+        completion: (B, T, d), of every sampled token, the last one included; undefined behind a completion's end.
+    """
+
+    prompt: torch.Tensor
+    completion: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -187,15 +213,30 @@ class Sampler(Protocol):
         seed: int,
         *,
         rows: Sequence[int] | None = None,
+        done: Container[int] = (),
     ) -> Iterator[tuple[int, list[Sample]]]:
         """Yield `(place in prompts, its n samples)` as they are ready, in any order.
 
-        What a prompt draws depends on `seed` and on its row, by default its place, and not on the prompts beside it.
+        What a prompt draws depends on `seed` and on its row, by default its place, and not on the prompts beside it
+        (up to rounding). Places in `done` need no samples; one may come all the same, where leaving it out would change
+        the rounding of those that are decoded beside it.
         """
         ...
 
     def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
         """Return the texts of `n` completions of every prompt, in the order of the prompts."""
+        ...
+
+
+class TokenSampler(Protocol):
+    """Draws completions as token ids, for training on them."""
+
+    def generate(self, prompts: Sequence[Any], n: int, params: SamplingParams, seeds: Sequence[int]) -> Generation:
+        """Return `n` completions of every prompt, the samples of one prompt side by side, each from its own seed."""
+        ...
+
+    def update_weights(self, model: PreTrainedModel) -> None:
+        """Draw from `model` from now on."""
         ...
 
 

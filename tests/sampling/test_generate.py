@@ -10,17 +10,17 @@ import torch
 from scipy.stats import chisquare
 
 from genrlhf.sampling import TransformersSampler, generate, stop_token_ids
-from genrlhf.sampling.generate import sample_seeds
+from genrlhf.sampling.choose import sample_seeds
 from genrlhf.types import Generation, SamplingParams
-from tests.helpers import EOS_ID, PAD_ID, VOCAB_SIZE, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
+from tests.helpers import EOS_ID, PAD_ID, VOCAB_SIZE, tiny_gpt2, tiny_llama, tiny_tokenizer
+from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 
-FAMILIES = {"llama": tiny_llama, "gpt2": tiny_gpt2, "opt": tiny_opt}
 PROMPTS = [[40], [50, 60, 70, 80, 90, 100, 110], [33, 44, 55], [200] * 5]
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(params=[*FAMILIES, *PLAIN_FAMILIES])
 def model(request: pytest.FixtureRequest) -> Any:
-    return FAMILIES[request.param]()
+    return {**FAMILIES, **PLAIN_FAMILIES}[request.param]()
 
 
 def left_padded(prompts: list[list[int]], extra: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,13 +16,13 @@ PARAMS = SamplingParams(max_new_tokens=4)
 
 
 def test_best_of_n_takes_the_highest_reward_of_each_group() -> None:
-    draws = {0: ["aa", "a", "aaa", "", "a", "aaaa"], 7: ["a", "a", "aa", "aaaaa", "", "a"]}
-    draw = best_of_n_draw(lambda prompts, rows, n: [draws[row][:n] for row in rows], _length, n=3)
-    assert draw(["p", "q"], [0, 7], 2) == [["aaa", "aaaa"], ["aa", "aaaaa"]]
-
-
-def _length(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
-    return [float(len(text)) for text in completions]
+    pool = [
+        {"outputs": ["b0", "b1", "b2"], "rewards": [0.0, -1.0, -0.5]},
+        {"outputs": ["a0", "a1", "a2", "a3", "a4", "a5"], "rewards": [1.0, 3.0, 2.0, 9.0, 4.0, 9.0]},
+    ]
+    draw = best_of_n_draw(pool, n=3)
+    assert draw(["q", "p"], [1, 0], 1) == [["a1"], ["b0"]]
+    assert draw(["q"], [1], 2) == [["a1", "a3"]]
 
 
 def test_a_row_draws_the_same_whatever_is_beside_it(causal_lm_folder: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from genrlhf.errors import RunFolderError
+from genrlhf.errors import RewardError, RunFolderError
 from genrlhf.studies.outputs import draw_outputs, read_lines
 from genrlhf.studies.recipe import Recipe
 
@@ -69,3 +69,27 @@ def test_line_separators_inside_an_output_do_not_split_its_row(tmp_path: Path) -
     hostile = "a\u2028b\u0085c\x1e\n</script>"
     draw_outputs(tmp_path / "o.jsonl", DATASET, "id", RECIPE, lambda prompts, rows, n: [[hostile] * n for _ in rows])
     assert [row["outputs"][0] for row in read_lines(tmp_path / "o.jsonl")] == [hostile] * 7
+
+
+def number_and_length(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+    return [int(prompt[-1]) + len(text) / 100 for prompt, text in zip(prompts, completions, strict=True)]
+
+
+@pytest.mark.parametrize("kept", [0, 2, 5])
+def test_samples_are_kept_with_their_rewards(tmp_path: Path, kept: int) -> None:
+    whole, cut = tmp_path / "whole.jsonl", tmp_path / "cut.jsonl"
+    rows = draw_outputs(whole, DATASET, "id", RECIPE, Drawer(), times=2, reward=number_and_length)
+    assert [len(row["outputs"]) for row in rows] == [6, 6, 6, 6, 2, 2, 2]
+    # "prompt 5 / 5 / 0" has 16 characters.
+    assert rows[5]["rewards"] == [5.16, 5.16]
+    cut.write_text("".join(whole.read_text(encoding="utf-8").splitlines(keepends=True)[:kept]), encoding="utf-8")
+    drawer = Drawer()
+    assert draw_outputs(cut, DATASET, "id", RECIPE, drawer, times=2, reward=number_and_length) == rows
+    assert drawer.asked == list(range(kept, 7))
+    assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_a_reward_that_is_no_number_stops_before_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(RewardError, match="nan to the completion 'prompt 0 / 0 / 0'"):
+        draw_outputs(tmp_path / "o.jsonl", DATASET, "id", RECIPE, Drawer(), reward=lambda p, c: [float("nan")] * len(c))
+    assert not (tmp_path / "o.jsonl").exists()

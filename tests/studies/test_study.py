@@ -14,6 +14,7 @@ from genrlhf.data import Task, load_task
 from genrlhf.errors import DataError, RunFolderError
 from genrlhf.metrics import EAD
 from genrlhf.metrics.preference import ScoreJudge
+from genrlhf.sampling import TransformersSampler
 from genrlhf.studies import Recipe, Study
 from genrlhf.trainers import PPOTrainer
 
@@ -58,7 +59,54 @@ def test_study_measures_every_method_and_reproduces(task: Task, tmp_path: Path) 
     assert first["best_of_n"]["reward"]["id"]["value"] > first["sft"]["reward"]["id"]["value"]
     written = json.loads((tmp_path / "a" / "figures.json").read_text(encoding="utf-8"))
     assert written["methods"] == first
+    check_curve(written, read_rows(tmp_path / "a", "best_of_n-id-pool"), read_rows(tmp_path / "a", "best_of_n-id"))
     assert as_json(study(task, tmp_path / "b").run()) == first
+
+
+def read_rows(folder: Path, name: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "outputs" / f"{name}.jsonl").open(encoding="utf-8")]
+
+
+def check_curve(figures: dict[str, Any], pool: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
+    """Best-of-n of the first N = 3 samples of every input: all of them at n = 1, the measured outputs at n = N."""
+    assert [len(row["outputs"]) for row in pool] == [len(row["rewards"]) for row in pool] == [6, 6, 6, 3, 3]
+    for row, chosen in zip(pool, outputs, strict=True):
+        best = row["rewards"].index(max(row["rewards"][:3]))
+        assert (chosen["prompt"], chosen["outputs"][0]) == (row["prompt"], row["outputs"][best])
+    curve = figures["best_of_n_curve"]
+    assert [point["n"] for point in curve] == [1, 2, 3]
+    # 0, log 2 − 1/2, log 3 − 2/3
+    assert [point["kl"] for point in curve] == pytest.approx([0.0, 0.193147, 0.431946], abs=1e-6)
+    rewards = [point["reward"]["value"] for point in curve]
+    assert rewards[0] == pytest.approx(sum(sum(row["rewards"][:3]) for row in pool) / 15)
+    # Scored in batches of another size, they agree up to rounding.
+    assert rewards[-1] == pytest.approx(figures["methods"]["best_of_n"]["reward"]["id"]["value"], abs=1e-5)
+    assert rewards[0] < rewards[1] < rewards[2]
+    assert curve[-1]["preference"]["value"] == pytest.approx(figures["methods"]["best_of_n"]["pvr"]["id"]["value"])
+
+
+@pytest.mark.parametrize("kept", [0, 2, 5])
+def test_samples_that_lie_on_disk_are_not_drawn_again(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    recipe = replace(RECIPE, methods=("best_of_n",))
+    expected = study(task, tmp_path, recipe).run()
+    pool, outputs = (tmp_path / "outputs" / f"best_of_n-id{part}.jsonl" for part in ("-pool", ""))
+    written, lines = pool.read_bytes(), pool.read_text(encoding="utf-8").splitlines(keepends=True)
+    pool.write_text("".join(lines[:kept]) + '{"prompt": "cut o', encoding="utf-8")
+    outputs.unlink()
+    asked: list[Any] = []
+    generate = TransformersSampler.generate
+
+    def note(self: TransformersSampler, prompts: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        asked.extend(prompts)
+        return generate(self, prompts, *args, **kwargs)
+
+    monkeypatch.setattr(TransformersSampler, "generate", note)
+    again = study(task, tmp_path, recipe).run()
+    assert asked == task.evaluation["id"]["prompt"][kept:]
+    assert pool.read_bytes() == written
+    assert again == expected
 
 
 def test_an_interrupted_study_goes_on_and_ends_alike(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM
 from genrlhf.errors import ConfigError, DataError, RewardError, RunFolderError
 from genrlhf.models import load_causal_lm
 from genrlhf.trainers import BestOfNConfig, BestOfNTrainer, SFTConfig, SFTTrainer
+from genrlhf.types import Sample
 from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, largest_difference, prompt_rows, share_of_a, share_of_letters, weights
 
@@ -110,6 +112,8 @@ def test_evaluate(tmp_path: Path) -> None:
         "eval_reward/best": pytest.approx(sum(map(max, rewards)) / 6),
         "eval_reward/mean": pytest.approx(sum(map(sum, rewards)) / 24),
         "eval_kl/bound": pytest.approx(math.log(4) - 3 / 4),
+        "eval_reward/best_of_2": pytest.approx(sum(max(pair) for row in rewards for pair in combinations(row, 2)) / 36),
+        "eval_kl/bound_of_2": pytest.approx(math.log(2) - 1 / 2),
     }
     named = trainer.evaluate({"id": rows, "ood": prompt_rows(2)})
     assert {key.split("_")[1] for key in named} == {"id", "ood"}
@@ -130,9 +134,10 @@ def test_interrupted_sampling_goes_on(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         best_of_n(tmp_path / "cut", **options).train()
     lines = read_lines(tmp_path / "cut")
-    assert [line["row"] for line in lines] == list(range(8))
+    # Four prompts at a time, the longest first; those of row r have 1 + r mod 5 tokens.
+    assert [line["row"] for line in lines] == [4, 9, 14, 19, 3, 8, 13, 18]
     with (tmp_path / "cut" / "best_of_n-0.jsonl").open("a", encoding="utf-8") as file:
-        file.write('{"row": 8, "prompt": "qxx')
+        file.write('{"row": 2, "prompt": "qxx')
 
     stop_after = -1
     resumed = best_of_n(tmp_path / "cut", **options)
@@ -164,8 +169,8 @@ def test_odd_line_ends_in_completions(tmp_path: Path) -> None:
     odd = "a\u2028b\x85c\x0bd"
 
     class Odd(BestOfNTrainer):
-        def _batches(self, prompts: Any, columns: Any, rows: Any, seed: int) -> Any:
-            for chunk, outputs in super()._batches(prompts, columns, rows, seed):
+        def _batches(self, *args: Any, **options: Any) -> Any:
+            for chunk, outputs in super()._batches(*args, **options):
                 yield chunk, [type(output)(output.prompt, odd, 1.0, [odd], [1.0]) for output in outputs]
 
     trainer = best_of_n(tmp_path, train_dataset=prompt_rows(3))
@@ -211,7 +216,7 @@ def test_another_run_or_foreign_samples_in_the_folder(tmp_path: Path) -> None:
 
         best_of_n(tmp_path, reward=constant, train_dataset=prompt_rows(5)).train()
     other = Dataset.from_list([{"prompt": "other"}] * 5)
-    with pytest.raises(RunFolderError, match=r"best_of_n-0.jsonl holds samples of another dataset: its row 0 is 'q'"):
+    with pytest.raises(RunFolderError, match=r"holds samples of another dataset: its row 4 is 'qxxxx'"):
         best_of_n(tmp_path, train_dataset=other).train()
     assert (tmp_path / "best_of_n-0.jsonl").read_bytes() == lines
     # Overwriting begins anew: samples drawn with other settings are of no use.
@@ -222,7 +227,9 @@ def test_another_run_or_foreign_samples_in_the_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize("line", ["no json", "[1]", '{"row": 0}', '{"prompt": "q"}', "5"])
 def test_file_that_is_none_of_ours(tmp_path: Path, line: str) -> None:
     (tmp_path / "best_of_n-0.jsonl").write_text(f"{line}\n")
-    with pytest.raises(RunFolderError, match=r"best_of_n-0.jsonl, line 1 is .*, which is no output of BestOfNTrainer"):
+    with pytest.raises(
+        RunFolderError, match=r"best_of_n-0.jsonl, line 1 is .*, which is no (JSON object|output of BestOfNTrainer)"
+    ):
         best_of_n(tmp_path, train_dataset=prompt_rows(5)).train()
 
 
@@ -245,3 +252,54 @@ def test_lora_changes_the_adapter_alone_and_samples_as_saved(tmp_path: Path) -> 
 def test_save_before_training(tmp_path: Path) -> None:
     best_of_n(tmp_path).save_model(str(tmp_path / "saved"))
     assert largest_difference(weights(load_causal_lm(str(tmp_path / "saved"))), weights(tiny_llama())) == 0
+
+
+def test_soft_best_of_n_chooses_in_proportion_to_the_exponential(tmp_path: Path) -> None:
+    trainer = best_of_n(tmp_path, selection_temperature=0.5)
+    rewards = [0.0, 0.5, 0.5 * math.log(3.0)]
+    drawn = [trainer._choose("q", list("abc"), rewards, seed).completion for seed in range(4000)]
+    total = 1 + math.e + 3
+    for letter, weight in (("a", 1.0), ("b", math.e), ("c", 3.0)):
+        assert drawn.count(letter) / 4000 == pytest.approx(weight / total, abs=0.03)
+    outputs = trainer.generate(PROMPTS)
+    assert outputs == best_of_n(tmp_path, selection_temperature=0.5).generate(PROMPTS)
+    with pytest.raises(ConfigError, match="selection_temperature must be 0 or more, and finite, not -1"):
+        BestOfNConfig(str(tmp_path), selection_temperature=-1)
+
+
+def test_iterations_go_on_from_one_another_and_resume(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"train_dataset": prompt_rows(8), "max_steps": 2, "learning_rate": 1e-2}
+    whole = best_of_n(tmp_path / "whole", num_iterations=2, **options)
+    start = weights(whole.model)
+    whole.train()
+    files = [tmp_path / "whole" / f"iteration-{k}" / "best_of_n-0.jsonl" for k in (0, 1)]
+    first, second = (file.read_text().split("\n")[:-1] for file in files)
+    assert len(first) == len(second) == 8
+    assert first != second
+    once = best_of_n(tmp_path / "once", **options)
+    once.train()
+    assert largest_difference(weights(once.model), start) > 0
+    assert largest_difference(weights(once.model), weights(whole.model)) > 0
+
+    cut = best_of_n(tmp_path / "cut", num_iterations=2, **options)
+    cut._train_once(0, None)
+    resumed = best_of_n(tmp_path / "cut", num_iterations=2, **options)
+    resumed.train(resume_from_checkpoint=True)
+    assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
+    with pytest.raises(ConfigError, match="resume_from_checkpoint must be True"):
+        resumed.train(resume_from_checkpoint="somewhere")
+
+
+def test_another_sampler_draws_and_nothing_is_trained(tmp_path: Path) -> None:
+    class Letters:
+        def stream(self, prompts: Any, n: int, params: Any, seed: int, *, rows: Any = None, done: Any = ()) -> Any:
+            for place in reversed(range(len(prompts))):
+                yield place, [Sample(text, "stop", 1) for text in "abcd"[:n]]
+
+    trainer = BestOfNTrainer(None, share_of_a, BestOfNConfig(str(tmp_path), n=4, **QUIET), sampler=Letters())
+    outputs = trainer.generate(PROMPTS)
+    assert [(output.prompt, output.completion) for output in outputs] == [(prompt, "a") for prompt in PROMPTS]
+    with pytest.raises(ConfigError, match=r"train\(\) samples from the policy that it trains"):
+        trainer.train()
+    with pytest.raises(ConfigError, match="model is None, and there is no sampler"):
+        BestOfNTrainer(None, share_of_a)

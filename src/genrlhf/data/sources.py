@@ -14,7 +14,7 @@ from genrlhf.errors import DataError, excerpt
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SPLITS", "Source", "read_splits", "source_name"]
+__all__ = ["SPLITS", "Source", "read_split", "read_splits", "source_name"]
 
 SPLITS = ("train", "validation", "test")
 """The splits that are understood; a source may have only some of them."""
@@ -63,6 +63,20 @@ def read_splits(source: Source) -> dict[str, Dataset]:
     if further := sorted(set(found) - set(SPLITS)):
         logger.warning("%s: the splits %s are not used.", name, ", ".join(map(repr, further)))
     return splits
+
+
+def read_split(source: str, split: str) -> Dataset:
+    """Read one split of a source, whatever its splits are called; a file or single split is taken whole.
+
+    Raises:
+        DataError: a source that is missing or cannot be read, or has several splits and not this one.
+    """
+    found = _load(source)
+    if len(found) == 1:
+        return next(iter(found.values()))
+    if split not in found:
+        raise DataError(f"{source} has no split {split!r}; give one of {', '.join(map(repr, found))}.")
+    return found[split]
 
 
 def _load(source: str) -> dict[str, Dataset]:

@@ -1,9 +1,48 @@
-"""Drawing completions: one layer for PPO, best-of-N and evaluation."""
+"""Drawing completions: one layer for PPO, best-of-N and evaluation. Names are loaded when first used."""
 
 from __future__ import annotations
 
-from genrlhf.sampling.decode import decode_completions, encode_prompts
-from genrlhf.sampling.generate import generate, stop_token_ids
-from genrlhf.sampling.transformers_sampler import TransformersSampler
+import importlib
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["TransformersSampler", "decode_completions", "encode_prompts", "generate", "stop_token_ids"]
+if TYPE_CHECKING:
+    from genrlhf.sampling.choose import sample_seeds
+    from genrlhf.sampling.decode import decode_completions, encode_prompts
+    from genrlhf.sampling.generate import generate, stop_token_ids
+    from genrlhf.sampling.server_sampler import ServerSampler
+    from genrlhf.sampling.store import SampleStore
+    from genrlhf.sampling.transformers_sampler import TransformersSampler
+    from genrlhf.sampling.vllm_sampler import VLLMSampler
+
+_HOMES = {
+    "SampleStore": "store",
+    "ServerSampler": "server_sampler",
+    "TransformersSampler": "transformers_sampler",
+    "VLLMSampler": "vllm_sampler",
+    "decode_completions": "decode",
+    "encode_prompts": "decode",
+    "generate": "generate",
+    "sample_seeds": "choose",
+    "stop_token_ids": "generate",
+}
+
+__all__ = [
+    "SampleStore",
+    "ServerSampler",
+    "TransformersSampler",
+    "VLLMSampler",
+    "decode_completions",
+    "encode_prompts",
+    "generate",
+    "sample_seeds",
+    "stop_token_ids",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+    # Importing the module `generate` puts it under the function's name; the function is what is meant.
+    globals()[name] = found
+    return found

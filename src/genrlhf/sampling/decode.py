@@ -8,13 +8,22 @@ from typing import TYPE_CHECKING
 import torch
 
 from genrlhf.errors import DataError, excerpt
+from genrlhf.sampling.stops import StopStrings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from genrlhf.types import Generation
+    from genrlhf.types import Generation, SamplingParams
 
-__all__ = ["Prompt", "check_prompt_lengths", "decode_completions", "encode_prompts", "prompt_token_ids"]
+__all__ = [
+    "Prompt",
+    "check_prompt_lengths",
+    "completion_texts",
+    "decode_completions",
+    "encode_prompts",
+    "left_pad",
+    "prompt_token_ids",
+]
 
 Prompt = str | list[dict[str, str]]
 """Plain text, or a conversation as a list of messages with `role` and `content`."""
@@ -43,9 +52,13 @@ def encode_prompts(
         DataError: see `check_prompt_lengths`.
     """
     rows = check_prompt_lengths(tokenizer, prompts, max_length=max_length, first_row=first_row)
+    return left_pad(rows, tokenizer.pad_token_id)
+
+
+def left_pad(rows: Sequence[list[int]], pad_token_id: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return rows of ids as one tensor, (B, P) int64, and their mask, (B, P) bool."""
     width = max(len(ids) for ids in rows)
-    pad = tokenizer.pad_token_id
-    input_ids = torch.tensor([[pad] * (width - len(ids)) + ids for ids in rows])
+    input_ids = torch.tensor([[pad_token_id] * (width - len(ids)) + ids for ids in rows])
     mask = torch.tensor([[False] * (width - len(ids)) + [True] * len(ids) for ids in rows])
     return input_ids, mask
 
@@ -78,8 +91,24 @@ def check_prompt_lengths(
     return rows
 
 
-def decode_completions(tokenizer: PreTrainedTokenizerBase, generation: Generation) -> list[str]:
-    """Return the text of every completion, without special tokens."""
-    rows = zip(generation.completion_ids.tolist(), generation.completion_mask.sum(-1).tolist(), strict=True)
-    texts: list[str] = tokenizer.batch_decode([ids[:length] for ids, length in rows], skip_special_tokens=True)
-    return texts
+def decode_completions(
+    tokenizer: PreTrainedTokenizerBase, generation: Generation, params: SamplingParams | None = None
+) -> list[str]:
+    """Return the text of every completion, without special tokens and the stop string of `params` that it ends in."""
+    lengths = generation.completion_mask.sum(-1).tolist()
+    rows = [ids[:length] for ids, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
+    return completion_texts(tokenizer, rows, generation.ended.tolist(), params)
+
+
+def completion_texts(
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[list[int]],
+    ended: Sequence[bool],
+    params: SamplingParams | None = None,
+) -> list[str]:
+    """Return the texts of rows of sampled ids, as `decode_completions` does."""
+    texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
+    if params is None or not params.stop:
+        return texts
+    stops = StopStrings(tokenizer, params.stop)
+    return [stops.cut(ids) if end else text for ids, end, text in zip(rows, ended, texts, strict=True)]

@@ -1,23 +1,31 @@
-"""Autoregressive sampling that computes every prompt once for all of its samples."""
+"""Autoregressive sampling of one batch: n completions of every prompt."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from transformers import DynamicCache
+from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from genrlhf.models.completions import inner_model
 from genrlhf.ops import position_ids
+from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.recorder import Recorder
+from genrlhf.sampling.shared_prefix import SharedPrefixCache, shares_prefix
 from genrlhf.types import Generation, SamplingParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["filter_logits", "generate", "sample_seeds", "stop_token_ids", "uniforms"]
+    from genrlhf.sampling.stops import StopStrings
+
+__all__ = ["generate", "sample_seeds", "stop_token_ids"]
+
+COMPACT_BELOW = 0.75
+"""Ended sequences leave a batch once this share of it is left."""
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
@@ -25,94 +33,6 @@ def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
     declared = getattr(model.generation_config, "eos_token_id", None)
     ids = declared if isinstance(declared, list) else [declared]
     return sorted({int(i) for i in (*ids, tokenizer.eos_token_id) if i is not None})
-
-
-def sample_seeds(seed: int, rows: Sequence[int], n: int) -> list[int]:
-    """Return one seed per (prompt, sample), distinct for distinct `(seed, row, sample index)`.
-
-    A completion drawn with its own seed does not depend on what else is in the batch.
-    """
-    return [
-        int(np.random.SeedSequence([seed, row, index]).generate_state(1, np.uint64)[0] >> 1)
-        for row in rows
-        for index in range(n)
-    ]
-
-
-def uniforms(seeds: Sequence[int], length: int) -> torch.Tensor:
-    """Return (len(seeds), length) float64 numbers in [0, 1), every row from its own seed."""
-    return torch.stack(
-        [torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in seeds]
-    )
-
-
-def filter_logits(logits: torch.Tensor, *, top_k: int, top_p: float) -> torch.Tensor:
-    """Set the logits outside the `top_k` most likely tokens and outside the top-p nucleus to −inf.
-
-    The nucleus is the smallest set of most likely tokens with probability at least `top_p` (Holtzman et al. 2020,
-    "The Curious Case of Neural Text Degeneration", section 3.1), taken after top-k.
-
-    Args:
-        logits: (B, V) float, already divided by the temperature.
-        top_k: 0 switches it off.
-        top_p: 1.0 switches it off.
-    """
-    if 0 < top_k < logits.shape[-1]:
-        threshold = logits.topk(top_k, dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < threshold, float("-inf"))
-    if top_p < 1.0:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        mass_before = ordered.softmax(-1).cumsum(-1) - ordered.softmax(-1)
-        outside = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)
-        logits = logits.masked_fill(outside, float("-inf"))
-    return logits
-
-
-def _next_tokens(logits: torch.Tensor, uniform: torch.Tensor, params: SamplingParams) -> torch.Tensor:
-    """Draw (B,) token ids by inverting the cumulative distribution at `uniform` (B,); the argmax at temperature 0."""
-    if params.temperature == 0:
-        return logits.argmax(-1)
-    probabilities = filter_logits(logits / params.temperature, top_k=params.top_k, top_p=params.top_p).softmax(-1)
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
-    # Scaled by the total, so that rounding in the sum never points behind the last token.
-    target = uniform.to(cumulative.device).unsqueeze(-1) * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)
-
-
-class _Decoder:
-    """One forward step at a time over a growing cache."""
-
-    def __init__(self, model: PreTrainedModel, prompt_mask: torch.Tensor) -> None:
-        self.model = model
-        self.cache = DynamicCache(config=model.config)
-        self.mask = prompt_mask
-        accepted = inspect.signature(inner_model(model).forward).parameters
-        self.takes_positions = "position_ids" in accepted
-        self.takes_logits_to_keep = "logits_to_keep" in accepted
-
-    def step(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Return the (B, V) float32 logits behind the last of `input_ids`, (B, L); the mask already covers them."""
-        extra: dict[str, Any] = {}
-        if self.takes_positions:
-            extra["position_ids"] = position_ids(self.mask)[:, -input_ids.shape[1] :]
-        if self.takes_logits_to_keep:
-            extra["logits_to_keep"] = 1
-        output = self.model(
-            input_ids=input_ids, attention_mask=self.mask.long(), past_key_values=self.cache, use_cache=True, **extra
-        )
-        logits: torch.Tensor = output.logits[:, -1].float()
-        return logits
-
-    def repeat(self, n: int) -> None:
-        self.cache.batch_repeat_interleave(n)
-        self.mask = self.mask.repeat_interleave(n, dim=0)
-
-    def keep(self, rows: torch.Tensor) -> None:
-        self.cache.batch_select_indices(rows)
-        self.mask = self.mask[rows]
-
-    def grow(self) -> None:
-        self.mask = torch.cat([self.mask, torch.ones_like(self.mask[:, :1])], dim=1)
 
 
 @torch.no_grad()
@@ -126,59 +46,147 @@ def generate(
     seeds: Sequence[int],
     eos_token_ids: Sequence[int],
     pad_token_id: int,
+    stops: StopStrings | None = None,
+    boundary: int | None = None,
 ) -> Generation:
     """Draw `n` completions of every prompt.
 
-    The prompt is computed once and its cache repeated for the n samples; sequences that have ended leave the batch
-    once they are half of it. The model is used as it is: put it in eval mode first, or dropout takes part.
+    In the families of `SHARED_PREFIX_FAMILIES` a prompt is computed and stored once for its n samples, and ended
+    sequences leave the batch; all other models go through their own `generate`. The model is used as it is: put it in
+    eval mode first, or dropout takes part.
 
     Args:
         model: a causal language model.
-        prompt_ids: (B, P) int64, left-padded.
-        prompt_mask: (B, P) bool.
+        prompt_ids: (P, L) int64, left-padded.
+        prompt_mask: (P, L) bool.
         params: how to draw.
         n: samples a prompt.
-        seeds: B · n of them, see `sample_seeds`; ignored at temperature 0.
+        seeds: P · n of them, see `sample_seeds`; ignored at temperature 0.
         eos_token_ids: any of these ends a completion.
         pad_token_id: fills completions behind their end.
+        stops: finds the strings that end a completion.
+        boundary: return the hidden states that enter this layer, counted from 0, as `Generation.trunk`, which costs one
+            more forward pass, for the last token; only where a prompt is shared.
 
     Returns:
-        A `Generation` of B · n rows, the samples of one prompt side by side.
+        A `Generation` of P · n rows, the samples of one prompt side by side.
     """
-    decoder = _Decoder(model, prompt_mask)
-    logits = decoder.step(prompt_ids)
-    if n > 1:
-        decoder.repeat(n)
-        logits = logits.repeat_interleave(n, dim=0)
-    total, device = len(logits), logits.device
-    eos = torch.tensor(list(eos_token_ids), device=device, dtype=torch.long)
-    noise = uniforms(seeds, params.max_new_tokens).to(device) if params.temperature > 0 else None
-    completion_ids = torch.full((total, params.max_new_tokens), pad_token_id, device=device)
-    lengths = torch.full((total,), params.max_new_tokens, device=device)
-    ended = torch.zeros(total, dtype=torch.bool, device=device)
-    rows = torch.arange(total, device=device)
-    for t in range(params.max_new_tokens):
-        if t < params.min_new_tokens:
-            logits[:, eos] = float("-inf")
-        uniform = noise[rows, t] if noise is not None else logits.new_empty(len(rows))
-        tokens = _next_tokens(logits, uniform, params)
-        completion_ids[rows, t] = torch.where(ended[rows], pad_token_id, tokens)
-        newly_ended = torch.isin(tokens, eos) & ~ended[rows]
-        lengths[rows[newly_ended]] = t + 1
-        ended[rows[newly_ended]] = True
-        running = (~ended[rows]).nonzero().squeeze(-1)
-        if len(running) == 0 or t + 1 == params.max_new_tokens:
-            break
-        if 2 * len(running) <= len(rows):
-            decoder.keep(running)
-            rows, tokens = rows[running], tokens[running]
-        decoder.grow()
-        logits = decoder.step(tokens.unsqueeze(-1))
-    width = int(lengths.max())
-    return Generation(
-        prompt_ids=prompt_ids.repeat_interleave(n, dim=0),
-        prompt_mask=prompt_mask.repeat_interleave(n, dim=0),
-        completion_ids=completion_ids[:, :width],
-        completion_mask=torch.arange(width, device=device) < lengths.unsqueeze(-1),
-        ended=ended,
+    shared = shares_prefix(model)
+    recorder = Recorder(
+        prompt_ids,
+        prompt_mask,
+        params,
+        n=n,
+        seeds=seeds,
+        eos_token_ids=eos_token_ids,
+        pad_token_id=pad_token_id,
+        stops=stops,
+        boundary=boundary if shared else None,
     )
+    with recorder.watching(model):
+        (_decode_shared if shared else _decode_plain)(model, recorder)
+    return recorder.generation()
+
+
+def _decode_shared(model: PreTrainedModel, recorder: Recorder) -> None:
+    owner, cache = inner_model(model), SharedPrefixCache(model.config.num_hidden_layers, recorder.prompt_mask)
+    extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(owner.forward).parameters else {}
+    logits = model(
+        input_ids=recorder.prompt_ids,
+        attention_mask=recorder.prompt_mask.long(),
+        position_ids=position_ids(recorder.prompt_mask),
+        past_key_values=cache,
+        use_cache=True,
+        **extra,
+    ).logits[:, -1]
+    cache.start(recorder.n, recorder.params.max_new_tokens)
+    logits = logits.repeat_interleave(recorder.n, dim=0)
+    with cache.decoding(model):
+        while True:
+            running = ~recorder.ended[recorder.rows]
+            tokens = recorder.draw(logits.float())
+            done = recorder.step == recorder.params.max_new_tokens
+            if recorder.boundary is None:
+                running &= ~recorder.ended[recorder.rows]
+                if done:
+                    return
+            if not running.any():
+                return
+            tokens = _compact(cache, recorder, running, tokens)
+            logits = model(
+                input_ids=tokens.unsqueeze(-1),
+                position_ids=cache.next_positions,
+                past_key_values=cache,
+                use_cache=True,
+                shared_prefix=cache,
+            ).logits[:, -1]
+            if done:
+                return
+
+
+def _compact(cache: SharedPrefixCache, recorder: Recorder, running: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    """Drop rows that have ended, where enough have, so that every prompt left keeps as many; return the tokens left."""
+    by_prompt = running.view(-1, cache.samples)
+    counts = by_prompt.sum(-1)
+    prompts = counts.nonzero().squeeze(-1)
+    most = int(counts.max())
+    if len(prompts) * most > COMPACT_BELOW * len(running):
+        return tokens
+    # Running rows first, and with them as many ended ones as make up the number.
+    columns = by_prompt[prompts].int().argsort(dim=-1, descending=True, stable=True)[:, :most].sort(-1).values
+    kept = (prompts.unsqueeze(-1) * cache.samples + columns).flatten()
+    cache.keep(prompts, kept)
+    recorder.rows = recorder.rows[kept]
+    return tokens[kept]
+
+
+def _decode_plain(model: PreTrainedModel, recorder: Recorder) -> None:
+    """Let the model's own `generate` run the forward passes, and draw the tokens for it."""
+    n = recorder.n
+    config = GenerationConfig(
+        max_new_tokens=recorder.params.max_new_tokens,
+        do_sample=False,
+        pad_token_id=int(recorder.completion_ids[0, 0]),
+        use_cache=True,
+    )
+    with _without_defaults(model):
+        model.generate(
+            input_ids=recorder.prompt_ids.repeat_interleave(n, dim=0),
+            attention_mask=recorder.prompt_mask.long().repeat_interleave(n, dim=0),
+            generation_config=config,
+            logits_processor=[_Draw(recorder)],
+            stopping_criteria=[_Ended(recorder)],
+        )
+
+
+class _Draw(LogitsProcessor):
+    """Leaves only the token that the recorder draws."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        tokens = self.recorder.draw(scores.float())
+        return torch.full_like(scores, float("-inf")).scatter(-1, tokens.unsqueeze(-1), 0.0)
+
+
+class _Ended(StoppingCriteria):
+    """Says which completions have ended."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+        return self.recorder.ended
+
+
+@contextmanager
+def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
+    """Keep the sampling settings that a model brings along (temperature, penalties, …) out of `generate`."""
+    owner = inner_model(model)
+    before = owner.generation_config
+    owner.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        owner.generation_config = before

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from genrlhf.errors import ConfigError
+import torch
+
+from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
-from genrlhf.sampling.decode import Prompt, decode_completions, encode_prompts
-from genrlhf.sampling.generate import generate, sample_seeds, stop_token_ids
+from genrlhf.sampling.batches import Batch, join_generations, plan_batches
+from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.decode import Prompt, check_prompt_lengths, completion_texts, left_pad
+from genrlhf.sampling.generate import generate, stop_token_ids
+from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import Generation, Sample, SamplingParams
 
 if TYPE_CHECKING:
@@ -21,18 +26,36 @@ __all__ = ["TransformersSampler"]
 class TransformersSampler:
     """Draws completions with a transformers model on the device that the model is on.
 
+    Prompts of like length are decoded together, as many as keep to both limits; a batch that does not fit into memory
+    is halved, and so are later ones of its size.
+
     Args:
         model: a causal language model.
         tokenizer: its tokenizer, with a pad token.
-        batch_size: sequences decoded at a time; the prompts of a batch share its padding.
+        batch_size: sequences decoded at a time.
+        max_batch_tokens: tokens whose keys and values are held at a time, those of a prompt counted once.
     """
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, *, batch_size: int = 128) -> None:
-        if batch_size < 1:
-            raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        batch_size: int = 128,
+        max_batch_tokens: int = 65536,
+    ) -> None:
+        for name, value in (("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
+            if value < 1:
+                raise ConfigError(f"{name} must be at least 1, not {value}.")
         self.model = model
         self.tokenizer = tokenizer
         self.batch_size = batch_size
+        self.max_batch_tokens = max_batch_tokens
+        self._tokens_that_fit = max_batch_tokens
+
+    def update_weights(self, model: PreTrainedModel) -> None:
+        """Draw from `model` from now on."""
+        self.model = model
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
         """Return the texts of `n` completions of every prompt, in the order of the prompts.
@@ -50,49 +73,142 @@ class TransformersSampler:
         seed: int,
         *,
         rows: Sequence[int] | None = None,
+        done: Container[int] = (),
     ) -> Iterator[tuple[int, list[Sample]]]:
-        """Yield `(place in prompts, its n samples)` batch by batch."""
-        if n < 1:
-            raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
+        """Yield `(place in prompts, its n samples)` batch by batch, the longest prompts first.
+
+        How prompts are put into batches does not depend on `done`, so that a run that was cut off ends with the same
+        samples, bit for bit. A batch is left out where all of its prompts are done.
+        """
+        ids, batches = self._plan(prompts, n, params, first_row=0)
         rows = range(len(prompts)) if rows is None else rows
-        per_batch = max(1, self.batch_size // n)
-        for start in range(0, len(prompts), per_batch):
-            places = range(start, min(start + per_batch, len(prompts)))
-            seeds = sample_seeds(seed, [rows[i] for i in places], n)
-            generation = self.generate([prompts[i] for i in places], n, params, seeds, first_row=start)
-            texts = decode_completions(self.tokenizer, generation)
-            samples = [
-                Sample(text, "stop" if ended else "length", length)
-                for text, ended, length in zip(
-                    texts, generation.ended.tolist(), generation.completion_mask.sum(-1).tolist(), strict=True
-                )
-            ]
-            for i, place in enumerate(places):
-                yield place, samples[i * n : (i + 1) * n]
+        gathered: list[list[Sample]] = []
+        for batch in batches:
+            if all(place in done for place in batch.places):
+                continue
+            for part, generation in self._decode(batch, ids, params, lambda i: sample_seeds(seed, [rows[i]], n)):
+                samples = self._samples(generation, params)
+                each = part.last - part.first
+                # The parts of one prompt's samples come one after the other.
+                gathered = [] if part.first == 0 else gathered
+                gathered = gathered or [[] for _ in part.places]
+                for number in range(len(part.places)):
+                    gathered[number] += samples[number * each : (number + 1) * each]
+                if part.last == n:
+                    yield from zip(part.places, gathered, strict=True)
 
     def generate(
-        self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seeds: Sequence[int], *, first_row: int = 0
+        self,
+        prompts: Sequence[Prompt],
+        n: int,
+        params: SamplingParams,
+        seeds: Sequence[int],
+        *,
+        boundary: int | None = None,
+        first_row: int = 0,
     ) -> Generation:
-        """Draw `n` completions of every prompt as one batch and return them as token ids.
+        """Draw `n` completions of every prompt and return them as token ids, the samples of one prompt side by side.
 
-        Errors count the prompts from `first_row`.
+        Args:
+            prompts: text or messages.
+            n: samples a prompt.
+            params: how to draw.
+            seeds: one for each sample, see `sample_seeds`.
+            boundary: see `genrlhf.sampling.generate`.
+            first_row: what errors count the prompts from.
         """
+        ids, batches = self._plan(prompts, n, params, first_row=first_row)
+        found = [
+            pair
+            for batch in batches
+            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], boundary)
+        ]
+        pad = int(self.tokenizer.pad_token_id)
+        return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
+
+    def _plan(
+        self, prompts: Sequence[Prompt], n: int, params: SamplingParams, *, first_row: int
+    ) -> tuple[list[list[int]], list[Batch]]:
+        if n < 1:
+            raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
         context = context_length(self.model)
         limit = context - params.max_new_tokens if context is not None else None
-        prompt_ids, prompt_mask = encode_prompts(self.tokenizer, prompts, max_length=limit, first_row=first_row)
-        device = self.model.device
+        ids = check_prompt_lengths(self.tokenizer, prompts, max_length=limit, first_row=first_row)
+        batches = plan_batches(
+            [len(row) for row in ids],
+            n,
+            params.max_new_tokens,
+            max_sequences=self.batch_size,
+            max_tokens=self.max_batch_tokens,
+        )
+        return ids, batches
+
+    def _decode(
+        self,
+        batch: Batch,
+        ids: Sequence[list[int]],
+        params: SamplingParams,
+        seeds_of: Callable[[int], Sequence[int]],
+        boundary: int | None = None,
+    ) -> Iterator[tuple[Batch, Generation]]:
+        """Decode a batch, or one after the other its halves where it does not fit into memory."""
+        halves = batch.halves()
+        if halves is None or batch.tokens(params.max_new_tokens) <= self._tokens_that_fit:
+            try:
+                yield batch, self._run(batch, ids, params, seeds_of, boundary)
+                return
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                if halves is None:
+                    raise ModelError(
+                        f"One completion of a prompt of {batch.width} tokens does not fit into memory; lower "
+                        "max_new_tokens, load the model in a smaller dtype, or shorten the prompt."
+                    ) from error
+            self._tokens_that_fit = batch.tokens(params.max_new_tokens) // 2
+            # Only here, behind the handler, has the failed attempt let go of its tensors.
+            torch.cuda.empty_cache()
+        for half in halves:
+            yield from self._decode(half, ids, params, seeds_of, boundary)
+
+    def _run(
+        self,
+        batch: Batch,
+        ids: Sequence[list[int]],
+        params: SamplingParams,
+        seeds_of: Callable[[int], Sequence[int]],
+        boundary: int | None,
+    ) -> Generation:
+        pad = int(self.tokenizer.pad_token_id)
+        prompt_ids, prompt_mask = left_pad([ids[place] for place in batch.places], pad)
         was_training = self.model.training
         self.model.eval()
         try:
             return generate(
                 self.model,
-                prompt_ids.to(device),
-                prompt_mask.to(device),
+                prompt_ids.to(self.model.device),
+                prompt_mask.to(self.model.device),
                 params,
-                n=n,
-                seeds=seeds,
+                n=batch.last - batch.first,
+                seeds=[seed for place in batch.places for seed in seeds_of(place)[batch.first : batch.last]],
                 eos_token_ids=stop_token_ids(self.model, self.tokenizer),
-                pad_token_id=int(self.tokenizer.pad_token_id),
+                pad_token_id=pad,
+                stops=StopStrings(self.tokenizer, params.stop) if params.stop else None,
+                boundary=boundary,
             )
         finally:
             self.model.train(was_training)
+
+    def _samples(self, generation: Generation, params: SamplingParams) -> list[Sample]:
+        lengths = generation.completion_mask.sum(-1).tolist()
+        rows = [ids[:length] for ids, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
+        texts = completion_texts(self.tokenizer, rows, generation.ended.tolist(), params)
+        logprobs = generation.logprobs.tolist() if generation.logprobs is not None else [None] * len(rows)
+        return [
+            Sample(text, "stop" if ended else "length", length, None if values is None else values[:length])
+            for text, ended, length, values in zip(texts, generation.ended.tolist(), lengths, logprobs, strict=True)
+        ]
+
+
+def _out_of_memory(error: RuntimeError) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -6,21 +6,35 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genrlhf.studies.best_of_n import BestOfNPoint, best_of_n_curve
     from genrlhf.studies.demo import run_demo
     from genrlhf.studies.recipe import Recipe
-    from genrlhf.studies.report import markdown_table, plot, text_table
+    from genrlhf.studies.report import markdown_table, plot, plot_reward_kl, text_table
     from genrlhf.studies.study import Study
 
 _HOMES = {
+    "BestOfNPoint": "best_of_n",
     "Recipe": "recipe",
     "Study": "study",
+    "best_of_n_curve": "best_of_n",
     "markdown_table": "report",
     "plot": "report",
+    "plot_reward_kl": "report",
     "run_demo": "demo",
     "text_table": "report",
 }
 
-__all__ = ["Recipe", "Study", "markdown_table", "plot", "run_demo", "text_table"]
+__all__ = [
+    "BestOfNPoint",
+    "Recipe",
+    "Study",
+    "best_of_n_curve",
+    "markdown_table",
+    "plot",
+    "plot_reward_kl",
+    "run_demo",
+    "text_table",
+]
 
 
 def __getattr__(name: str) -> Any:

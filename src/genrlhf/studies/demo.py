@@ -10,9 +10,10 @@ from genrlhf.data import load_task
 from genrlhf.data.embedded.task import PREFERENCE_TEMPERATURE
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.preference import ScoreJudge
+from genrlhf.studies.best_of_n import BestOfNPoint
 from genrlhf.studies.progress import Reporter, quiet_libraries
 from genrlhf.studies.recipe import Recipe
-from genrlhf.studies.report import markdown_table, plot, text_table
+from genrlhf.studies.report import markdown_table, plot, plot_reward_kl, text_table
 from genrlhf.studies.study import Study
 
 __all__ = ["DEMO_DATA", "demo_recipe", "run_demo"]
@@ -67,8 +68,8 @@ def demo_recipe(seed: int) -> Recipe:
 def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
     """Train SFT, reward model and PPO on the embedded task, sample best-of-16, and compare what came out.
 
-    Writes `outputs/METHOD-SET.jsonl`, `figures.json`, `table.md` and `generalisation_diversity.png` to `output_dir`,
-    and the trained models beside them. A second call goes on where the first stopped.
+    Writes `outputs/METHOD-SET.jsonl`, `figures.json`, `table.md`, `generalisation_diversity.png` and `reward_kl.png` to
+    `output_dir`, and the trained models beside them. A second call goes on where the first stopped.
 
     Args:
         output_dir: where everything goes.
@@ -76,8 +77,8 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
         quiet: report no progress on stderr.
 
     Returns:
-        `{"methods": {METHOD: {"pvr", "gap", "reward", "gold", "diversity", "kl"}}, "stages", "recipe", "seconds"}`,
-        with an `Estimate` for every figure of a method.
+        `{"methods": {METHOD: {"pvr", "gap", "reward", "gold", "diversity", "kl"}}, "best_of_n_curve": [{"n",
+        "kl", "reward", "preference"}], "stages", "recipe", "seconds"}`, with an `Estimate` for every measured figure.
 
     Raises:
         RunFolderError: where `output_dir` holds another run.
@@ -99,6 +100,8 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
     folder = Path(output_dir)
     (folder / "table.md").write_text(markdown_table(figures["methods"]), encoding="utf-8")
     plot(figures["methods"], folder / "generalisation_diversity.png")
+    curve = [BestOfNPoint(**point) for point in figures["best_of_n_curve"]]
+    plot_reward_kl(curve, figures["methods"], folder / "reward_kl.png")
     report(f"done; everything lies in {folder}")
     return {**figures, "seconds": round(report.seconds, 1)}
 
@@ -106,11 +109,17 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
 def demo_summary(figures: dict[str, Any]) -> str:
     """Return what the demo prints at its end."""
     accuracy = figures["stages"]["reward_model"]["held_out_accuracy"]
+    curve = ", ".join(
+        f"{point['reward'].value:.2f} at n = {point['n']}"
+        for point in figures["best_of_n_curve"]
+        if point["n"] in (1, 4, 16)
+    )
     return (
         f"{text_table(figures['methods'])}\n\n"
         "PvR: % of inputs on which the gold score prefers the output to the reference; ID in, OOD out of\n"
         "distribution. gap: PvR ID - PvR OOD. EAD: diversity of 8 outputs of an input, or of one output of every\n"
         "input. KL in nats an output, of best-of-N an upper bound. Brackets: 95 % intervals. All outputs are drawn\n"
         "at temperature 1.\n"
+        f"Reward ID of the best of n SFT samples: {curve}.\n"
         f"Reward model: {100 * accuracy:.1f} % of held-out pairs right."
     )

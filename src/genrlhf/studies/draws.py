@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from genrlhf.studies.outputs import Draw
-    from genrlhf.types import RewardFunction, SamplingParams
+    from genrlhf.types import SamplingParams
 
 __all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl"]
 
@@ -46,22 +46,22 @@ def policy_draw(sampler: TransformersSampler, params: SamplingParams, seed: int)
     return draw
 
 
-def best_of_n_draw(draw: Draw, reward: RewardFunction, n: int) -> Draw:
-    """Return a draw of which every output is the one of `n` samples of `draw` with the highest reward."""
+def best_of_n_draw(pool: Sequence[Mapping[str, Any]], n: int) -> Draw:
+    """Return a draw of which every output is the one with the highest reward of `n` samples that no other draws on.
 
-    def best(samples: list[str], rewards: list[float]) -> str:
-        return samples[max(range(len(samples)), key=rewards.__getitem__)]
+    Args:
+        pool: `outputs` and `rewards` of every row, at least `n` for each output that will be asked for.
+        n: samples that an output is chosen from.
+    """
 
-    def draw_best(prompts: Sequence[Any], rows: Sequence[int], k: int) -> list[list[str]]:
-        samples = draw(prompts, rows, k * n)
-        repeated = [prompt for prompt, texts in zip(prompts, samples, strict=True) for _ in texts]
-        rewards = list(reward(repeated, [text for texts in samples for text in texts]))
-        return [
-            [best(texts[i : i + n], rewards[row * k * n + i : row * k * n + i + n]) for i in range(0, k * n, n)]
-            for row, texts in enumerate(samples)
-        ]
+    def best(row: Mapping[str, Any], start: int) -> str:
+        chosen = max(range(start, start + n), key=row["rewards"].__getitem__)
+        return str(row["outputs"][chosen])
 
-    return draw_best
+    def draw(prompts: Sequence[Any], rows: Sequence[int], k: int) -> list[list[str]]:
+        return [[best(pool[row], start) for start in range(0, k * n, n)] for row in rows]
+
+    return draw
 
 
 @torch.no_grad()

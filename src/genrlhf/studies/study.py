@@ -15,9 +15,10 @@ from genrlhf.errors import ConfigError
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.ops import best_of_n_kl
 from genrlhf.rewards import load_reward
+from genrlhf.studies.best_of_n import pool_curve
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, sampler_of, sequence_kl
 from genrlhf.studies.figures import measure_method
-from genrlhf.studies.outputs import Draw, draw_outputs
+from genrlhf.studies.outputs import Draw, draw_outputs, read_lines
 from genrlhf.studies.preferences import rated_preferences
 from genrlhf.studies.progress import ProgressLines, Reporter
 from genrlhf.studies.recipe import Recipe
@@ -43,8 +44,9 @@ __all__ = ["Study"]
 class Study:
     """Trains the methods of a recipe on a task and measures each on every evaluation set.
 
-    Everything lies in `output_dir`: a folder for every trained model, `outputs/METHOD-SET.jsonl`, `figures.json`. What
-    is there is not made again, so that a second start goes on where the first stopped.
+    Everything lies in `output_dir`: a folder for every trained model, `outputs/METHOD-SET.jsonl`, the samples that
+    best-of-N chose from with their rewards as `outputs/best_of_n-SET-pool.jsonl`, and `figures.json`. What is there is
+    not made again, so that a second start goes on where the first stopped.
 
     Args:
         task: the data.
@@ -86,6 +88,7 @@ class Study:
         self._train_all()
         figures = {
             "methods": {method: self._measure(method) for method in self.recipe.methods},
+            **({"best_of_n_curve": self._curve()} if "best_of_n" in self.recipe.methods else {}),
             "stages": {name: _read(self._done(name)) for name in ("sft", "reward_model", "ppo")},
             "recipe": asdict(self.recipe),
         }
@@ -211,21 +214,42 @@ class Study:
 
     def _draw(self, method: str) -> Draw:
         sampler = sampler_of(self.model_of(method), batch_size=self.recipe.sampling_batch_size)
-        draw = policy_draw(sampler, self.recipe.sampling_params, self.recipe.seed)
-        return best_of_n_draw(draw, self.reward, self.recipe.n) if method == "best_of_n" else draw
+        return policy_draw(sampler, self.recipe.sampling_params, self.recipe.seed)
 
     def _measure(self, method: str) -> dict[str, Any]:
         self.report(f"{method}: sampling and measuring")
-        draw, outputs = self._draw(method), {}
+        sampled, outputs = self._draw(method), {}
         for name, dataset in self.task.evaluation.items():
             file = self.folder / "outputs" / f"{method}-{name}.jsonl"
-            # Diversity is measured in distribution; elsewhere one output of every input is all that is looked at.
-            recipe = self.recipe if name == "id" else replace(self.recipe, diversity_inputs=0)
-            outputs[name] = draw_outputs(file, dataset, name, recipe, draw)
+            draw = sampled
+            if method == "best_of_n":
+                draw = best_of_n_draw(self._pool(name, sampled), self.recipe.n)
+            outputs[name] = draw_outputs(file, dataset, name, self._recipe_of(name), draw)
         figures = measure_method(
             outputs, reward=self.reward, metrics=self.metrics, judge=self.judge, gold=self.task.gold
         )
         return {**figures, "kl": self._kl(method)}
+
+    def _recipe_of(self, name: str) -> Recipe:
+        """Diversity is measured in distribution; elsewhere one output of every input is all that is looked at."""
+        return self.recipe if name == "id" else replace(self.recipe, diversity_inputs=0)
+
+    def _pool(self, name: str, draw: Draw) -> list[dict[str, Any]]:
+        """Return the samples that best-of-N chooses from, N an output, with their rewards; what is on disk stays."""
+        return draw_outputs(
+            self.folder / "outputs" / f"best_of_n-{name}-pool.jsonl",
+            self.task.evaluation[name],
+            name,
+            self._recipe_of(name),
+            draw,
+            times=self.recipe.n,
+            reward=self.reward,
+        )
+
+    def _curve(self) -> list[dict[str, Any]]:
+        """Return best-of-n in distribution for n up to N, from the N samples that each first output was chosen from."""
+        points = pool_curve(read_lines(self.folder / "outputs" / "best_of_n-id-pool.jsonl"), self.recipe.n, self.judge)
+        return [{name: value for name, value in vars(point).items() if value is not None} for point in points]
 
     def _kl(self, method: str) -> Estimate:
         """Return the KL from the SFT model in nats an output; of best-of-N the upper bound log n − (n − 1)/n."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from genrlhf.data.log import append_records, recover_records
 from genrlhf.errors import RunFolderError, excerpt
 
 __all__ = ["BestOfNOutput", "append_outputs", "read_outputs", "remove_outputs"]
@@ -34,10 +34,7 @@ class BestOfNOutput:
 
 def append_outputs(file: Path, rows: Iterable[int], outputs: Iterable[BestOfNOutput]) -> None:
     """Append one line for each output, under the number of its row."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        for row, output in zip(rows, outputs, strict=True):
-            lines.write(json.dumps({"row": row, **asdict(output)}, ensure_ascii=False) + "\n")
+    append_records(file, [{"row": row, **asdict(output)} for row, output in zip(rows, outputs, strict=True)])
 
 
 def read_outputs(folder: Path, prompts: list[Any]) -> dict[int, BestOfNOutput]:
@@ -48,13 +45,8 @@ def read_outputs(folder: Path, prompts: list[Any]) -> dict[int, BestOfNOutput]:
     """
     found: dict[int, BestOfNOutput] = {}
     for file in _files(folder):
-        text = file.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1]
-        if whole != text:
-            file.write_text(whole, encoding="utf-8")
-        # Not splitlines(), which also splits at U+2028 and its like inside a completion.
-        for number, line in enumerate(whole.split("\n")[:-1], start=1):
-            row, output = _parse(line, f"{file}, line {number}")
+        for number, record in enumerate(recover_records(file), start=1):
+            row, output = _parse(record, f"{file}, line {number}")
             if row >= len(prompts) or output.prompt != prompts[row]:
                 raise RunFolderError(
                     f"{file} holds samples of another dataset: its row {row} is {excerpt(output.prompt)}. Choose "
@@ -64,13 +56,12 @@ def read_outputs(folder: Path, prompts: list[Any]) -> dict[int, BestOfNOutput]:
     return found
 
 
-def _parse(line: str, where: str) -> tuple[int, BestOfNOutput]:
+def _parse(record: dict[str, Any], where: str) -> tuple[int, BestOfNOutput]:
     try:
-        record = json.loads(line)
         return int(record.pop("row")), BestOfNOutput(**record)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise RunFolderError(
-            f"{where} is {excerpt(line)}, which is no output of BestOfNTrainer; remove the line, or choose another "
+            f"{where} is {excerpt(record)}, which is no output of BestOfNTrainer; remove the line, or choose another "
             "output_dir."
         ) from error
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from datasets import Dataset
 
+from genrlhf.data.log import claim_file
 from genrlhf.data.schema import check_rows
-from genrlhf.errors import ConfigError, DataError, RunFolderError
+from genrlhf.errors import ConfigError, DataError
 from genrlhf.models.completions import context_length
 from genrlhf.rewards import WeightedReward
 from genrlhf.rewards.checks import reward_name
@@ -177,23 +177,4 @@ def claim_folder(
     Raises:
         RunFolderError: naming the settings that differ.
     """
-    run = json.loads(json.dumps(run, default=str))
-    file = folder / RUN_FILE
-    differing: list[str] = []
-    if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
-        differing = [
-            f"{key} is {there[key]!r} there and {value!r} here"
-            for key, value in run.items()
-            if key in there and there[key] != value
-        ]
-        if differing and not overwrite:
-            raise RunFolderError(
-                f"Cannot {act} in {folder}: it holds another run ({'; '.join(differing[:5])}). {remedy}"
-            )
-    if write:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(run, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(file)
-    return bool(differing)
+    return claim_file(folder / RUN_FILE, run, place=folder, act=act, remedy=remedy, overwrite=overwrite, write=write)

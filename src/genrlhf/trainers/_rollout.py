@@ -20,16 +20,16 @@ from genrlhf.ops import (
 )
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
-from genrlhf.sampling import TransformersSampler, decode_completions
+from genrlhf.sampling import decode_completions
 from genrlhf.trainers._rollout_data import concatenate
-from genrlhf.types import Rollout
+from genrlhf.types import Generation, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.completions import PolicyWithValue
     from genrlhf.trainers.ppo_config import PPOConfig
-    from genrlhf.types import RewardFunction
+    from genrlhf.types import RewardFunction, TokenSampler
 
 __all__ = ["Metrics", "RolloutCollector"]
 
@@ -60,6 +60,7 @@ class RolloutCollector:
 
     Attributes:
         model: the policy with its value head.
+        sampler: draws completions from the policy.
         reference: the model that the KL is taken against.
         reward: scores a completion.
         tokenizer: of the policy.
@@ -70,6 +71,7 @@ class RolloutCollector:
     """
 
     model: PolicyWithValue
+    sampler: TokenSampler
     reference: PreTrainedModel
     reward: RewardFunction
     tokenizer: PreTrainedTokenizerBase
@@ -88,19 +90,17 @@ class RolloutCollector:
         """
         was_training = self.model.training
         self.model.eval()
-        sampler = TransformersSampler(self.model.policy, self.tokenizer)
-        size = self.args.sampling_batch_size
-        parts, texts = [], []
-        for start in range(0, len(rows), size):
-            prompts = [row["prompt"] for row in rows[start : start + size]]
-            with self.autocast():
-                generation = sampler.generate(prompts, 1, self.args.sampling_params, seeds[start : start + size])
-            texts.extend(decode_completions(self.tokenizer, generation))
-            parts.append({**vars(generation)})
-        batch = concatenate(parts)
-        batch["scores"] = self._scores(rows, texts).to(batch["ended"].device)
+        prompts = [row["prompt"] for row in rows]
+        self.sampler.update_weights(self.model.policy)
         with self.autocast():
-            batch.update(self._forward(batch))
+            generation = self.sampler.generate(prompts, 1, self.args.sampling_params, seeds)
+        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "ended")
+        batch = {name: getattr(generation, name).to(self.model.device) for name in names}
+        texts = decode_completions(self.tokenizer, generation, self.args.sampling_params)
+        batch["scores"] = self._scores(rows, texts).to(self.model.device)
+        sampled = self._sampled(generation)
+        with self.autocast():
+            batch.update(self._forward({**batch, **sampled}))
         self.model.train(was_training)
         return batch
 
@@ -110,23 +110,38 @@ class RolloutCollector:
         values = self.reward(prompts, completions, **columns)
         return torch.tensor(check_rewards(values, prompts, completions, name=reward_name(self.reward)))
 
+    def _sampled(self, generation: Generation) -> dict[str, torch.Tensor]:
+        """Return what sampling has found of the policy already, where it can stand for a forward pass.
+
+        In low precision it cannot: other shapes round otherwise, and the first ratio of an update would not be 1.
+        """
+        exact = self.model.policy.dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
+        if not exact or generation.logprobs is None or generation.entropy is None or generation.last_hidden is None:
+            return {}
+        return {
+            "logprobs": generation.logprobs,
+            "entropy": generation.entropy,
+            "values": self.model.value_head(generation.last_hidden),
+        }
+
     def _forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Score the completions under policy and reference, a training batch at a time."""
+        """Score the completions under the reference, and the policy where sampling has not; a training batch a time."""
         names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
         parts = []
-        for chunk in zip(*(batch[name].split(self.args.per_device_train_batch_size) for name in names), strict=True):
-            policy = self.model(*chunk)
-            ref_logits, _ = completion_logits(self.reference, *chunk)
-            ref_logprobs, _ = logprobs_and_entropy(ref_logits, chunk[2], temperature=self.args.temperature)
-            parts.append(
-                {
-                    "logprobs": policy.logprobs,
-                    "entropy": policy.entropy,
-                    "values": policy.values,
-                    "ref_logprobs": ref_logprobs,
-                    "kl": kl_estimate(policy.logprobs, ref_logprobs, self.args.kl_estimator),  # type: ignore[arg-type]
-                }
+        size = self.args.per_device_train_batch_size
+        for start in range(0, len(batch["ended"]), size):
+            chunk = {name: tensor[start : start + size] for name, tensor in batch.items()}
+            ids = [chunk[name] for name in names]
+            if "values" not in chunk:
+                policy = self.model(*ids)
+                chunk |= {"logprobs": policy.logprobs, "entropy": policy.entropy, "values": policy.values}
+            ref_logits, _ = completion_logits(self.reference, *ids)
+            ref_logprobs, _ = logprobs_and_entropy(
+                ref_logits, chunk["completion_ids"], temperature=self.args.temperature
             )
+            kl = kl_estimate(chunk["logprobs"], ref_logprobs, self.args.kl_estimator)  # type: ignore[arg-type]
+            found = {name: chunk[name] for name in ("logprobs", "entropy", "values")}
+            parts.append({**found, "ref_logprobs": ref_logprobs, "kl": kl})
         return concatenate(parts)
 
     def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> Rollout:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Container, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainerCallback
+from transformers.trainer_utils import get_last_checkpoint
 
+from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
-from genrlhf.ops import best_of_n_kl
+from genrlhf.ops import best_of_n_kl, best_of_n_weights, soft_best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
-from genrlhf.sampling import TransformersSampler, decode_completions
-from genrlhf.sampling.generate import sample_seeds
+from genrlhf.sampling import TransformersSampler
+from genrlhf.sampling.choose import sample_seeds, uniforms
 from genrlhf.trainers._best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
 from genrlhf.trainers._common import (
     check_prompts,
@@ -32,6 +37,8 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedTokenizerBase
     from transformers.trainer_utils import TrainOutput
+
+    from genrlhf.types import Sampler
 
 __all__ = ["BestOfNOutput", "BestOfNTrainer"]
 
@@ -55,6 +62,8 @@ class BestOfNTrainer:
         reward: what chooses: the name or folder of a sequence-classification model with one label, such a module, a
             callable `(prompts, completions, **columns) -> list[float]`, or a list of `(reward, weight)`.
         args: the settings.
+        sampler: draws the samples of `generate` and `evaluate`, such as a `ServerSampler`; by default the policy,
+            see `TransformersSampler`. With a sampler, `model` may be None where nothing is trained.
         train_dataset: rows with a `prompt`, text or messages; further columns reach the reward.
         eval_dataset: the same, for `evaluate`.
         processing_class: the policy's tokenizer; by default the one saved with it.
@@ -70,25 +79,32 @@ class BestOfNTrainer:
 
     def __init__(
         self,
-        model: str | PreTrainedModel | PeftModel,
+        model: str | PreTrainedModel | PeftModel | None,
         reward: RewardSource,
         args: BestOfNConfig | None = None,
         train_dataset: Dataset | None = None,
         eval_dataset: Dataset | dict[str, Dataset] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         reward_processing_class: PreTrainedTokenizerBase | None = None,
+        sampler: Sampler | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         self.args = args if args is not None else BestOfNConfig("best_of_n")
         refuse_adapter_with_frozen_layers(self.args.freeze_layers, peft_config, model)
         trust = self.args.trust_remote_code
-        loaded = load_causal_lm(model, model_init_kwargs=self.args.model_init_kwargs, trust_remote_code=trust)
-        self.processing_class = load_tokenizer(
-            model if isinstance(model, str) else loaded, processing_class, trust_remote_code=trust
-        )
-        ensure_pad_token(self.processing_class, loaded)
-        self.model: Any = loaded.to(self.args.device)
+        if model is None and sampler is None:
+            raise ConfigError("model is None, and there is no sampler; give one of them.")
+        self.model: Any = None
+        self.processing_class: Any = processing_class
+        if model is not None:
+            loaded = load_causal_lm(model, model_init_kwargs=self.args.model_init_kwargs, trust_remote_code=trust)
+            self.processing_class = load_tokenizer(
+                model if isinstance(model, str) else loaded, processing_class, trust_remote_code=trust
+            )
+            ensure_pad_token(self.processing_class, loaded)
+            self.model = loaded.to(self.args.device)
+        self.sampler = sampler
         self.reward = load_reward(
             reward,
             tokenizer=reward_processing_class,
@@ -101,12 +117,15 @@ class BestOfNTrainer:
         self.peft_config = peft_config
         self.callbacks = callbacks
         self.distillation: SFTTrainer | None = None
-        self._base_name = str(getattr(loaded.config, "_name_or_path", ""))
+        self._base_name = str(getattr(getattr(self.model, "config", None), "_name_or_path", ""))
         for name, dataset in named_datasets(train_dataset, eval_dataset):
             self._check(dataset, name)
 
     def _check(self, dataset: Dataset, source: str) -> None:
-        options = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
+        if self.model is None:
+            check_rows(dataset, ["prompt"], source=source)
+            return
+        options: dict[str, Any] = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
         check_prompts(dataset, source, model=self.model, **options)
 
     def generate(
@@ -124,50 +143,77 @@ class BestOfNTrainer:
             raise DataError("generate() wants a list of prompts, not one string; write generate([prompt]).")
         seed = self.args.seed if seed is None else seed
         rows = range(len(prompts))
-        return [output for _, outputs in self._batches(prompts, columns, rows, seed) for output in outputs]
+        found = {
+            row: output
+            for chunk, outputs in self._batches(prompts, columns, rows, seed)
+            for row, output in zip(chunk, outputs, strict=True)
+        }
+        return [found[row] for row in rows]
 
     def _batches(
-        self, prompts: Sequence[Any], columns: dict[str, Sequence[Any]], rows: Sequence[int], seed: int
+        self,
+        prompts: Sequence[Any],
+        columns: dict[str, Sequence[Any]],
+        rows: Sequence[int],
+        seed: int,
+        done: Container[int] = (),
     ) -> Iterator[tuple[Sequence[int], list[BestOfNOutput]]]:
-        """Yield the outputs of `rows`, as many at a time as are decoded together."""
-        sampler = TransformersSampler(self.model, self.processing_class)
+        """Yield the outputs of `rows` that are not `done`, as many at a time as are scored together."""
+        sampler = self.sampler
+        if sampler is None:
+            sampler = TransformersSampler(self.model, self.processing_class, batch_size=self.args.sampling_batch_size)
         n = self.args.n
-        size = max(1, self.args.sampling_batch_size // n)
-        for start in tqdm(range(0, len(rows), size), desc=f"best of {n}", disable=self.args.disable_tqdm):
-            chunk = rows[start : start + size]
-            asked = [prompts[row] for row in chunk]
-            seeds = sample_seeds(seed, chunk, n)
-            generation = sampler.generate(asked, n, self.args.sampling_params, seeds, first_row=chunk[0])
-            samples = decode_completions(self.processing_class, generation)
-            repeated = [prompt for prompt in asked for _ in range(n)]
-            extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
-            values = self.reward(repeated, samples, **extra)
-            rewards = check_rewards(values, repeated, samples, name=reward_name(self.reward))
-            yield (
-                chunk,
-                [
-                    _choose(prompt, samples[i * n : (i + 1) * n], rewards[i * n : (i + 1) * n])
-                    for i, prompt in enumerate(asked)
-                ],
-            )
+        group_size = max(1, min(self.args.sampling_batch_size, self.args.reward_batch_size) // n)
+        places = {place for place, row in enumerate(rows) if row in done}
+        stream = sampler.stream(
+            [prompts[row] for row in rows], n, self.args.sampling_params, seed, rows=rows, done=places
+        )
+        fresh = ((place, samples) for place, samples in stream if place not in places)
+        with tqdm(total=len(rows) - len(places), desc=f"best of {n}", disable=self.args.disable_tqdm) as bar:
+            while group := list(islice(fresh, group_size)):
+                chunk = [rows[place] for place, _ in group]
+                samples = [sample.text for _, drawn in group for sample in drawn]
+                repeated = [prompts[row] for row in chunk for _ in range(n)]
+                extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
+                values = self.reward(repeated, samples, **extra)
+                rewards = check_rewards(values, repeated, samples, name=reward_name(self.reward))
+                parts = (slice(i * n, (i + 1) * n) for i in range(len(chunk)))
+                yield (
+                    chunk,
+                    [
+                        self._choose(prompts[row], samples[part], rewards[part], sample_seeds(seed, [row], n + 1)[n])
+                        for row, part in zip(chunk, parts, strict=True)
+                    ],
+                )
+                bar.update(len(chunk))
 
-    def sample_training_set(self) -> Dataset:
+    def _choose(self, prompt: Any, samples: list[str], rewards: list[float], seed: int) -> BestOfNOutput:
+        chosen = max(range(len(samples)), key=rewards.__getitem__)
+        if self.args.selection_temperature > 0:
+            weights = soft_best_of_n_weights(torch.tensor(rewards).double(), self.args.selection_temperature)
+            cumulative = weights.cumsum(-1)
+            target = uniforms([seed], 1)[0] * cumulative[-1]
+            chosen = min(int(torch.searchsorted(cumulative, target, right=True)), len(samples) - 1)
+        return BestOfNOutput(prompt, samples[chosen], rewards[chosen], samples, rewards)
+
+    def sample_training_set(self, iteration: int = 0) -> Dataset:
         """Return `prompt`, `completion` and `reward` of the best of n for every training prompt.
 
-        The samples are appended to `best_of_n-….jsonl` in `output_dir` as they come; what an earlier start has written
-        there is not sampled again. Several processes share the work.
+        The samples are appended to `best_of_n-….jsonl` in the iteration's folder as they come; what an earlier start
+        has written there is not sampled again. Several processes share the work.
         """
         if self.train_dataset is None:
             raise ConfigError("train() needs prompts; pass train_dataset to BestOfNTrainer.")
-        dataset, folder, state = self.train_dataset, Path(self.args.output_dir), PartialState()
+        dataset, folder, state = self.train_dataset, self._folder(iteration), PartialState()
         columns = {name: dataset[name] for name in dataset.column_names}
         prompts = list(columns.pop("prompt"))
         there = read_outputs(folder, prompts) if state.is_main_process else {}
         state.wait_for_everyone()
         there = there or read_outputs(folder, prompts)
-        rows = [row for row in range(len(prompts)) if row not in there][state.process_index :: state.num_processes]
+        rows = range(state.process_index, len(prompts), state.num_processes)
+        seed = self.args.seed if iteration == 0 else sample_seeds(self.args.seed, [iteration], 1)[0]
         file = folder / f"best_of_n-{state.process_index}.jsonl"
-        for chunk, outputs in self._batches(prompts, columns, rows, self.args.seed):
+        for chunk, outputs in self._batches(prompts, columns, rows, seed, done=there):
             append_outputs(file, chunk, outputs)
         state.wait_for_everyone()
         best = [output for _, output in sorted(read_outputs(folder, prompts).items())]
@@ -182,22 +228,46 @@ class BestOfNTrainer:
             ]
         )
 
+    def _folder(self, iteration: int) -> Path:
+        folder = Path(self.args.output_dir)
+        return folder if self.args.num_iterations == 1 else folder / f"iteration-{iteration}"
+
     def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
-        """Sample the best of n for every training prompt and fine-tune the policy on them.
+        """Sample the best of n for every training prompt and fine-tune the policy on them, `num_iterations` times.
+
+        This is rejection-sampling fine-tuning (Touvron et al. 2023, "Llama 2", section 3.2.3; Dong et al. 2023,
+        "RAFT"). Each of several iterations has a folder `iteration-K` in `output_dir`; resumed, those that have ended
+        are not done again.
 
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
         """
+        if self.model is None or self.sampler is not None:
+            raise ConfigError("train() samples from the policy that it trains; give a model, and no sampler.")
+        if isinstance(resume_from_checkpoint, str) and self.args.num_iterations > 1:
+            raise ConfigError(
+                "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
+            )
         resuming = bool(resume_from_checkpoint)
         replaced = claim_output_dir(self, base_model=self._base_name, resuming=resuming, reward=self.reward)
-        if replaced and self.args.should_save:
-            remove_outputs(Path(self.args.output_dir))
+        for iteration in range(self.args.num_iterations):
+            if replaced and self.args.should_save:
+                remove_outputs(self._folder(iteration))
+            result = self._train_once(iteration, resume_from_checkpoint)
+        return result
+
+    def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
+        folder = self._folder(iteration)
+        if resume_from_checkpoint and self.args.num_iterations > 1:
+            resume_from_checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        args = copy.copy(self.args)
+        args.output_dir = str(folder)
         self.distillation = _Distillation(
             model=self.model,
-            args=self.args,
-            train_dataset=self.sample_training_set(),
+            args=args,
+            train_dataset=self.sample_training_set(iteration),
             processing_class=self.processing_class,
-            peft_config=self.peft_config,
+            peft_config=None if hasattr(self.model, "peft_config") else self.peft_config,
             callbacks=self.callbacks,
         )
         result: TrainOutput = self.distillation.train(resume_from_checkpoint=resume_from_checkpoint)
@@ -209,7 +279,9 @@ class BestOfNTrainer:
     ) -> dict[str, float]:
         """Return the mean reward of the best of n and of a single sample, and the KL that choosing costs at most.
 
-        Keys: `eval_reward/best`, `eval_reward/mean`, `eval_kl/bound` (log n − (n − 1)/n, in nats).
+        Keys: `eval_reward/best`, `eval_reward/mean`, `eval_kl/bound` (log n − (n − 1)/n, in nats); and, for m = 2, 4, …
+        below n, what the best of m of the same samples has (see `best_of_n_weights`): `eval_reward/best_of_m`,
+        `eval_kl/bound_of_m`.
         """
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if dataset is None:
@@ -223,12 +295,19 @@ class BestOfNTrainer:
             self._check(dataset, "eval_dataset")
         columns = {name: dataset[name] for name in dataset.column_names}
         outputs = self.generate(columns.pop("prompt"), seed=self.args.seed + 1, **columns)
-        rewards = [reward for output in outputs for reward in output.rewards]
-        return {
+        rewards = torch.tensor([output.rewards for output in outputs], dtype=torch.float64)
+        figures = {
             f"{metric_key_prefix}_reward/best": sum(output.reward for output in outputs) / len(outputs),
-            f"{metric_key_prefix}_reward/mean": sum(rewards) / len(rewards),
+            f"{metric_key_prefix}_reward/mean": float(rewards.mean()),
             f"{metric_key_prefix}_kl/bound": best_of_n_kl(self.args.n),
         }
+        m = 2
+        while m < self.args.n:
+            expected = (best_of_n_weights(rewards, m) * rewards).sum(-1).mean()
+            figures[f"{metric_key_prefix}_reward/best_of_{m}"] = float(expected)
+            figures[f"{metric_key_prefix}_kl/bound_of_{m}"] = best_of_n_kl(m)
+            m *= 2
+        return figures
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Save the policy, with its tokenizer, where plain transformers loads it; `output_dir` by default."""
@@ -238,11 +317,6 @@ class BestOfNTrainer:
             target = output_dir if output_dir is not None else self.args.output_dir
             self.model.save_pretrained(target)
             self.processing_class.save_pretrained(target)
-
-
-def _choose(prompt: Any, samples: list[str], rewards: list[float]) -> BestOfNOutput:
-    best = max(range(len(samples)), key=rewards.__getitem__)
-    return BestOfNOutput(prompt, samples[best], rewards[best], samples, rewards)
 
 
 def _as_turn(prompt: Any, completion: str) -> Any:

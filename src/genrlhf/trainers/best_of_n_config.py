@@ -28,15 +28,31 @@ class BestOfNConfig(SFTConfig):
     top_p: float = field(
         default=1.0, metadata={"help": "Draw from the nucleus of this probability; 1 switches it off."}
     )
+    selection_temperature: float = field(
+        default=0.0,
+        metadata={
+            "help": "τ of soft best-of-N: a sample is chosen with probability proportional to exp(reward/τ). 0 takes "
+            "the best one."
+        },
+    )
+    num_iterations: int = field(
+        default=1,
+        metadata={"help": "Rounds of sampling the best of n and fine-tuning on them, each from the last one's model."},
+    )
     sampling_batch_size: int = field(default=128, metadata={"help": "Sequences decoded at a time on one device."})
     reward_batch_size: int = field(default=64, metadata={"help": "Texts scored at a time by a reward model."})
 
     def __post_init__(self) -> None:
-        for name in ("n", "max_new_tokens", "sampling_batch_size", "reward_batch_size"):
+        for name in ("n", "num_iterations", "max_new_tokens", "sampling_batch_size", "reward_batch_size"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
         if not self.temperature > 0:
             raise ConfigError(f"temperature must be above 0, or all n samples are one; it is {self.temperature}.")
+        if not 0 <= self.selection_temperature < float("inf"):
+            raise ConfigError(
+                f"selection_temperature must be 0 or more, and finite, not {self.selection_temperature}; 0 takes the "
+                "best sample."
+            )
         if self.top_k < 0:
             raise ConfigError(f"top_k must not be negative, but is {self.top_k}; 0 switches it off.")
         if not 0 < self.top_p <= 1:

@@ -21,7 +21,8 @@ from genrlhf.models.reference import frozen_copy
 from genrlhf.models.weights import load_weights
 from genrlhf.ops import clipped_policy_loss, clipped_value_loss
 from genrlhf.rewards import RewardSource, load_reward
-from genrlhf.sampling.generate import sample_seeds
+from genrlhf.sampling import TransformersSampler
+from genrlhf.sampling.choose import sample_seeds
 from genrlhf.trainers._common import (
     check_prompts,
     claim_output_dir,
@@ -31,7 +32,7 @@ from genrlhf.trainers._common import (
 from genrlhf.trainers._rollout import Metrics, RolloutCollector, record_objective
 from genrlhf.trainers._rollout_data import RolloutSampler, load_rollout, minibatch, save_rollout
 from genrlhf.trainers.ppo_config import PPOConfig
-from genrlhf.types import Rollout
+from genrlhf.types import Rollout, TokenSampler
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -66,6 +67,8 @@ class PPOTrainer(Trainer):
         processing_class: the policy's tokenizer; by default the one saved with it.
         reward_processing_class: the reward model's tokenizer; by default the one saved with it.
         ref_model: the model that the KL is taken against; by default the policy as it starts.
+        sampler: draws the completions, such as a `VLLMSampler`; by default the policy itself, see
+            `TransformersSampler`.
         peft_config: train an adapter of this kind instead of the model itself.
         callbacks: further callbacks.
         optimizers: an optimizer and a scheduler of your own.
@@ -101,6 +104,7 @@ class PPOTrainer(Trainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         reward_processing_class: PreTrainedTokenizerBase | None = None,
         ref_model: str | PreTrainedModel | None = None,
+        sampler: TokenSampler | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
@@ -148,6 +152,7 @@ class PPOTrainer(Trainer):
         self._resumed_from: Path | None = None
         self.collector = RolloutCollector(
             model=wrapped,
+            sampler=sampler or TransformersSampler(policy, tokenizer, batch_size=args.sampling_batch_size),
             reference=reference.to(self.accelerator.device),
             reward=load_reward(
                 reward,

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import chisquare
 from transformers import TopKLogitsWarper, TopPLogitsWarper
 
-from genrlhf.sampling.generate import _next_tokens, filter_logits, sample_seeds, uniforms
+from genrlhf.sampling.choose import filter_logits, next_tokens, sample_seeds, uniforms
 from genrlhf.types import SamplingParams
 
 
@@ -61,17 +61,17 @@ def test_filters_change_no_argument() -> None:
 def test_draw_inverts_the_cumulative_distribution() -> None:
     logits = torch.tensor([[0.5, 0.25, 0.25]]).log().repeat(6, 1)
     uniform = torch.tensor([0.0, 0.49, 0.51, 0.74, 0.76, 1 - 2**-53], dtype=torch.float64)
-    assert _next_tokens(logits, uniform, SamplingParams()).tolist() == [0, 0, 1, 1, 2, 2]
+    assert next_tokens(logits, uniform, SamplingParams()).tolist() == [0, 0, 1, 1, 2, 2]
     # At temperature 0.5 the odds square: (4, 1, 1) / 6.
     uniform = torch.tensor([0.0, 0.66, 0.67, 0.83, 0.84, 0.99], dtype=torch.float64)
-    assert _next_tokens(logits, uniform, SamplingParams(temperature=0.5)).tolist() == [0, 0, 1, 1, 2, 2]
-    assert _next_tokens(logits, uniform, SamplingParams(temperature=0)).tolist() == [0] * 6
+    assert next_tokens(logits, uniform, SamplingParams(temperature=0.5)).tolist() == [0, 0, 1, 1, 2, 2]
+    assert next_tokens(logits, uniform, SamplingParams(temperature=0)).tolist() == [0] * 6
 
 
 def test_impossible_tokens_are_never_drawn() -> None:
     logits = torch.tensor([[-math.inf, 0.0, -math.inf, 0.0, -math.inf]]).repeat(3, 1)
     uniform = torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
-    assert _next_tokens(logits, uniform, SamplingParams()).tolist() == [1, 3, 3]
+    assert next_tokens(logits, uniform, SamplingParams()).tolist() == [1, 3, 3]
 
 
 @pytest.mark.parametrize("temperature", [0.7, 1.0])
@@ -80,7 +80,7 @@ def test_frequencies_are_the_softmax(temperature: float) -> None:
     logits = some_logits(3, rows=1, width=12) / 2
     number = 20_000
     uniform = torch.rand(number, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    tokens = _next_tokens(logits.expand(number, -1), uniform, SamplingParams(temperature=temperature))
+    tokens = next_tokens(logits.expand(number, -1), uniform, SamplingParams(temperature=temperature))
     weights = [math.exp(x / temperature) for x in logits[0].tolist()]
     expected = [number * w / math.fsum(weights) for w in weights]
     assert min(expected) > 5

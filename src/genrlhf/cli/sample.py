@@ -1,0 +1,227 @@
+"""`genrlhf sample`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.types import SamplingParams
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from genrlhf.sampling.store import SampleStore
+    from genrlhf.types import Sampler
+
+__all__ = ["add_command"]
+
+KEPT_COLUMNS = ("reference", "dataset")
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "sample",
+        help="draw n outputs of every prompt, into a file that a killed job goes on with",
+        description="Draw n outputs of every prompt of a file or dataset and append them to a JSONL file as they come. "
+        "The same command goes on where it stopped; other settings are refused. Under `accelerate launch` the prompts "
+        "are shared out among the processes.",
+    )
+    parser.add_argument("--model", required=True, help="hub name or folder of a causal language model")
+    parser.add_argument("--prompts", required=True, help="a JSONL or JSON file, a folder, or the name of a hub dataset")
+    parser.add_argument("--output", required=True, help="the JSONL file that the outputs go to")
+    parser.add_argument("--split", default="train", help="split of a dataset with several (default: %(default)s)")
+    parser.add_argument("--prompt-column", default="prompt", help="column of the prompts (default: %(default)s)")
+    parser.add_argument("--limit", type=int, help="only the first so many prompts")
+    parser.add_argument("--chat", action="store_true", help="send a text prompt as a user's message")
+    parser.add_argument("--n", type=int, default=1, help="outputs a prompt (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
+    defaults = SamplingParams()
+    for name, kind, text in (
+        ("max-new-tokens", int, "longest output, in tokens"),
+        ("min-new-tokens", int, "shortest output, in tokens"),
+        ("temperature", float, "divides the logits; 0 takes the most likely token"),
+        ("top-k", int, "draw from this many most likely tokens; 0: off"),
+        ("top-p", float, "draw from the nucleus of this probability; 1: off"),
+        ("min-p", float, "draw from tokens this fraction as likely as the likeliest; 0: off"),
+        ("repetition-penalty", float, "above 1 discourages tokens that were there before; 1: off"),
+    ):
+        default = getattr(defaults, name.replace("-", "_"))
+        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} (default: {default})")
+    parser.add_argument(
+        "--stop", action="append", default=[], help="an output ends before this string; may be repeated"
+    )
+    parser.add_argument("--logprobs", action="store_true", help="keep the log-probability of every token")
+    parser.add_argument(
+        "--backend",
+        choices=("transformers", "server", "vllm"),
+        help="what runs the model (default: transformers, or server with --base-url)",
+    )
+    parser.add_argument("--base-url", help="an OpenAI-compatible server, such as http://localhost:8000/v1")
+    parser.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
+    parser.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
+    parser.add_argument(
+        "--max-batch-tokens", type=int, default=65536, help="tokens in memory at a time (default: %(default)s)"
+    )
+    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model's repository ships")
+    parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
+    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Sample, and say what was sampled."""
+    from datetime import timedelta
+
+    from accelerate import PartialState
+
+    from genrlhf.models.fingerprint import model_fingerprint
+    from genrlhf.sampling.store import SampleStore
+
+    if args.n < 1:
+        raise ConfigError(f"--n must be at least 1, not {args.n}.")
+    if args.seed < 0:
+        raise ConfigError(f"--seed must not be negative, but is {args.seed}.")
+    params = _params(args)
+    prompts = _prompts(args)
+    # One process may wait for the others for as long as they sample.
+    state = PartialState(**({"timeout": timedelta(days=30)} if _launched() else {}))
+    store = SampleStore(
+        args.output,
+        prompts,
+        n=args.n,
+        params=params,
+        seed=args.seed,
+        model={"model": args.model, "weights": model_fingerprint(args.model), "dtype": args.dtype},
+        overwrite=args.overwrite,
+        process=state.process_index,
+        processes=state.num_processes,
+    )
+    if state.is_main_process:
+        store.open()
+    state.wait_for_everyone()
+    store.load()
+    summary = _sample(store, args, state)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        store.finish()
+        _print(store, summary, args)
+    return 0
+
+
+def _launched() -> bool:
+    import os
+
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _params(args: argparse.Namespace) -> SamplingParams:
+    return SamplingParams(
+        max_new_tokens=args.max_new_tokens,
+        min_new_tokens=args.min_new_tokens,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        min_p=args.min_p,
+        repetition_penalty=args.repetition_penalty,
+        stop=tuple(args.stop),
+        logprobs=args.logprobs,
+    )
+
+
+def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
+    from genrlhf.data import check_rows
+    from genrlhf.data.sources import read_split
+
+    dataset: Dataset = read_split(args.prompts, args.split)
+    if args.limit is not None:
+        if args.limit < 1:
+            raise ConfigError(f"--limit must be at least 1, not {args.limit}.")
+        dataset = dataset.select(range(min(args.limit, len(dataset))))
+    check_rows(dataset, [args.prompt_column], source=args.prompts)
+    kept = [name for name in KEPT_COLUMNS if name in dataset.column_names]
+    rows = [
+        {"prompt": row[args.prompt_column], **{name: row[name] for name in kept if row[name] is not None}}
+        for row in dataset
+    ]
+    if args.chat:
+        for number, row in enumerate(rows):
+            if not isinstance(row["prompt"], str):
+                raise DataError(f"{args.prompts}, row {number} is a conversation already; leave out --chat.")
+            row["prompt"] = [{"role": "user", "content": row["prompt"]}]
+    return rows
+
+
+def _sampler(args: argparse.Namespace, device: Any) -> Sampler:
+    backend = args.backend or ("server" if args.base_url else "transformers")
+    if (backend == "server") != bool(args.base_url):
+        raise ConfigError("--base-url and the server back end belong together; give both, or neither.")
+    if backend == "server":
+        from genrlhf.sampling import ServerSampler
+
+        return ServerSampler(args.model, base_url=args.base_url)
+    if backend == "vllm":
+        from genrlhf.sampling import VLLMSampler
+
+        return VLLMSampler(args.model, dtype=args.dtype, trust_remote_code=args.trust_remote_code)
+    from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
+    from genrlhf.sampling import TransformersSampler
+
+    model = load_causal_lm(
+        args.model, model_init_kwargs={"dtype": args.dtype}, trust_remote_code=args.trust_remote_code
+    )
+    tokenizer = load_tokenizer(args.model, trust_remote_code=args.trust_remote_code)
+    ensure_pad_token(tokenizer, model)
+    return TransformersSampler(
+        model.to(device).eval(), tokenizer, batch_size=args.batch_size, max_batch_tokens=args.max_batch_tokens
+    )
+
+
+def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
+    from tqdm.auto import tqdm
+
+    missing = len(store.rows) - len(store.done)
+    if not missing:
+        return None
+    if store.done and state.is_main_process:
+        print(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.", file=sys.stderr)
+    mine = range(store.process, len(store.rows), store.processes)
+    sampler = _sampler(args, state.device)
+    there = sum(row in store.done for row in mine)
+    with tqdm(total=len(mine), initial=there, desc="prompts", disable=not state.is_main_process) as bar:
+
+        def report(progress: Any) -> None:
+            bar.set_postfix_str(f"{progress.tokens_per_second:.0f} tokens/s", refresh=False)
+            bar.update(progress.prompts - bar.n)
+
+        return store.run(sampler, report)
+
+
+def _print(store: SampleStore, summary: Any, args: argparse.Namespace) -> None:
+    figures = {
+        "output": args.output,
+        "prompts": len(store.rows),
+        "sampled_now": summary.prompts if summary else 0,
+        "tokens": summary.tokens if summary else 0,
+        "seconds": round(summary.seconds, 2) if summary else 0.0,
+        "stopped": summary.stopped if summary else 0,
+    }
+    if args.stop and summary and summary.samples and not summary.stopped:
+        print(
+            f"genrlhf: none of the {summary.samples} outputs sampled now has ended: neither EOS nor a stop string came "
+            f"within {args.max_new_tokens} tokens.",
+            file=sys.stderr,
+        )
+    if args.json:
+        print(json.dumps(figures))
+    elif summary is None:
+        print(f"{args.output} holds {args.n} outputs of each of {len(store.rows)} prompts already.")
+    else:
+        rate = summary.tokens / max(summary.seconds, 1e-9)
+        print(
+            f"{args.output}: {args.n} outputs of each of {len(store.rows)} prompts; {summary.prompts} prompts sampled "
+            f"now, {summary.tokens} tokens in {summary.seconds:.1f} s ({rate:.0f} tokens/s)."
+        )

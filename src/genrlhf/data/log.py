@@ -1,0 +1,124 @@
+"""JSON lines that grow while a job runs, and survive its being killed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from genrlhf.errors import RunFolderError, excerpt
+
+__all__ = ["append_records", "claim_file", "recover_records", "replace_records"]
+
+logger = logging.getLogger(__name__)
+
+
+def append_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Append one line for each record in a single write, and wait until the disk has it."""
+    data = b"".join(_line(record) for record in records)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("ab") as lines:
+        lines.write(data)
+        lines.flush()
+        os.fsync(lines.fileno())
+
+
+def replace_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """Write the records to `file`, which has either all of its old lines or all of the new ones at any time."""
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.unlink(missing_ok=True)
+    append_records(temporary, records)
+    temporary.replace(file)
+
+
+def recover_records(file: Path) -> list[dict[str, Any]]:
+    """Return the records of `file`, none where it does not exist; a last line that was cut off is removed, with a word.
+
+    Raises:
+        RunFolderError: for a whole line that is no JSON object, counted from 1.
+    """
+    if not file.is_file():
+        return []
+    data = file.read_bytes()
+    whole = data.rfind(b"\n") + 1
+    if whole < len(data):
+        os.truncate(file, whole)
+        logger.warning(
+            "%s: the last line was cut off after %d bytes; it is removed, and its work done again.",
+            file,
+            len(data) - whole,
+        )
+    # Not splitlines(), which also splits at U+2028 and its like inside a text.
+    lines = data[:whole].split(b"\n")[:-1]
+    return [_parse(line, f"{file}, line {number}") for number, line in enumerate(lines, start=1)]
+
+
+def _line(record: Mapping[str, Any]) -> bytes:
+    # Half of a surrogate pair, which a model may write, has no UTF-8 form; it is kept as an escape.
+    text = json.dumps(record, ensure_ascii=False)
+    try:
+        return text.encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(record).encode() + b"\n"
+
+
+def _parse(line: bytes, where: str) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+        if not isinstance(record, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        shown = excerpt(line.decode(errors="replace"))
+        raise RunFolderError(f"{where} is {shown}, which is no JSON object; remove the line or the file.") from error
+    return record
+
+
+def claim_file(
+    file: Path,
+    run: Mapping[str, Any],
+    *,
+    place: Path,
+    act: str,
+    remedy: str,
+    overwrite: bool = False,
+    write: bool = True,
+) -> bool:
+    """Write the settings of a run to `file`, or refuse where other settings stand there.
+
+    Args:
+        file: where the settings are kept.
+        run: the settings.
+        place: what holds the run, for messages.
+        act: what is refused, for messages.
+        remedy: what can be done, for messages.
+        overwrite: replace other settings.
+        write: whether this process writes.
+
+    Returns:
+        Whether other settings stood there, which `overwrite` let these take the place of.
+
+    Raises:
+        RunFolderError: naming the settings that differ.
+    """
+    run = json.loads(json.dumps(run, default=str))
+    differing: list[str] = []
+    if file.is_file():
+        there = json.loads(file.read_text(encoding="utf-8"))
+        differing = [
+            f"{key} is {there[key]!r} there and {value!r} here"
+            for key, value in run.items()
+            if key in there and there[key] != value
+        ]
+        if differing and not overwrite:
+            raise RunFolderError(
+                f"Cannot {act} in {place}: it holds another run ({'; '.join(differing[:5])}). {remedy}"
+            )
+    if write:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(run, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        temporary.replace(file)
+    return bool(differing)

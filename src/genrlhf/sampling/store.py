@@ -1,0 +1,183 @@
+"""Outputs of many prompts in a file that a killed job goes on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.data.log import append_records, claim_file, recover_records, replace_records
+from genrlhf.errors import RunFolderError, excerpt
+from genrlhf.types import Sample, SamplingParams
+
+if TYPE_CHECKING:
+    from genrlhf.types import Sampler
+
+__all__ = ["Progress", "SampleStore", "StoreSummary"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a job is on this process.
+
+    Attributes:
+        prompts: prompts that are done.
+        total: prompts in all.
+        tokens_per_second: sampled since the start.
+    """
+
+    prompts: int
+    total: int
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class StoreSummary:
+    """What this start of a job has sampled on this process.
+
+    Attributes:
+        prompts: prompts.
+        samples: their samples.
+        tokens: sampled tokens.
+        stopped: samples that ended in EOS or a stop string.
+        seconds: it took.
+    """
+
+    prompts: int
+    samples: int
+    tokens: int
+    stopped: int
+    seconds: float
+
+
+class SampleStore:
+    """A JSONL file with a line for every prompt, appended as its outputs come.
+
+    A line is `{"prompt", "outputs", "row", …}`, with the further columns of its prompt. The settings lie beside the
+    file, in `FILE.settings.json`. Each of several processes appends to a file of its own, `FILE.process-K`, and
+    `finish` puts all lines into one file in the order of the prompts.
+
+    Args:
+        file: where the outputs go.
+        prompts: rows with a `prompt`, text or messages; their further columns are kept.
+        n: outputs a prompt.
+        params: how they are drawn.
+        seed: of the samples.
+        model: what tells the model from others.
+        overwrite: throw outputs of other settings away instead of refusing.
+        process: the number of this process.
+        processes: how many there are; call `open` on the first one before the others.
+
+    Raises:
+        RunFolderError: where `file` holds outputs of other prompts or settings.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        prompts: Sequence[Mapping[str, Any]],
+        *,
+        n: int,
+        params: SamplingParams,
+        seed: int,
+        model: Mapping[str, Any],
+        overwrite: bool = False,
+        process: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self.file = Path(file)
+        self.rows = [dict(row) for row in prompts]
+        self.n, self.params, self.seed = n, params, seed
+        self.process, self.processes = process, processes
+        self.settings = {**model, "n": n, "seed": seed, **asdict(params), "prompts": _digest(self.rows)}
+        self.overwrite = overwrite
+        self.done: set[int] = set()
+
+    @property
+    def own_file(self) -> Path:
+        """The file that this process appends to."""
+        return self.file if self.processes == 1 else self._part(self.process)
+
+    def _part(self, process: int | str) -> Path:
+        return self.file.with_name(f"{self.file.name}.process-{process}")
+
+    def open(self) -> None:
+        """Take possession of the file, and gather what an earlier start has left there and in the processes' files."""
+        settings = self.file.with_name(self.file.name + ".settings.json")
+        remedy = "Choose another output file, use the same settings, or pass overwrite."
+        started = self.file.is_file() and self.file.stat().st_size > 0
+        if started and not settings.is_file() and not self.overwrite:
+            raise RunFolderError(f"{self.file} is there already, with no {settings.name} beside it. {remedy}")
+        replaced = claim_file(
+            settings, self.settings, place=self.file, act="sample", remedy=remedy, overwrite=self.overwrite
+        )
+        parts = sorted(self.file.parent.glob(self._part("*").name))
+        if replaced:
+            for stale in (self.file, *parts):
+                stale.unlink(missing_ok=True)
+            parts = []
+        gathered = [record for part in parts for record in recover_records(part)]
+        if gathered:
+            known = {record.get("row") for record in recover_records(self.file)}
+            append_records(self.file, [record for record in gathered if record["row"] not in known])
+        for part in parts:
+            part.unlink()
+
+    def load(self) -> None:
+        """Find out what is done, after the first process has opened the file."""
+        self.done = {int(record["row"]) for record in self._records()}
+
+    def _records(self) -> list[dict[str, Any]]:
+        records = recover_records(self.file)
+        for number, record in enumerate(records, start=1):
+            row = record.get("row")
+            good = isinstance(row, int) and 0 <= row < len(self.rows) and len(record.get("outputs", ())) == self.n
+            if not good or record.get("prompt") != self.rows[row]["prompt"]:  # type: ignore[index]
+                raise RunFolderError(
+                    f"{self.file}, line {number} is no output of this run: {excerpt(record)}. Remove the line, or "
+                    "choose another output file."
+                )
+        return records
+
+    def run(self, sampler: Sampler, report: Callable[[Progress], None] = lambda progress: None) -> StoreSummary:
+        """Draw what is not done yet of this process's share, and append it as it comes."""
+        mine = range(self.process, len(self.rows), self.processes)
+        places = {place for place, row in enumerate(mine) if row in self.done}
+        start, prompts, tokens, stopped = perf_counter(), 0, 0, 0
+        stream = sampler.stream(
+            [self.rows[row]["prompt"] for row in mine], self.n, self.params, self.seed, rows=mine, done=places
+        )
+        for place, samples in stream:
+            tokens += sum(sample.num_tokens for sample in samples)
+            if place in places:
+                continue
+            append_records(self.own_file, [self._record(mine[place], samples)])
+            prompts += 1
+            stopped += sum(sample.finish_reason == "stop" for sample in samples)
+            report(Progress(len(places) + prompts, len(mine), tokens / (perf_counter() - start)))
+        return StoreSummary(prompts, prompts * self.n, tokens, stopped, perf_counter() - start)
+
+    def _record(self, row: int, samples: Sequence[Sample]) -> dict[str, Any]:
+        record = {**self.rows[row], "outputs": [sample.text for sample in samples], "row": row}
+        if self.params.logprobs:
+            record["logprobs"] = [sample.logprobs for sample in samples]
+        return record
+
+    def finish(self) -> None:
+        """Gather the files of all processes and put the lines in the order of the prompts."""
+        self.open()
+        records = self._records()
+        ordered = list({record["row"]: record for record in sorted(records, key=lambda record: record["row"])}.values())
+        if ordered != records:
+            replace_records(self.file, ordered)
+
+
+def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(json.dumps(row["prompt"], sort_keys=True).encode() + b"\n")
+    return digest.hexdigest()[:16]
