@@ -2,10 +2,11 @@
 
     python benchmarks/sampling.py --model FOLDER --n 1 4 16 64 --prompt-tokens 50 400 1600 --new-tokens 48 --json
 
-All draw exactly `--new-tokens` tokens at temperature 1 from the same model in one process, one after the other, after a
-short warm-up. `peak_mib` is the highest resident memory of the process (on a GPU: allocated memory) while it draws, less
-what was resident before. `limit_seconds` is what the products with the weights alone would take at the speed that one
-such product reaches here, see `limit`. A method is skipped where its last cell says that it would take too long.
+All draw exactly `--new-tokens` tokens at temperature 1 from the same model in one process, one after the other, after
+a short warm-up. `peak_mib` is the highest resident memory of the process (on a GPU: allocated memory) while it draws,
+less what was resident before. `limit_seconds` is what the products with the weights alone would take at the speed that
+they reach here, see `Limit`; `narrow_linear_ratio` is the time of W xᵀ over that of x Wᵀ for them. A method is skipped
+where its last cell says that it would take too long.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 from genrlhf.models import ensure_pad_token
 from genrlhf.sampling import TransformersSampler, sample_seeds
+from genrlhf.sampling.narrow_linear import narrow_linear_layers
 from genrlhf.types import SamplingParams
 
 Draw = Callable[[list[int], int, int], int]
@@ -130,16 +132,19 @@ class Limit:
 
     def __init__(self, model_name: str, dtype: str) -> None:
         model = AutoModelForCausalLM.from_pretrained(model_name, dtype=getattr(torch, dtype))
-        model.to("cuda" if torch.cuda.is_available() else "cpu")
+        self.model = model.to("cuda" if torch.cuda.is_available() else "cpu")
         self.head = model.get_output_embeddings()
         self.layers = [module for module in model.model.layers.modules() if isinstance(module, torch.nn.Linear)]
 
     @torch.no_grad()
     def seconds(self, n: int, prompt: int, new: int) -> float:
         """Prompt once through the layers, then `new − 1` tokens of n rows, and `new` times the head."""
-        per_pass = {rows: self._pass(self.layers, rows) for rows in {prompt, n}}
-        head = {rows: self._pass([self.head], rows) for rows in {1, n}}
-        return per_pass[prompt] + head[1] + (new - 1) * (per_pass[n] + head[n])
+        first = self._pass(self.layers, prompt) + self._pass([self.head], 1)
+        plain = self._pass([*self.layers, self.head], n)
+        with narrow_linear_layers(self.model):
+            narrow = self._pass([*self.layers, self.head], n)
+        self.narrow_ratio = narrow / plain
+        return first + (new - 1) * min(plain, narrow)
 
     def _pass(self, modules: list[torch.nn.Linear], rows: int) -> float:
         inputs = [torch.randn(rows, m.in_features, device=m.weight.device, dtype=m.weight.dtype) for m in modules]
@@ -198,6 +203,7 @@ def main() -> int:
                 if name != "ours" and "seconds" in row[name]:
                     row[f"speedup_vs_{name}"] = round(row[name]["seconds"] / ours, 2)
             row["limit_seconds"] = round(limit.seconds(n, prompt, args.new_tokens), 3)
+            row["narrow_linear_ratio"] = round(limit.narrow_ratio, 2)
             row["share_of_limit"] = round(row["limit_seconds"] / ours, 2)
             results.append(row)
     command = " ".join(["python", "benchmarks/sampling.py", *sys.argv[1:]])

@@ -7,9 +7,9 @@ import math
 import pytest
 import torch
 from scipy.stats import chisquare
-from transformers import TopKLogitsWarper, TopPLogitsWarper
+from transformers import MinPLogitsWarper, RepetitionPenaltyLogitsProcessor, TopKLogitsWarper, TopPLogitsWarper
 
-from genrlhf.sampling.choose import filter_logits, next_tokens, sample_seeds, uniforms
+from genrlhf.sampling.choose import filter_logits, next_tokens, penalise_repetition, sample_seeds, uniforms
 from genrlhf.types import SamplingParams
 
 
@@ -56,6 +56,25 @@ def test_filters_change_no_argument() -> None:
     before = logits.clone()
     filter_logits(logits, top_k=3, top_p=0.5)
     assert torch.equal(logits, before)
+
+
+def test_min_p_is_that_of_transformers() -> None:
+    logits = some_logits()
+    for min_p in (0.05, 0.3, 0.9):
+        expected = MinPLogitsWarper(min_p)(None, logits)
+        assert torch.equal(filter_logits(logits, top_k=0, top_p=1.0, min_p=min_p), expected)
+        assert 0 < int(expected.isfinite().sum()) < expected.numel()
+    expected = MinPLogitsWarper(0.2)(None, TopKLogitsWarper(4)(None, logits))
+    assert torch.equal(filter_logits(logits, top_k=4, top_p=1.0, min_p=0.2), expected)
+
+
+@pytest.mark.parametrize("penalty", [0.7, 1.3])
+def test_repetition_penalty_is_that_of_transformers(penalty: float) -> None:
+    logits = some_logits()
+    ids = torch.randint(logits.shape[-1], (len(logits), 5), generator=torch.Generator().manual_seed(0))
+    seen = torch.zeros_like(logits, dtype=torch.bool).scatter(1, ids, True)
+    expected = RepetitionPenaltyLogitsProcessor(penalty)(ids, logits)
+    torch.testing.assert_close(penalise_repetition(logits, seen, penalty), expected)
 
 
 def test_draw_inverts_the_cumulative_distribution() -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from genrlhf.errors import ConfigError, DataError
-from genrlhf.sampling import TransformersSampler, decode_completions, encode_prompts
+from genrlhf.errors import ConfigError, DataError, ModelError
+from genrlhf.sampling import TransformersSampler, decode_completions, encode_prompts, generate
 from genrlhf.sampling.decode import check_prompt_lengths, prompt_token_ids
 from genrlhf.types import Generation, Sampler, SamplingParams
 from tests.helpers import EOS_ID, PAD_ID, tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
@@ -138,3 +139,65 @@ def test_completions_decode_to_what_was_encoded() -> None:
         ended=torch.tensor([True, True, False]),
     )
     assert decode_completions(tokenizer, generation) == texts
+
+
+def out_of_memory_above(sequences: int, error: type[RuntimeError], message: str) -> Any:
+    """Return a stand-in for `generate` that only has memory for so many sequences, and its calls."""
+    calls: list[int] = []
+
+    def run(model: Any, prompt_ids: torch.Tensor, *args: Any, n: int, **options: Any) -> Any:
+        calls.append(len(prompt_ids) * n)
+        if calls[-1] > sequences:
+            raise error(message)
+        return generate(model, prompt_ids, *args, n=n, **options)
+
+    return run, calls
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (torch.OutOfMemoryError, "CUDA out of memory."),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+@pytest.mark.parametrize("fits", [1, 2, 5])
+def test_a_batch_that_does_not_fit_is_halved_and_so_are_later_ones(
+    fits: int, error: type[RuntimeError], message: str
+) -> None:
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    prompts, params = [f"prompt {k}" for k in range(8)], SamplingParams(max_new_tokens=4)
+    expected = TransformersSampler(model, tokenizer).sample(prompts, 3, params, 0)
+    run, calls = out_of_memory_above(fits, error, message)
+    with patch("genrlhf.sampling.transformers_sampler.generate", run):
+        sampler = TransformersSampler(model, tokenizer, batch_size=12)
+        assert sampler.sample(prompts, 3, params, 0) == expected
+    # Two batches of 12: the first is halved until it fits, and nothing of the second is tried that is too large.
+    assert calls[0] == 12
+    assert sum(size > fits for size in calls) == {1: 3, 2: 3, 5: 2}[fits]
+
+
+def test_one_sequence_that_does_not_fit_is_an_error_and_other_errors_pass() -> None:
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    run, _ = out_of_memory_above(0, torch.OutOfMemoryError, "CUDA out of memory.")
+    with (
+        patch("genrlhf.sampling.transformers_sampler.generate", run),
+        pytest.raises(ModelError, match="One completion of a prompt of 2 tokens does not fit into memory; lower"),
+    ):
+        TransformersSampler(model, tokenizer).sample(["ab"], 2, SamplingParams(max_new_tokens=4), 0)
+    run, _ = out_of_memory_above(0, RuntimeError, "something else")
+    with (
+        patch("genrlhf.sampling.transformers_sampler.generate", run),
+        pytest.raises(RuntimeError, match="something else"),
+    ):
+        TransformersSampler(model, tokenizer).sample(["ab"], 2, SamplingParams(max_new_tokens=4), 0)
+
+
+def test_done_places_come_only_with_their_batch() -> None:
+    sampler = TransformersSampler(tiny_llama(), tiny_tokenizer(), batch_size=4)
+    prompts, params = ["a", "bb", "ccc", "dddd"], SamplingParams(max_new_tokens=4)
+    whole = dict(sampler.stream(prompts, 2, params, 0))
+    # Batches are of prompts 3 and 2, and of 1 and 0.
+    assert dict(sampler.stream(prompts, 2, params, 0, done={2, 3})) == {place: whole[place] for place in (0, 1)}
+    assert dict(sampler.stream(prompts, 2, params, 0, done={1, 2, 3})) == {place: whole[place] for place in (0, 1)}
+    assert not list(sampler.stream(prompts, 2, params, 0, done=range(4)))

@@ -15,7 +15,7 @@ from genrlhf.sampling.shared_prefix import SharedPrefixCache, shares_prefix
 from genrlhf.types import SamplingParams
 from tests.helpers import EOS_ID, PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
-from tests.sampling.test_generate import PROMPTS, draw, left_padded, raise_eos
+from tests.sampling.test_autoregressive import PROMPTS, draw, left_padded, raise_eos
 
 
 @pytest.fixture(params=FAMILIES)

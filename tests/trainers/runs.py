@@ -42,6 +42,7 @@ def ppo_trainer(
     tokenizer: Any = None,
     peft_config: Any = None,
     ref_model: Any = None,
+    sampler: Any = None,
     callbacks: list[TrainerCallback] | None = None,
     **settings: Any,
 ) -> PPOTrainer:
@@ -66,6 +67,7 @@ def ppo_trainer(
         processing_class=tiny_tokenizer() if tokenizer is None else tokenizer,
         peft_config=peft_config,
         ref_model=ref_model,
+        sampler=sampler,
         callbacks=callbacks,
     )
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
 
-from tests.helpers import tiny_gpt2, tiny_llama
-from tests.trainers.runs import logged, ppo_trainer, weights
+from genrlhf.models.completions import PolicyWithValue
+from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt
+from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, weights
 
 
 @pytest.mark.parametrize("family", [tiny_llama, tiny_gpt2])
@@ -90,3 +93,52 @@ def test_one_update_against_a_loop(tmp_path: Path, family: Any) -> None:
     expected = sum(scores) / 16 - kl_coef * sum(kls) / 16
     assert logged(trainer, "objective/rlhf_reward") == pytest.approx([expected], abs=1e-4)
     assert logged(trainer, "objective/completion_length") == [len(advantages) / 16]
+
+
+@pytest.mark.parametrize("build", [tiny_llama, tiny_gpt2, tiny_opt])
+def test_log_probs_and_values_come_from_sampling_and_the_first_ratio_is_one(tmp_path: Path, build: Any) -> None:
+    trainer = ppo_trainer(tmp_path, model=build(), temperature=0.7)
+    torch.nn.init.normal_(trainer.collector.model.value_head.linear.weight)
+    rows, seeds = list(prompt_rows(16)), list(range(16))
+    with patch.object(PolicyWithValue, "forward", side_effect=AssertionError("a second pass over the rollout")):
+        rollout = trainer.collector.collect(rows, seeds)
+    with torch.no_grad():
+        output = trainer.collector.model(
+            rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask
+        )
+    mask = rollout.completion_mask
+    ratio = (output.logprobs - rollout.logprobs).exp()[mask]
+    torch.testing.assert_close(ratio, torch.ones_like(ratio), atol=1e-4, rtol=0)
+    torch.testing.assert_close(rollout.values[mask], output.values[mask], atol=1e-4, rtol=1e-4)
+
+
+def test_in_low_precision_the_rollout_is_scored_by_the_training_forward_pass(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, bf16=True)
+    model = trainer.collector.model
+    with patch.object(model, "forward", wraps=model.forward) as forward:
+        rollout = trainer.collector.collect(list(prompt_rows(16)), list(range(16)))
+    assert forward.call_count == 1
+    with torch.no_grad(), trainer.collector.autocast():
+        output = model(rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask)
+    mask = rollout.completion_mask
+    assert torch.equal(output.logprobs[mask], rollout.logprobs[mask])
+
+
+def test_another_sampler_gets_the_weights_before_every_rollout(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path)
+    own, seen = trainer.collector.sampler, []
+
+    class Watched:
+        def update_weights(self, model: Any) -> None:
+            seen.append(model)
+            own.update_weights(model)
+
+        def generate(self, *args: Any) -> Any:
+            # What an engine of another library returns: ids, without hidden states.
+            return replace(own.generate(*args), last_hidden=None, entropy=None)
+
+    other = ppo_trainer(tmp_path / "other", sampler=Watched())
+    other.train()
+    trainer.train()
+    assert seen == [other.policy] * 2
+    assert largest_difference(weights(other.policy), weights(trainer.policy)) < 1e-5

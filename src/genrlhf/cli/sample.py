@@ -37,7 +37,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--prompt-column", default="prompt", help="column of the prompts (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="only the first so many prompts")
     parser.add_argument("--chat", action="store_true", help="send a text prompt as a user's message")
-    parser.add_argument("--n", type=int, default=1, help="outputs a prompt (default: %(default)s)")
+    # torchrun takes --n for an abbreviation of its own options.
+    parser.add_argument("--n", "--num-outputs", type=int, default=1, help="outputs a prompt (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     defaults = SamplingParams()
     for name, kind, text in (
@@ -61,6 +62,7 @@ def add_command(commands: Any) -> None:
         help="what runs the model (default: transformers, or server with --base-url)",
     )
     parser.add_argument("--base-url", help="an OpenAI-compatible server, such as http://localhost:8000/v1")
+    parser.add_argument("--extra-body", type=_object, help="a JSON object of further fields of the server's requests")
     parser.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
     parser.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
     parser.add_argument(
@@ -70,6 +72,16 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
     parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
     parser.set_defaults(run=run)
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError("must be a JSON object")
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -162,7 +174,7 @@ def _sampler(args: argparse.Namespace, device: Any) -> Sampler:
     if backend == "server":
         from genrlhf.sampling import ServerSampler
 
-        return ServerSampler(args.model, base_url=args.base_url)
+        return ServerSampler(args.model, base_url=args.base_url, extra_body=args.extra_body)
     if backend == "vllm":
         from genrlhf.sampling import VLLMSampler
 

@@ -6,9 +6,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genrlhf.sampling.autoregressive import generate, stop_token_ids
     from genrlhf.sampling.choose import sample_seeds
     from genrlhf.sampling.decode import decode_completions, encode_prompts
-    from genrlhf.sampling.generate import generate, stop_token_ids
     from genrlhf.sampling.server_sampler import ServerSampler
     from genrlhf.sampling.store import SampleStore
     from genrlhf.sampling.transformers_sampler import TransformersSampler
@@ -21,9 +21,9 @@ _HOMES = {
     "VLLMSampler": "vllm_sampler",
     "decode_completions": "decode",
     "encode_prompts": "decode",
-    "generate": "generate",
+    "generate": "autoregressive",
     "sample_seeds": "choose",
-    "stop_token_ids": "generate",
+    "stop_token_ids": "autoregressive",
 }
 
 __all__ = [
@@ -42,7 +42,4 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-    # Importing the module `generate` puts it under the function's name; the function is what is meant.
-    globals()[name] = found
-    return found
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -9,10 +9,10 @@ import torch
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
+from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import Prompt, check_prompt_lengths, completion_texts, left_pad
-from genrlhf.sampling.generate import generate, stop_token_ids
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import Generation, Sample, SamplingParams
 
@@ -114,7 +114,7 @@ class TransformersSampler:
             n: samples a prompt.
             params: how to draw.
             seeds: one for each sample, see `sample_seeds`.
-            boundary: see `genrlhf.sampling.generate`.
+            boundary: see `generate`.
             first_row: what errors count the prompts from.
         """
         ids, batches = self._plan(prompts, n, params, first_row=first_row)

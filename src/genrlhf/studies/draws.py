@@ -11,7 +11,7 @@ from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.completions import completion_logits
 from genrlhf.ops import logprobs_and_entropy
 from genrlhf.sampling import TransformersSampler, decode_completions
-from genrlhf.sampling.generate import sample_seeds
+from genrlhf.sampling.choose import sample_seeds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,7 +12,7 @@ from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from genrlhf.models.completions import inner_model
 from genrlhf.ops import position_ids
-from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.narrow_linear import narrow_linear_layers
 from genrlhf.sampling.recorder import Recorder
 from genrlhf.sampling.shared_prefix import SharedPrefixCache, shares_prefix
 from genrlhf.types import Generation, SamplingParams
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from genrlhf.sampling.stops import StopStrings
 
-__all__ = ["generate", "sample_seeds", "stop_token_ids"]
+__all__ = ["generate", "stop_token_ids"]
 
 COMPACT_BELOW = 0.75
 """Ended sequences leave a batch once this share of it is left."""
@@ -101,7 +101,7 @@ def _decode_shared(model: PreTrainedModel, recorder: Recorder) -> None:
     ).logits[:, -1]
     cache.start(recorder.n, recorder.params.max_new_tokens)
     logits = logits.repeat_interleave(recorder.n, dim=0)
-    with cache.decoding(model):
+    with cache.decoding(model), narrow_linear_layers(owner):
         while True:
             running = ~recorder.ended[recorder.rows]
             tokens = recorder.draw(logits.float())

@@ -174,6 +174,35 @@ def test_first_tokens_follow_the_models_distribution(temperature: float) -> None
     assert chisquare(observed, expected).pvalue > 0.01
 
 
+def test_repetition_penalty_counts_prompt_and_completion(model: Any) -> None:
+    ids, mask = left_padded(PROMPTS)
+    params = SamplingParams(max_new_tokens=10, min_new_tokens=10, temperature=0, repetition_penalty=1.5)
+    ours = generate(model, ids, mask, params, seeds=[], eos_token_ids=[EOS_ID], pad_token_id=PAD_ID)
+    alone = [
+        model.generate(
+            input_ids=torch.tensor([prompt]),
+            do_sample=False,
+            max_new_tokens=10,
+            min_new_tokens=10,
+            repetition_penalty=1.5,
+            pad_token_id=PAD_ID,
+            eos_token_id=EOS_ID,
+        )[0, len(prompt) :].tolist()
+        for prompt in PROMPTS
+    ]
+    assert completions(ours) == alone
+
+
+def test_a_models_own_sampling_settings_are_not_used() -> None:
+    for build in (FAMILIES["llama"], PLAIN_FAMILIES["bloom"]):
+        model, seeds = build(), [1, 2, 3, 4]
+        before = completions(draw(model, PROMPTS, SamplingParams(max_new_tokens=8), seeds=seeds))
+        own = model.generation_config
+        own.update(temperature=0.1, top_k=1, do_sample=True, repetition_penalty=3.0, num_beams=2)
+        assert completions(draw(model, PROMPTS, SamplingParams(max_new_tokens=8), seeds=seeds)) == before
+        assert model.generation_config is own
+
+
 def test_top_k_one_is_greedy() -> None:
     model = tiny_gpt2()
     greedy = draw(model, PROMPTS, SamplingParams(max_new_tokens=6, temperature=0), seeds=[])
