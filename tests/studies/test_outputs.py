@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
+from genrlhf.data.log import recover_records
 from genrlhf.errors import RewardError, RunFolderError
-from genrlhf.studies.outputs import draw_outputs, read_lines
+from genrlhf.studies.outputs import draw_outputs
 from genrlhf.studies.recipe import Recipe
 
 PROMPTS = [f"prompt {i}" for i in range(7)]
@@ -68,7 +69,7 @@ def test_outputs_of_other_inputs_are_refused_and_kept(tmp_path: Path) -> None:
 def test_line_separators_inside_an_output_do_not_split_its_row(tmp_path: Path) -> None:
     hostile = "a\u2028b\u0085c\x1e\n</script>"
     draw_outputs(tmp_path / "o.jsonl", DATASET, "id", RECIPE, lambda prompts, rows, n: [[hostile] * n for _ in rows])
-    assert [row["outputs"][0] for row in read_lines(tmp_path / "o.jsonl")] == [hostile] * 7
+    assert [row["outputs"][0] for row in recover_records(tmp_path / "o.jsonl")] == [hostile] * 7
 
 
 def number_and_length(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
@@ -10,13 +9,14 @@ from typing import Any
 
 from datasets import Dataset
 
+from genrlhf.data.log import append_records, recover_records
 from genrlhf.errors import RunFolderError, excerpt
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.studies.recipe import Recipe
 from genrlhf.types import RewardFunction
 
-__all__ = ["Draw", "draw_outputs", "read_lines"]
+__all__ = ["Draw", "draw_outputs"]
 
 Draw = Callable[[Sequence[Any], Sequence[int], int], list[list[str]]]
 """`(prompts, their rows, outputs a prompt) -> outputs`; what a row draws does not depend on the rows beside it."""
@@ -47,7 +47,7 @@ def draw_outputs(
         RewardError: a reward is not a finite number.
         RunFolderError: where `file` holds outputs of other inputs.
     """
-    rows = read_lines(file)
+    rows = recover_records(file)
     prompts = list(dataset["prompt"])
     for number, row in enumerate(rows):
         if number >= len(prompts) or row["prompt"] != prompts[number]:
@@ -60,7 +60,7 @@ def draw_outputs(
         added = [_row(dataset, i, texts, name) for i, texts in zip(chunk, outputs, strict=True)]
         if reward is not None:
             _score(added, reward)
-        _append(file, added)
+        append_records(file, added)
         rows += added
     return rows
 
@@ -87,20 +87,3 @@ def _score(rows: list[dict[str, Any]], reward: RewardFunction) -> None:
     rewards = iter(check_rewards(reward(prompts, outputs), prompts, outputs, name=reward_name(reward)))
     for row in rows:
         row["rewards"] = [next(rewards) for _ in row["outputs"]]
-
-
-def _append(file: Path, rows: Iterable[dict[str, Any]]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as lines:
-        lines.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Return the rows of a JSONL file, none where it does not exist; a last line cut off half-way is removed."""
-    if not file.is_file():
-        return []
-    text = file.read_text(encoding="utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        file.write_text(whole, encoding="utf-8")
-    return [json.loads(line) for line in whole.split("\n") if line]

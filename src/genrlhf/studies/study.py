@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from transformers.trainer_utils import get_last_checkpoint
 
+from genrlhf.data.log import recover_records
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.ops import best_of_n_kl
@@ -18,7 +19,7 @@ from genrlhf.rewards import load_reward
 from genrlhf.studies.best_of_n import pool_curve
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, sampler_of, sequence_kl
 from genrlhf.studies.figures import measure_method
-from genrlhf.studies.outputs import Draw, draw_outputs, read_lines
+from genrlhf.studies.outputs import Draw, draw_outputs
 from genrlhf.studies.preferences import rated_preferences
 from genrlhf.studies.progress import ProgressLines, Reporter
 from genrlhf.studies.recipe import Recipe
@@ -248,7 +249,9 @@ class Study:
 
     def _curve(self) -> list[dict[str, Any]]:
         """Return best-of-n in distribution for n up to N, from the N samples that each first output was chosen from."""
-        points = pool_curve(read_lines(self.folder / "outputs" / "best_of_n-id-pool.jsonl"), self.recipe.n, self.judge)
+        points = pool_curve(
+            recover_records(self.folder / "outputs" / "best_of_n-id-pool.jsonl"), self.recipe.n, self.judge
+        )
         return [{name: value for name, value in vars(point).items() if value is not None} for point in points]
 
     def _kl(self, method: str) -> Estimate:
