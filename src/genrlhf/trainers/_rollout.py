@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -92,11 +92,14 @@ class RolloutCollector:
         self.model.eval()
         prompts = [row["prompt"] for row in rows]
         self.sampler.update_weights(self.model.policy)
+        # In low precision other shapes round otherwise: what sampling finds would make the first ratio differ from 1.
+        exact = self.model.policy.dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
+        params = replace(self.args.sampling_params, logprobs=exact)
         with self.autocast():
-            generation = self.sampler.generate(prompts, 1, self.args.sampling_params, seeds)
+            generation = self.sampler.generate(prompts, 1, params, seeds)
         names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "ended")
         batch = {name: getattr(generation, name).to(self.model.device) for name in names}
-        texts = decode_completions(self.tokenizer, generation, self.args.sampling_params)
+        texts = decode_completions(self.tokenizer, generation, params)
         batch["scores"] = self._scores(rows, texts).to(self.model.device)
         sampled = self._sampled(generation)
         with self.autocast():
@@ -111,12 +114,8 @@ class RolloutCollector:
         return torch.tensor(check_rewards(values, prompts, completions, name=reward_name(self.reward)))
 
     def _sampled(self, generation: Generation) -> dict[str, torch.Tensor]:
-        """Return what sampling has found of the policy already, where it can stand for a forward pass.
-
-        In low precision it cannot: other shapes round otherwise, and the first ratio of an update would not be 1.
-        """
-        exact = self.model.policy.dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
-        if not exact or generation.logprobs is None or generation.entropy is None or generation.last_hidden is None:
+        """Return what a forward pass of the policy would find, where sampling has found it."""
+        if generation.logprobs is None or generation.entropy is None or generation.last_hidden is None:
             return {}
         return {
             "logprobs": generation.logprobs,

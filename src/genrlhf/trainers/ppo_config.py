@@ -152,8 +152,5 @@ class PPOConfig(TrainingArguments):
     def sampling_params(self) -> SamplingParams:
         """How completions are drawn."""
         return SamplingParams(
-            max_new_tokens=self.max_new_tokens,
-            min_new_tokens=self.min_new_tokens,
-            temperature=self.temperature,
-            logprobs=True,
+            max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, temperature=self.temperature
         )
