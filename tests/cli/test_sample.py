@@ -113,5 +113,6 @@ def test_two_processes_share_the_prompts(causal_lm_folder: Path, prompts: Path) 
     asked = command(causal_lm_folder, prompts, "--num-outputs", "2")
     done = subprocess.run([*launch, *asked], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout.count("2 outputs of each of 6 prompts; 3 prompts sampled now") == 1
     assert file.read_bytes() == alone
     assert not list(prompts.parent.glob("*process*"))

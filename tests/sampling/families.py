@@ -51,6 +51,9 @@ def build(model_class: type[Any], config_class: type[Any], **settings: Any) -> P
         "initializer_range": 0.3,
     }
     model: PreTrainedModel = model_class(config_class(**{**common, **settings})).eval()
+    if "attn_logit_softcapping" in settings:
+        # Some versions of transformers choose an attention for Gemma 2 that leaves out its soft cap.
+        model.set_attn_implementation("eager")
     return model
 
 

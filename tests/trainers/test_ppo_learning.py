@@ -23,16 +23,16 @@ def test_learns_to_write_what_is_rewarded(tmp_path: Path) -> None:
     trainer = ppo_trainer(
         tmp_path,
         reward=share_of_a,
-        train_dataset=prompt_rows(64),
+        train_dataset=prompt_rows(256),
         eval_dataset=prompt_rows(64),
         learning_rate=0.01,
-        num_rollouts=60,
-        num_ppo_epochs=4,
+        num_rollouts=40,
+        num_ppo_epochs=2,
         vf_coef=1.0,
-        per_device_train_batch_size=64,
+        per_device_train_batch_size=256,
         min_new_tokens=8,
         kl_coef=0.0,
-        logging_steps=60,
+        logging_steps=80,
     )
     assert trainer.evaluate()["eval_objective/scores"] < 0.1
     trainer.train()

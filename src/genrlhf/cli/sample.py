@@ -86,10 +86,6 @@ def _object(text: str) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Sample, and say what was sampled."""
-    from datetime import timedelta
-
-    from accelerate import PartialState
-
     from genrlhf.models.fingerprint import model_fingerprint
     from genrlhf.sampling.store import SampleStore
 
@@ -99,8 +95,7 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--seed must not be negative, but is {args.seed}.")
     params = _params(args)
     prompts = _prompts(args)
-    # One process may wait for the others for as long as they sample.
-    state = PartialState(**({"timeout": timedelta(days=30)} if _launched() else {}))
+    state = _processes()
     store = SampleStore(
         args.output,
         prompts,
@@ -124,10 +119,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _launched() -> bool:
+def _processes() -> Any:
+    """Return the state of the processes that a launcher has started, or of this one alone."""
     import os
+    from datetime import timedelta
 
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    import torch
+    from accelerate import PartialState
+
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return PartialState()
+    # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
+    cpu = not getattr(torch, "accelerator", torch.cuda).is_available()
+    # One process may wait for the others for as long as they sample.
+    return PartialState(cpu=cpu, timeout=timedelta(days=30))
 
 
 def _params(args: argparse.Namespace) -> SamplingParams:
