@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
@@ -172,3 +173,20 @@ def test_twenty_kills_and_the_same_file(tmp_path: Path, causal_lm_folder: Path) 
     last.join()
     assert last.exitcode == 0
     assert cut.read_bytes() == whole.read_bytes()
+
+
+def test_overwriting_takes_the_place_of_a_file_of_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    file.write_text('{"prompt": "q", "outputs": ["a"]}\n')
+    sample(file, overwrite=True)
+    sample(tmp_path / "alone.jsonl")
+    assert file.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+
+
+def test_killed_while_overwriting_no_old_output_passes_for_a_new_one(tmp_path: Path) -> None:
+    file = tmp_path / "out.jsonl"
+    sample(file)
+    with patch.object(Path, "unlink", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        store(file, seed=4, overwrite=True).open()
+    with pytest.raises(RunFolderError, match="seed is 3 there and 4 here"):
+        store(file, seed=4).open()

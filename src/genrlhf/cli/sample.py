@@ -102,7 +102,13 @@ def run(args: argparse.Namespace) -> int:
         n=args.n,
         params=params,
         seed=args.seed,
-        model={"model": args.model, "weights": model_fingerprint(args.model), "dtype": args.dtype},
+        model={
+            "model": args.model,
+            "weights": model_fingerprint(args.model),
+            "dtype": args.dtype,
+            "backend": _backend(args),
+            "extra_body": args.extra_body,
+        },
         overwrite=args.overwrite,
         process=state.process_index,
         processes=state.num_processes,
@@ -172,8 +178,12 @@ def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def _backend(args: argparse.Namespace) -> str:
+    return args.backend or ("server" if args.base_url else "transformers")
+
+
 def _sampler(args: argparse.Namespace, device: Any) -> Sampler:
-    backend = args.backend or ("server" if args.base_url else "transformers")
+    backend = _backend(args)
     if (backend == "server") != bool(args.base_url):
         raise ConfigError("--base-url and the server back end belong together; give both, or neither.")
     if backend == "server":

@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -112,14 +113,17 @@ class SampleStore:
         started = self.file.is_file() and self.file.stat().st_size > 0
         if started and not settings.is_file() and not self.overwrite:
             raise RunFolderError(f"{self.file} is there already, with no {settings.name} beside it. {remedy}")
-        replaced = claim_file(
-            settings, self.settings, place=self.file, act="sample", remedy=remedy, overwrite=self.overwrite
+        claim = partial(
+            claim_file, settings, self.settings, place=self.file, act="sample", remedy=remedy, overwrite=self.overwrite
         )
+        replaced = claim(write=False) or (started and not settings.is_file())
         parts = sorted(self.file.parent.glob(self._part("*").name))
         if replaced:
             for stale in (self.file, *parts):
                 stale.unlink(missing_ok=True)
             parts = []
+        # Only now, or outputs of the old settings would pass for those of the new ones after a kill.
+        claim(write=True)
         gathered = [record for part in parts for record in recover_records(part)]
         if gathered:
             known = {record.get("row") for record in recover_records(self.file)}
