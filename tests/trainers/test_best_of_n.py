@@ -257,7 +257,7 @@ def test_save_before_training(tmp_path: Path) -> None:
 def test_soft_best_of_n_chooses_in_proportion_to_the_exponential(tmp_path: Path) -> None:
     trainer = best_of_n(tmp_path, selection_temperature=0.5)
     rewards = [0.0, 0.5, 0.5 * math.log(3.0)]
-    drawn = [trainer._choose("q", list("abc"), rewards, seed).completion for seed in range(4000)]
+    drawn = [trainer._choose("q", list("abc"), rewards, seed, 0).completion for seed in range(4000)]
     total = 1 + math.e + 3
     for letter, weight in (("a", 1.0), ("b", math.e), ("c", 3.0)):
         assert drawn.count(letter) / 4000 == pytest.approx(weight / total, abs=0.03)

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Prompt",
     "check_prompt_lengths",
-    "completion_texts",
     "decode_completions",
     "encode_prompts",
     "left_pad",
@@ -97,18 +96,8 @@ def decode_completions(
     """Return the text of every completion, without special tokens and the stop string of `params` that it ends in."""
     lengths = generation.completion_mask.sum(-1).tolist()
     rows = [ids[:length] for ids, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
-    return completion_texts(tokenizer, rows, generation.ended.tolist(), params)
-
-
-def completion_texts(
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[list[int]],
-    ended: Sequence[bool],
-    params: SamplingParams | None = None,
-) -> list[str]:
-    """Return the texts of rows of sampled ids, as `decode_completions` does."""
     texts: list[str] = tokenizer.batch_decode(rows, skip_special_tokens=True)
     if params is None or not params.stop:
         return texts
-    stops = StopStrings(tokenizer, params.stop)
+    stops, ended = StopStrings(tokenizer, params.stop), generation.ended.tolist()
     return [stops.cut(ids) if end else text for ids, end, text in zip(rows, ended, texts, strict=True)]

@@ -12,7 +12,7 @@ from genrlhf.models.completions import context_length
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.decode import Prompt, check_prompt_lengths, completion_texts, left_pad
+from genrlhf.sampling.decode import Prompt, check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import Generation, Sample, SamplingParams
 
@@ -80,7 +80,7 @@ class TransformersSampler:
         How prompts are put into batches does not depend on `done`, so that a run that was cut off ends with the same
         samples, bit for bit. A batch is left out where all of its prompts are done.
         """
-        ids, batches = self._plan(prompts, n, params, first_row=0)
+        ids, batches = self._plan(prompts, n, params)
         rows = range(len(prompts)) if rows is None else rows
         gathered: list[list[Sample]] = []
         for batch in batches:
@@ -105,7 +105,6 @@ class TransformersSampler:
         seeds: Sequence[int],
         *,
         boundary: int | None = None,
-        first_row: int = 0,
     ) -> Generation:
         """Draw `n` completions of every prompt and return them as token ids, the samples of one prompt side by side.
 
@@ -115,9 +114,8 @@ class TransformersSampler:
             params: how to draw.
             seeds: one for each sample, see `sample_seeds`.
             boundary: see `generate`.
-            first_row: what errors count the prompts from.
         """
-        ids, batches = self._plan(prompts, n, params, first_row=first_row)
+        ids, batches = self._plan(prompts, n, params)
         found = [
             pair
             for batch in batches
@@ -126,14 +124,12 @@ class TransformersSampler:
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
 
-    def _plan(
-        self, prompts: Sequence[Prompt], n: int, params: SamplingParams, *, first_row: int
-    ) -> tuple[list[list[int]], list[Batch]]:
+    def _plan(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> tuple[list[list[int]], list[Batch]]:
         if n < 1:
             raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
         context = context_length(self.model)
         limit = context - params.max_new_tokens if context is not None else None
-        ids = check_prompt_lengths(self.tokenizer, prompts, max_length=limit, first_row=first_row)
+        ids = check_prompt_lengths(self.tokenizer, prompts, max_length=limit)
         batches = plan_batches(
             [len(row) for row in ids],
             n,
@@ -201,9 +197,8 @@ class TransformersSampler:
 
     def _samples(self, generation: Generation, params: SamplingParams) -> list[Sample]:
         lengths = generation.completion_mask.sum(-1).tolist()
-        rows = [ids[:length] for ids, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
-        texts = completion_texts(self.tokenizer, rows, generation.ended.tolist(), params)
-        logprobs = generation.logprobs.tolist() if generation.logprobs is not None else [None] * len(rows)
+        texts = decode_completions(self.tokenizer, generation, params)
+        logprobs = generation.logprobs.tolist() if generation.logprobs is not None else [None] * len(texts)
         return [
             Sample(text, "stop" if ended else "length", length, None if values is None else values[:length])
             for text, ended, length, values in zip(texts, generation.ended.tolist(), lengths, logprobs, strict=True)

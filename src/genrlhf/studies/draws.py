@@ -34,14 +34,9 @@ def policy_draw(sampler: TransformersSampler, params: SamplingParams, seed: int)
     """Return a draw of plain samples."""
 
     def draw(prompts: Sequence[Any], rows: Sequence[int], n: int) -> list[list[str]]:
-        size, outputs = max(1, sampler.batch_size // n), []
-        for start in range(0, len(prompts), size):
-            seeds = sample_seeds(seed, rows[start : start + size], n)
-            texts = decode_completions(
-                sampler.tokenizer, sampler.generate(prompts[start : start + size], n, params, seeds)
-            )
-            outputs += [texts[i : i + n] for i in range(0, len(texts), n)]
-        return outputs
+        generation = sampler.generate(prompts, n, params, sample_seeds(seed, rows, n))
+        texts = decode_completions(sampler.tokenizer, generation, params)
+        return [texts[i : i + n] for i in range(0, len(texts), n)]
 
     return draw
 

@@ -18,11 +18,11 @@ from transformers.trainer_utils import get_last_checkpoint
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
-from genrlhf.ops import best_of_n_kl, best_of_n_weights, soft_best_of_n_weights
+from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling import TransformersSampler
-from genrlhf.sampling.choose import sample_seeds, uniforms
+from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
 from genrlhf.trainers._best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
 from genrlhf.trainers._common import (
     check_prompts,
@@ -32,6 +32,7 @@ from genrlhf.trainers._common import (
 )
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.sft import SFTTrainer
+from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -181,19 +182,19 @@ class BestOfNTrainer:
                 yield (
                     chunk,
                     [
-                        self._choose(prompts[row], samples[part], rewards[part], sample_seeds(seed, [row], n + 1)[n])
+                        self._choose(prompts[row], samples[part], rewards[part], seed, row)
                         for row, part in zip(chunk, parts, strict=True)
                     ],
                 )
                 bar.update(len(chunk))
 
-    def _choose(self, prompt: Any, samples: list[str], rewards: list[float], seed: int) -> BestOfNOutput:
+    def _choose(self, prompt: Any, samples: list[str], rewards: list[float], seed: int, row: int) -> BestOfNOutput:
         chosen = max(range(len(samples)), key=rewards.__getitem__)
         if self.args.selection_temperature > 0:
-            weights = soft_best_of_n_weights(torch.tensor(rewards).double(), self.args.selection_temperature)
-            cumulative = weights.cumsum(-1)
-            target = uniforms([seed], 1)[0] * cumulative[-1]
-            chosen = min(int(torch.searchsorted(cumulative, target, right=True)), len(samples) - 1)
+            # Soft best-of-n draws a sample as a token is drawn, with rewards for logits.
+            soft = SamplingParams(temperature=self.args.selection_temperature)
+            own_seed = sample_seeds(seed, [row], len(samples) + 1)[-1]
+            chosen = int(next_tokens(torch.tensor([rewards]).double(), uniforms([own_seed], 1)[0], soft))
         return BestOfNOutput(prompt, samples[chosen], rewards[chosen], samples, rewards)
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
