@@ -3,6 +3,7 @@
 ::
 
     GenRLHFError
+    ├── CheckpointError   a checkpoint that could not be written, is not whole or not there
     ├── ConfigError    a setting that cannot work (also a ValueError)
     │   └── RunFolderError   an output folder that holds another run
     ├── DataError      a dataset, file or row that cannot be used (also a ValueError)
@@ -18,6 +19,7 @@ the message of a `GenRLHFError` in one line and exits with status 1; anything el
 from __future__ import annotations
 
 __all__ = [
+    "CheckpointError",
     "ConfigError",
     "DataError",
     "GenRLHFError",
@@ -32,6 +34,10 @@ __all__ = [
 
 class GenRLHFError(Exception):
     """Base of every error that the library raises on purpose."""
+
+
+class CheckpointError(GenRLHFError):
+    """A checkpoint could not be written, is not whole, or is not there."""
 
 
 class ConfigError(GenRLHFError, ValueError):

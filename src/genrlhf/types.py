@@ -22,6 +22,7 @@ __all__ = [
     "Estimate",
     "Generation",
     "Judge",
+    "MaskingPolicy",
     "RewardFunction",
     "Rollout",
     "Sample",
@@ -150,6 +151,9 @@ class Generation:
         last_hidden: (B, T, d), what the language-model head read each token's logits from; None where the back end does
             not see it.
         trunk: what the layers up to a boundary made of prompts and completions; None if it was not asked for.
+        allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that a masking policy let through, see `genrlhf.ops.pack_bits`; None
+            without one. With one, `logprobs` and `entropy` are those of the distribution renormalised over them.
+        unmasked_logprobs: (B, T) float32, what `logprobs` would be without a masking policy; None without one.
     """
 
     prompt_ids: torch.Tensor
@@ -161,6 +165,8 @@ class Generation:
     entropy: torch.Tensor | None = None
     last_hidden: torch.Tensor | None = None
     trunk: TrunkStates | None = None
+    allowed: torch.Tensor | None = None
+    unmasked_logprobs: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -170,10 +176,26 @@ class TrunkStates:
     Attributes:
         prompt: (P, L, d), of every prompt once, whatever the number of its samples.
         completion: (B, T, d), of every sampled token, the last one included; undefined behind a completion's end.
+        closing: (B, d), of an EOS put behind every completion that was cut off at `max_new_tokens`, undefined for the
+            others; None if there was no room for it in the model's context.
     """
 
     prompt: torch.Tensor
     completion: torch.Tensor
+    closing: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MaskingPolicy:
+    """A model whose nucleus limits what another one draws (Ramamurthy et al. 2022, NLPO).
+
+    Attributes:
+        model: a causal language model with the vocabulary of the one that draws.
+        top_p: probability of its nucleus, at the sampling temperature.
+    """
+
+    model: PreTrainedModel
+    top_p: float
 
 
 @dataclass(frozen=True)
@@ -189,6 +211,11 @@ class Rollout:
         values: (B, T) float32, value predictions when sampled.
         advantages: (B, T) float32.
         returns: (B, T) float32, the value targets.
+        ref_logprobs: (B, T) float32, of the sampled tokens under the reference.
+        prompt_states: (B / n, P, d), what the trunk makes of every prompt, once for its n completions; None without a
+            trunk, and so are the next.
+        completion_states: (B, T, d), what it makes of the completions.
+        allowed: as in `Generation`; None without a masking policy.
     """
 
     prompt_ids: torch.Tensor
@@ -199,6 +226,10 @@ class Rollout:
     values: torch.Tensor
     advantages: torch.Tensor
     returns: torch.Tensor
+    ref_logprobs: torch.Tensor
+    prompt_states: torch.Tensor | None = None
+    completion_states: torch.Tensor | None = None
+    allowed: torch.Tensor | None = None
 
 
 @runtime_checkable

@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from genrlhf.errors import ConfigError, ShapeError
-from genrlhf.ops import KL_ESTIMATORS, kl_estimate, logprobs_and_entropy
+from genrlhf.ops import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 
 
 def softmax(logits: list[float], temperature: float) -> list[float]:
@@ -113,3 +113,27 @@ def test_shapes_are_checked() -> None:
         logprobs_and_entropy(torch.zeros(2, 3, 5), torch.zeros(2, 4, dtype=torch.long))
     with pytest.raises(ShapeError, match="same shape"):
         kl_estimate(torch.zeros(2, 3), torch.zeros(2, 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_are_those_of_a_softmax_whatever_the_slices(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrlhf.ops.logprobs.SLICE_ELEMENTS", 22)
+    generator = torch.Generator().manual_seed(0)
+    logits = (3 * torch.randn(3, 5, 11, generator=generator)).to(dtype).requires_grad_()
+    tokens = torch.randint(10, (3, 5), generator=generator)
+    weights = torch.randn(3, 5, generator=generator)
+    with torch.no_grad():
+        logits[:, :, 10] = float("-inf")
+    got = chosen_logprobs(logits, tokens, temperature=0.7)
+    want = (logits.float() / 0.7).log_softmax(-1).gather(-1, tokens.unsqueeze(-1)).squeeze(-1)
+    torch.testing.assert_close(got, want)
+    (found,) = torch.autograd.grad((got * weights).sum(), logits)
+    (wanted,) = torch.autograd.grad((want * weights).sum(), logits)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, wanted)
+    (of_entropy,) = torch.autograd.grad(token_entropy(logits[..., :10], temperature=0.7).sum(), logits)
+    p = (logits[..., :10].float() / 0.7).softmax(-1)
+    (wanted,) = torch.autograd.grad(-(p * p.log()).sum(), logits)
+    torch.testing.assert_close(of_entropy, wanted, atol=1e-6 if dtype == torch.float32 else 1e-2, rtol=1e-2)

@@ -44,8 +44,8 @@ def test_a_module() -> None:
         load_reward(model)
 
 
-def test_a_callable_is_returned_as_it_is() -> None:
-    assert load_reward(length) is length
+def test_a_callable() -> None:
+    assert load_reward(length)(PROMPTS, COMPLETIONS, subreddit=["x", "y"]) == [2.0, 2.0]
 
 
 def test_texts_are_cut_at_the_models_context(reward_model_folder: Path) -> None:

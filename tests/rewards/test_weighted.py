@@ -26,6 +26,13 @@ def test_sum_by_hand_and_columns_reach_every_term() -> None:
     assert WeightedReward([reward, length], [2.0, 1.0])(["p"], ["ab"], bonus=[0.0]) == [4.0]
 
 
+def test_a_sum_in_a_sum_has_the_weight_of_both() -> None:
+    inner = WeightedReward([length, bonus], [2.0, 1.0])
+    outer = WeightedReward([inner, WeightedReward([inner], [-1.0])], [10.0, 3.0])
+    assert outer.name == "10 2 length + 1 bonus + 3 -1 2 length + 1 bonus"
+    assert outer(["p"], ["ab"], bonus=[0.5]) == [10 * 4.5 - 3 * 4.5]
+
+
 def test_a_bad_term_is_named() -> None:
     def broken(prompts: list[str], completions: list[str]) -> list[float]:
         return [math.nan]

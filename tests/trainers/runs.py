@@ -42,6 +42,8 @@ def ppo_trainer(
     tokenizer: Any = None,
     peft_config: Any = None,
     ref_model: Any = None,
+    value_model: Any = None,
+    reward_processing_class: Any = None,
     sampler: Any = None,
     callbacks: list[TrainerCallback] | None = None,
     **settings: Any,
@@ -66,7 +68,9 @@ def ppo_trainer(
         eval_dataset=eval_dataset,
         processing_class=tiny_tokenizer() if tokenizer is None else tokenizer,
         peft_config=peft_config,
+        reward_processing_class=reward_processing_class,
         ref_model=ref_model,
+        value_model=value_model,
         sampler=sampler,
         callbacks=callbacks,
     )

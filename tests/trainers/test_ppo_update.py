@@ -101,7 +101,7 @@ def test_log_probs_and_values_come_from_sampling_and_the_first_ratio_is_one(tmp_
     torch.nn.init.normal_(trainer.collector.model.value_head.linear.weight)
     rows, seeds = list(prompt_rows(16)), list(range(16))
     with patch.object(PolicyWithValue, "forward", side_effect=AssertionError("a second pass over the rollout")):
-        rollout = trainer.collector.collect(rows, seeds)
+        rollout, _ = trainer.collector.collect(rows, seeds)
     with torch.no_grad():
         output = trainer.collector.model(
             rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask
@@ -116,7 +116,7 @@ def test_in_low_precision_the_rollout_is_scored_by_the_training_forward_pass(tmp
     trainer = ppo_trainer(tmp_path, bf16=True)
     model = trainer.collector.model
     with patch.object(model, "forward", wraps=model.forward) as forward:
-        rollout = trainer.collector.collect(list(prompt_rows(16)), list(range(16)))
+        rollout, _ = trainer.collector.collect(list(prompt_rows(16)), list(range(16)))
     assert forward.call_count == 1
     with torch.no_grad(), trainer.collector.autocast():
         output = model(rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask)

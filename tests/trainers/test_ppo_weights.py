@@ -154,8 +154,9 @@ def test_callbacks_see_every_figure(tmp_path: Path) -> None:
     seen: list[set[str]] = []
     trainer = ppo_trainer(tmp_path, callbacks=[Listen()], num_rollouts=1, logging_steps=2)
     trainer.train()
-    objective = {"scores", "kl", "entropy", "completion_length", "ended", "rlhf_reward"}
+    objective = {"scores", "kl", "entropy", "completion_length", "ended", "rlhf_reward", "shaped_scores", "kl_coef"}
     figures = {f"objective/{name}" for name in objective}
+    figures |= {"time/sampling", "time/scoring", "time/training"}
     figures |= {f"policy/{name}" for name in ("loss", "clip_fraction", "approx_kl", "ratio")}
     figures |= {f"value/{name}" for name in ("loss", "clip_fraction", "explained_variance")}
     assert seen[0] == figures | {"loss", "grad_norm", "learning_rate", "epoch"}

@@ -39,7 +39,14 @@ def test_two_processes_train_and_resume_as_one(tmp_path: Path) -> None:
         assert report["processes"] == 2
         assert report["resumed"] is True
         assert report["best"] == drawn
-        for key in ("objective/scores", "objective/kl", "policy/ratio", "value/explained_variance", "loss"):
+        for key in (
+            "objective/scores",
+            "objective/kl",
+            "objective/kl_coef",
+            "policy/ratio",
+            "value/explained_variance",
+            "loss",
+        ):
             there = [entry[key] for entry in report["logs"] if key in entry]
             assert there == pytest.approx(logged(alone, key), abs=1e-5), key
         for key in ("eval_objective/scores", "eval_objective/kl", "eval_objective/entropy"):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import logging
 import random
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from peft import LoraConfig
 from transformers import AutoModelForSequenceClassification, TrainerCallback
 
 from genrlhf.errors import ConfigError, DataError, ModelError, RunFolderError
-from genrlhf.rewards import load_reward
+from genrlhf.rewards import Calibration, ModelReward, calibrate_reward, load_reward
 from genrlhf.trainers import RewardModelConfig, RewardModelTrainer
 from tests.helpers import EOS_ID, save_model, tiny_gpt2, tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.trainers.runs import QUIET, interrupted_and_whole, largest_difference, logged, weights
@@ -179,6 +180,108 @@ def test_lora_keeps_adapter_and_head(tmp_path: Path) -> None:
     expected = trainer_scores(trainer, rows)
     reward = load_reward(str(tmp_path / "saved"))
     assert reward([row["prompt"] for row in rows], [row["chosen"] for row in rows]) == pytest.approx(expected, abs=1e-5)
+
+
+def rewards_of(folder: Path, rows: list[dict[str, Any]], column: str = "chosen") -> list[float]:
+    return list(load_reward(folder)([row["prompt"] for row in rows], [row[column] for row in rows]))
+
+
+@pytest.mark.parametrize("adapter", [False, True])
+def test_calibration_is_saved_and_leaves_the_evaluation_alone(tmp_path: Path, adapter: bool) -> None:
+    base = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "base")
+    config = LoraConfig(r=4, target_modules=["q_proj", "v_proj"]) if adapter else None
+    rows, held_out = preferences(40), Dataset.from_list(preferences(20, seed=1))
+    trainer = reward_trainer(
+        tmp_path / "run", model=str(base), rows=rows, eval_dataset=held_out, peft_config=config, max_steps=10
+    )
+    trainer.train()
+    before, parameters = trainer.evaluate(), weights(trainer.model)
+    trainable = [parameter.requires_grad for parameter in trainer.model.parameters()]
+    scores = trainer_scores(trainer, rows)
+
+    calibration = trainer.calibrate(mean=-1.0, std=2.0)
+    assert calibration.gain == pytest.approx(2 / statistics.pstdev(scores), rel=1e-4)
+    assert calibration.bias == pytest.approx(-1 - calibration.gain * statistics.fmean(scores), abs=1e-4)
+    after = trainer.evaluate()
+    timings = ("runtime", "per_second")
+    assert {k: v for k, v in after.items() if not k.endswith(timings)} == {
+        k: v for k, v in before.items() if not k.endswith(timings)
+    }
+    assert largest_difference(parameters, weights(trainer.model)) == 0
+    assert [parameter.requires_grad for parameter in trainer.model.parameters()] == trainable
+
+    trainer.save_model(str(tmp_path / "saved"))
+    rewards = rewards_of(tmp_path / "saved", rows)
+    assert statistics.fmean(rewards) == pytest.approx(-1, abs=1e-4)
+    assert statistics.pstdev(rewards) == pytest.approx(2, rel=1e-4)
+    assert trainer.calibrate(mean=-1.0, std=2.0) == calibration
+    assert (tmp_path / "saved" / "genrlhf_reward.json").exists() == adapter
+
+    # Going on from there, the scores change, and the old gain and bias are of no use.
+    again = reward_trainer(tmp_path / "again", model=str(tmp_path / "saved"), rows=rows, peft_config=config)
+    again.train()
+    again.save_model(str(tmp_path / "saved"))
+    loaded = load_reward(tmp_path / "saved")
+    assert isinstance(loaded, ModelReward)
+    assert (loaded.gain, loaded.bias) == (1.0, 0.0)
+
+
+def test_training_drops_a_calibration_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    base = save_model(tiny_reward_model(), tiny_tokenizer(), tmp_path / "base")
+    demonstrations = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in preferences(8)]
+    kept = calibrate_reward(base, Dataset.from_list(demonstrations))
+    trainer = reward_trainer(tmp_path / "run", model=str(base), max_steps=1)
+    trainer.save_model(str(tmp_path / "untrained"))
+    untrained = load_reward(tmp_path / "untrained")
+    assert isinstance(untrained, ModelReward)
+    assert Calibration(untrained.gain, untrained.bias) == kept
+    with caplog.at_level(logging.WARNING, logger="genrlhf"):
+        trainer.train()
+    assert "Training changes the scores that the model was calibrated on; call calibrate() after it." in caplog.text
+    trainer.save_model(str(tmp_path / "trained"))
+    assert "genrlhf" not in (tmp_path / "trained" / "config.json").read_text()
+
+
+def test_calibration_on_demonstrations_of_its_own(tmp_path: Path) -> None:
+    trainer = reward_trainer(tmp_path / "run", model=tiny_reward_model())
+    rows = [{"prompt": row["prompt"], "completion": row["rejected"]} for row in preferences(20, seed=5)]
+    for mode in (False, True):
+        trainer.model.train(mode)
+        trainer.calibrate(Dataset.from_list(rows))
+        assert trainer.model.training == mode
+    trainer.save_model(str(tmp_path / "saved"))
+    assert statistics.fmean(rewards_of(tmp_path / "saved", rows, "completion")) == pytest.approx(0, abs=1e-5)
+
+
+def test_calibration_on_conversations_that_hold_the_prompt(tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer(chat_template=True)
+    question = {"role": "user", "content": "q"}
+    rows = [
+        {"chosen": [question, {"role": "assistant", "content": text}], "rejected": [question]} for text in ("yes", "no")
+    ]
+    trainer = reward_trainer(tmp_path / "run", model=tiny_reward_model(), rows=rows, tokenizer=tokenizer)
+    trainer.calibrate(mean=2.0)
+    trainer.save_model(str(tmp_path / "saved"))
+    rewards = load_reward(tmp_path / "saved")([[question]] * 2, ["yes", "no"])
+    assert statistics.fmean(rewards) == pytest.approx(2, abs=1e-5)
+
+
+def test_what_cannot_be_calibrated(tmp_path: Path) -> None:
+    trainer = reward_trainer(tmp_path, model=tiny_reward_model())
+    with pytest.raises(ConfigError, match="std is 0; give a finite number above 0"):
+        trainer.calibrate(std=0)
+    with pytest.raises(DataError, match="dataset has no column 'completion'"):
+        trainer.calibrate(Dataset.from_list([{"prompt": "a"}]))
+    with pytest.raises(DataError, match="dataset has one row, whose score has no deviation"):
+        trainer.calibrate(Dataset.from_list([{"prompt": "a", "completion": "b"}]), std=1.0)
+    one = reward_trainer(tmp_path, model=tiny_reward_model(), rows=preferences(1))
+    with pytest.raises(DataError, match="train_dataset has one row"):
+        one.calibrate(std=1.0)
+    encoded = reward_trainer(tmp_path, model=tiny_reward_model(), rows=one.train_dataset.to_list())
+    with pytest.raises(
+        ConfigError, match=r"calibrate\(\) needs demonstrations; give a dataset of prompt and completion"
+    ):
+        encoded.calibrate()
 
 
 def test_frozen_layers_stay(tmp_path: Path) -> None:

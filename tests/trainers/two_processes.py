@@ -10,7 +10,18 @@ import torch.distributed
 
 from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, weights
 
-SETTINGS = {"num_rollouts": 2, "optim": "sgd", "save_strategy": "steps", "save_steps": 3, "freeze_layers": 0.5}
+SETTINGS = {
+    "num_rollouts": 2,
+    "optim": "sgd",
+    "save_strategy": "steps",
+    "save_steps": 3,
+    "freeze_layers": 0.5,
+    "samples_per_prompt": 2,
+    "whiten_rewards": True,
+    "scale_scores": True,
+    "kl_target": 0.5,
+    "kl_horizon": 50.0,
+}
 
 
 def main(folder: Path) -> None:

@@ -8,28 +8,51 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from genrlhf.ops import logprobs_and_entropy, position_ids
+from genrlhf.models.freezing import inner_model, position_arguments
+from genrlhf.models.trunk import top_of
+from genrlhf.ops import chosen_logprobs, token_entropy, unpack_bits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from genrlhf.models.heads import ScalarHead
 
-__all__ = ["CompletionOutput", "PolicyWithValue", "completion_logits", "context_length", "inner_model"]
+__all__ = [
+    "CompletionOutput",
+    "PolicyWithValue",
+    "Trunk",
+    "classifier_scores",
+    "completion_logits",
+    "context_length",
+]
+
+
+class Trunk(NamedTuple):
+    """What the first layers of a model make of prompts and completions.
+
+    Attributes:
+        depth: the number of those layers.
+        states: (B, P + T, d).
+    """
+
+    depth: int
+    states: torch.Tensor
 
 
 class CompletionOutput(NamedTuple):
     """What a policy says of sampled completions.
 
     Attributes:
-        logprobs: (B, T) float32, of the sampled tokens.
-        entropy: (B, T) float32, of the distribution they were drawn from; carries no gradient.
-        values: (B, T) float32, predicted before each token; None without a value head.
+        logprobs: (B, T) float32, of the sampled tokens, under the distribution that they were drawn from.
+        values: (B, T) float32, predicted before each token.
+        entropy: (B, T) float32, of the distribution they were drawn from; None while training without a bonus for it.
+        unmasked_logprobs: (B, T) float32, under the whole distribution; None where that is `logprobs`.
     """
 
     logprobs: torch.Tensor
-    entropy: torch.Tensor
-    values: torch.Tensor | None
+    values: torch.Tensor
+    entropy: torch.Tensor | None = None
+    unmasked_logprobs: torch.Tensor | None = None
 
 
 def context_length(model: PreTrainedModel) -> int | None:
@@ -44,6 +67,8 @@ def completion_logits(
     prompt_mask: torch.Tensor,
     completion_ids: torch.Tensor,
     completion_mask: torch.Tensor,
+    *,
+    trunk: Trunk | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict every completion token, and the hidden states they are read from.
 
@@ -55,6 +80,7 @@ def completion_logits(
         prompt_mask: (B, P) bool.
         completion_ids: (B, T) int64, right-padded.
         completion_mask: (B, T) bool.
+        trunk: what the model's first layers make of the tokens, if that is known.
 
     Returns:
         logits, (B, T, V), and hidden states, (B, T, d), in the model's dtype.
@@ -62,9 +88,7 @@ def completion_logits(
     mask = torch.cat([prompt_mask, completion_mask], dim=1)
     length = completion_ids.shape[1]
     accepted = inspect.signature(inner_model(model).forward).parameters
-    extra: dict[str, Any] = {}
-    if "position_ids" in accepted:
-        extra["position_ids"] = position_ids(mask)
+    extra = position_arguments(model, mask)
     if "logits_to_keep" in accepted:
         extra["logits_to_keep"] = length + 1
     captured: list[torch.Tensor] = []
@@ -75,7 +99,7 @@ def completion_logits(
         .register_forward_pre_hook(lambda _module, args: captured.append(args[0]))
     )
     try:
-        output = model(
+        output = (model if trunk is None else top_of(model, *trunk))(
             input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
             attention_mask=mask.long(),
             use_cache=False,
@@ -86,27 +110,74 @@ def completion_logits(
     return output.logits[:, -length - 1 : -1], captured[0][:, -length - 1 : -1]
 
 
-def inner_model(model: Any) -> Any:
-    """Return the transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+def classifier_scores(
+    model: PreTrainedModel,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+    *,
+    trunk: Trunk | None = None,
+) -> torch.Tensor:
+    """Return the score that a sequence classifier reads at the last prompt token and every completion token.
+
+    Args:
+        model: a sequence classifier with one label and a head called `score`.
+        prompt_ids: (B, P) int64, left-padded.
+        prompt_mask: (B, P) bool.
+        completion_ids: (B, T) int64, right-padded.
+        completion_mask: (B, T) bool.
+        trunk: what the model's first layers make of the tokens, if that is known.
+
+    Returns:
+        (B, T + 1) float32.
+    """
+    mask = torch.cat([prompt_mask, completion_mask], dim=1)
+    view: Any = model if trunk is None else top_of(model, *trunk)
+    hidden = view.base_model(
+        input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
+        attention_mask=mask.long(),
+        use_cache=False,
+        **position_arguments(view.base_model, mask),
+    ).last_hidden_state[:, -completion_ids.shape[1] - 1 :]
+    scores: torch.Tensor = view.score(hidden).squeeze(-1).float()
+    return scores
 
 
 class PolicyWithValue(nn.Module):
-    """A policy and a value head on its last hidden state, trained together.
+    """A policy and what predicts its values, trained together.
 
     One module with one forward pass, so that wrappers for distributed training see every parameter.
 
     Args:
         policy: a causal language model, in or out of a PEFT wrapper.
-        value_head: maps hidden states (B, T, d) to values (B, T).
+        value_head: maps hidden states (B, T, d) of the policy to values (B, T); None with a value model.
+        value_model: a sequence classifier, see `classifier_scores`; None with a value head.
         temperature: the one that completions are sampled at; log-probabilities are taken at it.
+        depth: layers of the trunk that policy and value model share; 0 for none.
+        value_depth: the same for the value model, 0 where it has a trunk of its own.
+        entropy_bonus: the entropy takes part in the loss.
     """
 
-    def __init__(self, policy: PreTrainedModel, value_head: ScalarHead, *, temperature: float) -> None:
+    def __init__(
+        self,
+        policy: PreTrainedModel,
+        value_head: ScalarHead | None,
+        *,
+        value_model: PreTrainedModel | None = None,
+        temperature: float,
+        depth: int = 0,
+        value_depth: int = 0,
+        entropy_bonus: bool = False,
+    ) -> None:
         super().__init__()
         self.policy = policy
         self.value_head = value_head
+        self.value_model = value_model
         self.temperature = temperature
+        self.depth = depth
+        self.value_depth = value_depth
+        self.entropy_bonus = entropy_bonus
 
     def forward(
         self,
@@ -114,11 +185,57 @@ class PolicyWithValue(nn.Module):
         prompt_mask: torch.Tensor,
         completion_ids: torch.Tensor,
         completion_mask: torch.Tensor,
+        states: torch.Tensor | None = None,
+        allowed: torch.Tensor | None = None,
     ) -> CompletionOutput:
-        """Score completions; shapes as in `completion_logits`."""
-        logits, hidden = completion_logits(self.policy, prompt_ids, prompt_mask, completion_ids, completion_mask)
-        logprobs, entropy = logprobs_and_entropy(logits, completion_ids, temperature=self.temperature)
-        return CompletionOutput(logprobs, entropy, self.value_head(hidden))
+        """Score completions.
+
+        Args:
+            prompt_ids: (B, P) int64, left-padded.
+            prompt_mask: (B, P) bool.
+            completion_ids: (B, T) int64, right-padded.
+            completion_mask: (B, T) bool.
+            states: (B, P + T, d), what the trunk makes of them; None computes it.
+            allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that could be drawn, see `pack_bits`; None for all of them.
+        """
+        tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
+        trunk = None if states is None else Trunk(self.depth, states)
+        logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk)
+        unmasked = None
+        if allowed is not None:
+            unmasked = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
+            logits = logits.masked_fill(~unpack_bits(allowed, logits.shape[-1]), float("-inf"))
+        logprobs = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
+        entropy = None
+        if self.entropy_bonus or not torch.is_grad_enabled():
+            entropy = token_entropy(logits, temperature=self.temperature)
+        return CompletionOutput(logprobs, self.values(tokens, hidden, states), entropy, unmasked)
+
+    def values(
+        self,
+        tokens: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
+        hidden: torch.Tensor,
+        states: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Return the values before every completion token, (B, T) float32.
+
+        Args:
+            tokens: ids and mask of prompts, ids and mask of completions.
+            hidden: (B, T, d), what the policy's language-model head reads.
+            states: as in `forward`.
+        """
+        values: torch.Tensor
+        if self.value_model is None:
+            assert self.value_head is not None
+            values = self.value_head(hidden)
+            return values
+        trunk = Trunk(self.value_depth, states) if states is not None and self.value_depth else None
+        values = classifier_scores(self.value_model, *tokens, trunk=trunk)[:, :-1]
+        config: Any = self.value_model.config
+        return values * getattr(config, "genrlhf_reward_gain", 1.0) + getattr(config, "genrlhf_reward_bias", 0.0)
+
+    def enter_forward(self) -> None:
+        """Do nothing; stands in for a forward pass where one is wanted for its hooks, see `genrlhf.models.gather`."""
 
     @property
     def config(self) -> Any:
@@ -127,8 +244,9 @@ class PolicyWithValue(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the value head, and so of the policy's last layer."""
-        return next(self.value_head.parameters()).device
+        """The device of the policy."""
+        device: torch.device = next(self.policy.parameters()).device
+        return device
 
     @property
     def is_gradient_checkpointing(self) -> bool:

@@ -1,14 +1,33 @@
-"""Training only the last layers."""
+"""Training only the last layers, and what there is to know of a model's inside for it."""
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
+import torch
 from torch import nn
 
 from genrlhf.errors import ConfigError, ModelError
+from genrlhf.ops import position_ids
 
-__all__ = ["decoder_layers", "disable_dropout", "freeze_layers"]
+__all__ = ["decoder_layers", "disable_dropout", "freeze_layers", "inner_model", "position_arguments"]
+
+
+def inner_model(model: Any) -> Any:
+    """Return the transformers model inside a PEFT wrapper, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def position_arguments(model: nn.Module, mask: torch.Tensor) -> dict[str, Any]:
+    """Return `position_ids` for a batch with padding, where the model takes them.
+
+    Args:
+        model: any decoder.
+        mask: (B, L) bool, False on padding.
+    """
+    accepted = inspect.signature(inner_model(model).forward).parameters
+    return {"position_ids": position_ids(mask)} if "position_ids" in accepted else {}
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:

@@ -9,15 +9,19 @@ from genrlhf.ops.best_of_n import (
     simulate_best_of_n,
     soft_best_of_n_weights,
 )
-from genrlhf.ops.logprobs import KL_ESTIMATORS, kl_estimate, logprobs_and_entropy
+from genrlhf.ops.kl_control import adaptive_kl_coef
+from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
+from genrlhf.ops.token_sets import nucleus, pack_bits, unpack_bits
 
 __all__ = [
     "KL_ESTIMATORS",
     "ClippedLoss",
+    "adaptive_kl_coef",
     "best_of_n_kl",
     "best_of_n_weights",
+    "chosen_logprobs",
     "clipped_policy_loss",
     "clipped_value_loss",
     "generalised_advantages",
@@ -25,9 +29,13 @@ __all__ = [
     "logprobs_and_entropy",
     "masked_mean",
     "masked_moments",
+    "nucleus",
+    "pack_bits",
     "position_ids",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
+    "token_entropy",
     "token_rewards",
+    "unpack_bits",
     "whiten",
 ]

@@ -2,29 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Any, Final, Literal, TypeAlias, get_args
 
 import torch
 
 from genrlhf.errors import ConfigError, ShapeError
 from genrlhf.ops._checks import check_same_shape
 
-__all__ = ["KL_ESTIMATORS", "KLEstimator", "kl_estimate", "logprobs_and_entropy"]
+__all__ = [
+    "KL_ESTIMATORS",
+    "KLEstimator",
+    "chosen_logprobs",
+    "kl_estimate",
+    "logprobs_and_entropy",
+    "token_entropy",
+]
 
 KLEstimator: TypeAlias = Literal["k1", "k2", "k3"]
 KL_ESTIMATORS: Final[tuple[str, ...]] = get_args(KLEstimator)
 
+SLICE_ELEMENTS = 1 << 22
+"""Logits that are worked on at a time: 16 MiB in float32."""
 
-def logprobs_and_entropy(
-    logits: torch.Tensor, token_ids: torch.Tensor, *, temperature: float = 1.0
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return log p(token) and the entropy of p, two (B, T) float32 tensors, for p = softmax(logits / temperature).
+
+def chosen_logprobs(logits: torch.Tensor, token_ids: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
+    """Return log p(token), (B, T) float32, for p = softmax(logits / temperature).
 
     The temperature must be the one that the tokens were sampled at: a log-probability taken at another one belongs to
-    another policy.
+    another policy. Works through a slice of the tokens at a time, forwards and backwards, and keeps nothing but the
+    logits: a vocabulary wide, they are the largest tensor of a training step, and a softmax of them all would be
+    another one.
 
     Args:
-        logits: (B, T, V), the logits that predict `token_ids`.
+        logits: (B, T, V) of any floating dtype, the logits that predict `token_ids`; −inf where a token cannot occur.
         token_ids: (B, T) int64.
         temperature: above 0.
     """
@@ -32,13 +42,67 @@ def logprobs_and_entropy(
         raise ShapeError(
             f"logits are {tuple(logits.shape)}, token_ids {tuple(token_ids.shape)}; want (B, T, V), (B, T)."
         )
-    scaled = logits.float() / temperature
-    log_p = scaled.log_softmax(-1)
-    chosen = log_p.gather(-1, token_ids.unsqueeze(-1)).squeeze(-1)
-    with torch.no_grad():
+    chosen: torch.Tensor = _ChosenLogprobs.apply(logits, token_ids, temperature)  # type: ignore[no-untyped-call]
+    return chosen
+
+
+class _ChosenLogprobs(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, logits: torch.Tensor, token_ids: torch.Tensor, temperature: float) -> torch.Tensor:
+        flat = logits.flatten(0, 1)
+        # The maximum is taken off first: added to the logarithm of the sum, it would cost digits.
+        most = flat.amax(-1, keepdim=True)
+        slices = zip(*(tensor.split(_slice_rows(flat)) for tensor in (flat, most)), strict=True)
+        sums = [((part.float() - top.float()) / temperature).exp_().sum(-1, keepdim=True) for part, top in slices]
+        log_sum = torch.cat(sums).log_()
+        at = (flat.gather(-1, token_ids.flatten().unsqueeze(-1)).float() - most.float()) / temperature
+        ctx.save_for_backward(logits, token_ids, most, log_sum)
+        ctx.temperature = temperature
+        return (at - log_sum).view(token_ids.shape)
+
+    @staticmethod
+    def backward(ctx: Any, *outputs: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        logits, token_ids, most, log_sum = ctx.saved_tensors
+        flat, ids, scale = logits.flatten(0, 1), token_ids.flatten(), outputs[0].flatten() / ctx.temperature
+        gradient = torch.empty_like(flat)
+        size = _slice_rows(flat)
+        for start in range(0, len(flat), size):
+            rows = slice(start, start + size)
+            part = (flat[rows].float() - most[rows].float()).div_(ctx.temperature).sub_(log_sum[rows]).exp_()
+            part.mul_(-scale[rows].unsqueeze(-1))
+            part.scatter_add_(-1, ids[rows].unsqueeze(-1), scale[rows].unsqueeze(-1))
+            gradient[rows] = part
+        return gradient.view_as(logits), None, None
+
+
+def token_entropy(logits: torch.Tensor, *, temperature: float = 1.0) -> torch.Tensor:
+    """Return the entropy of softmax(logits / temperature) in nats, (B, T) float32, a slice of the tokens at a time.
+
+    Args:
+        logits: (B, T, V) of any floating dtype; −inf where a token cannot occur.
+        temperature: above 0.
+    """
+    flat = logits.flatten(0, -2)
+    parts = []
+    for part in flat.split(_slice_rows(flat)):
+        log_p = (part.float() / temperature).log_softmax(-1)
         # p log p is 0 where p is 0, even where log p is -inf.
-        entropy = torch.special.entr(log_p.exp()).sum(-1)
-    return chosen, entropy
+        parts.append(-(log_p.exp() * log_p.masked_fill(log_p.isneginf(), 0.0)).sum(-1))
+    return torch.cat(parts).view(logits.shape[:-1])
+
+
+def logprobs_and_entropy(
+    logits: torch.Tensor, token_ids: torch.Tensor, *, temperature: float = 1.0
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return `chosen_logprobs` and, without a gradient, `token_entropy`; arguments as there."""
+    chosen = chosen_logprobs(logits, token_ids, temperature=temperature)
+    with torch.no_grad():
+        return chosen, token_entropy(logits, temperature=temperature)
+
+
+def _slice_rows(flat: torch.Tensor) -> int:
+    """Return how many rows of (rows, V) logits to take at a time."""
+    return max(1, SLICE_ELEMENTS // flat.shape[-1])
 
 
 def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: KLEstimator = "k1") -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from transformers import PreTrainedModel
@@ -11,20 +12,27 @@ from transformers import PreTrainedModel
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models import ensure_pad_token, load_reward_model, load_tokenizer
 from genrlhf.models.completions import context_length
+from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
+from genrlhf.rewards.calls import AsyncRewardFunction
 from genrlhf.rewards.model_reward import ModelReward
-from genrlhf.rewards.weighted import WeightedReward
+from genrlhf.rewards.weighted import WeightedReward, as_reward
 from genrlhf.types import RewardFunction
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["RewardSource", "load_reward"]
+__all__ = ["RewardSource", "load_model_reward", "load_reward"]
 
 RewardSource: TypeAlias = Union[
-    str, "PathLike[str]", PreTrainedModel, RewardFunction, Sequence[tuple["RewardSource", float]]
+    str,
+    "PathLike[str]",
+    PreTrainedModel,
+    RewardFunction,
+    AsyncRewardFunction,
+    Sequence[tuple["RewardSource", float]],
 ]
-"""A name or folder of a reward model, a module, a callable, or a list of `(reward, weight)`."""
+"""A name or folder of a reward model, a module, a callable (maybe asynchronous), or a list of `(reward, weight)`."""
 
 
 def load_reward(
@@ -35,29 +43,26 @@ def load_reward(
     device: torch.device | str | None = None,
     trust_remote_code: bool = False,
 ) -> RewardFunction:
-    """Return a callable `(prompts, completions, **columns) -> list[float]`.
+    """Return a callable `(prompts, completions, **columns) -> list[float]`, synchronous whatever `reward` is.
 
     Args:
-        reward: the name or folder of any sequence-classification model with one label, such a module, a plain Python
-            callable, or a list of `(reward, weight)` pairs of these.
+        reward: the name or folder of any sequence-classification model with one label, such a module, a Python
+            callable `(prompts, completions, **columns)`, which may be an `async def` or otherwise return an awaitable,
+            or a list of `(reward, weight)` pairs of these, of which those that are asynchronous run at the same time.
+            Asynchronous ones run in a thread with an event loop of its own, the same for all calls. Whatever a
+            callable raises arrives as a `RewardError` that names it.
         tokenizer: the tokenizer of the reward model, in a list that of every one; by default the one saved with it.
         batch_size: texts a forward pass of a reward model.
         device: where a reward model runs.
         trust_remote_code: run code that a model repository ships.
 
     Raises:
-        ModelError: for a model with other than one label.
+        ModelError: for a model with other than one label, or with a gain or bias that cannot be.
         ConfigError: for anything that is none of these.
     """
     options: dict[str, Any] = {"batch_size": batch_size, "device": device, "trust_remote_code": trust_remote_code}
     if isinstance(reward, (str, PathLike, PreTrainedModel)):
-        source = reward if isinstance(reward, PreTrainedModel) else str(reward)
-        model = load_reward_model(source, trust_remote_code=trust_remote_code)
-        processing = load_tokenizer(
-            source if isinstance(source, str) else model, tokenizer, trust_remote_code=trust_remote_code
-        )
-        ensure_pad_token(processing, model)
-        return ModelReward(model, processing, batch_size=batch_size, max_length=context_length(model), device=device)
+        return load_model_reward(reward, tokenizer=tokenizer, **options)
     if isinstance(reward, (list, tuple)):
         terms, weights = [], []
         for item in reward:
@@ -67,8 +72,29 @@ def load_reward(
             weights.append(item[1])
         return WeightedReward(terms, weights)
     if callable(reward):
-        return reward
+        return as_reward(reward)
     raise ConfigError(
         f"reward must be a model name or folder, a module, a callable or a list of (reward, weight), "
         f"not {excerpt(reward)}."
     )
+
+
+def load_model_reward(
+    model: str | PathLike[str] | PreTrainedModel,
+    *,
+    tokenizer: PreTrainedTokenizerBase | None,
+    batch_size: int,
+    device: torch.device | str | None,
+    trust_remote_code: bool,
+) -> ModelReward:
+    """Return a reward model by its name, folder or module as a reward; see `load_reward`."""
+    source = model if isinstance(model, PreTrainedModel) else str(model)
+    loaded = load_reward_model(source, trust_remote_code=trust_remote_code)
+    if isinstance(source, str) and (own := adapter_calibration(Path(source))) is not None:
+        set_calibration(loaded.config, own)  # in place of the base's, whose scores were others
+    calibration_of(loaded.config)  # to fail now rather than at the first reward
+    processing = load_tokenizer(
+        source if isinstance(source, str) else loaded, tokenizer, trust_remote_code=trust_remote_code
+    )
+    ensure_pad_token(processing, loaded)
+    return ModelReward(loaded, processing, batch_size=batch_size, max_length=context_length(loaded), device=device)

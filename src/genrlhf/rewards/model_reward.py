@@ -6,18 +6,20 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.models.scoring import encode_pairs, score_batch
+from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ModelReward"]
+__all__ = ["ModelReward", "score_texts"]
 
 
 class ModelReward:
-    """The score that a reward model reads at the EOS behind a completion.
+    """The score that a reward model reads at the EOS behind a completion, times a gain, plus a bias.
 
     Prompts and completions reach the model as text through its own tokenizer, so that it need not share the policy's.
+    Gain and bias lie in the model's config; they are 1 and 0 until the model is calibrated.
 
     Args:
         model: a sequence-classification model with one label.
@@ -45,20 +47,81 @@ class ModelReward:
         self.batch_size = batch_size
         self.max_length = max_length
 
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[str], **_columns: Any) -> list[float]:
-        """Return the score of every completion; further columns of the dataset are not used."""
-        order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])) + len(completions[i]))
-        scores = [0.0] * len(prompts)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            batch = encode_pairs(
-                self.tokenizer,
-                [prompts[i] for i in rows],
-                [completions[i] for i in rows],
-                max_length=self.max_length,
-            )
-            device = self.model.device
-            values = score_batch(self.model, batch["input_ids"].to(device), batch["attention_mask"].to(device))
-            for row, value in zip(rows, values.tolist(), strict=True):
-                scores[row] = value
-        return scores
+    @property
+    def gain(self) -> float:
+        """What scores are multiplied by, above 0."""
+        return calibration_of(self.model.config).gain
+
+    @property
+    def bias(self) -> float:
+        """What is added to the product."""
+        return calibration_of(self.model.config).bias
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **_columns: Any) -> list[float]:
+        """Return gain · score + bias of every completion; further columns of the dataset are not used."""
+        gain, bias = calibration_of(self.model.config)
+        return [gain * score + bias for score in self._scores(prompts, completions)]
+
+    def calibrate(
+        self, prompts: Sequence[Any], completions: Sequence[Any], *, mean: float = 0.0, std: float | None = None
+    ) -> Calibration:
+        """Choose gain and bias such that the rewards of these completions have this mean and deviation.
+
+        A reward model learns differences only: its scores have no zero. Stiennon et al. 2020, "Learning to summarize
+        from human feedback", section 3.4, set the mean of the reference summaries to 0, the default here. Ziegler et
+        al. 2019, "Fine-Tuning Language Models from Human Preferences", section 2, set the mean to 0 and the deviation
+        to 1, on samples of the language model.
+
+        Gain and bias are written to the model's config, in place of those that are there; `model.save_pretrained`
+        saves them.
+
+        Args:
+            prompts: text, or conversations.
+            completions: as many demonstrations, or samples.
+            mean: the mean of their rewards.
+            std: the standard deviation of their rewards, dividing by their number; None leaves the gain at 1.
+
+        Returns:
+            The gain and bias chosen.
+
+        Raises:
+            ConfigError: for a mean or deviation that no rewards can have.
+            DataError: where there are no completions, a score is not finite, or the scores have no deviation.
+        """
+        check_target(mean, std)
+        calibration = fit_calibration(self._scores(prompts, completions), mean=mean, std=std)
+        set_calibration(self.model.config, calibration)
+        return calibration
+
+    def _scores(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float]:
+        return score_texts(
+            self.model,
+            self.tokenizer,
+            prompts,
+            completions,
+            batch_size=self.batch_size,
+            max_length=self.max_length,
+        )
+
+
+def score_texts(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Any],
+    completions: Sequence[Any],
+    *,
+    batch_size: int,
+    max_length: int | None,
+) -> list[float]:
+    """Return a model's score of every completion, before gain and bias; arguments as of `ModelReward`."""
+    order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])) + len(str(completions[i])))
+    scores = [0.0] * len(prompts)
+    for start in range(0, len(order), batch_size):
+        rows = order[start : start + batch_size]
+        batch = encode_pairs(
+            tokenizer, [prompts[i] for i in rows], [completions[i] for i in rows], max_length=max_length
+        )
+        values = score_batch(model, batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
+        for row, value in zip(rows, values.tolist(), strict=True):
+            scores[row] = value
+    return scores

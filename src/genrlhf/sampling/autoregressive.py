@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
-from genrlhf.models.completions import inner_model
+from genrlhf.errors import ModelError
+from genrlhf.models.completions import context_length
+from genrlhf.models.freezing import inner_model
 from genrlhf.ops import position_ids
 from genrlhf.sampling.narrow_linear import narrow_linear_layers
 from genrlhf.sampling.recorder import Recorder
-from genrlhf.sampling.shared_prefix import SharedPrefixCache, shares_prefix
-from genrlhf.types import Generation, SamplingParams
+from genrlhf.sampling.shared_prefix import SHARED_PREFIX_FAMILIES, SharedPrefixCache, shares_prefix
+from genrlhf.types import Generation, MaskingPolicy, SamplingParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,6 +50,8 @@ def generate(
     pad_token_id: int,
     stops: StopStrings | None = None,
     boundary: int | None = None,
+    closing_token_id: int | None = None,
+    masking: MaskingPolicy | None = None,
 ) -> Generation:
     """Draw `n` completions of every prompt.
 
@@ -67,6 +71,9 @@ def generate(
         stops: finds the strings that end a completion.
         boundary: return the hidden states that enter this layer, counted from 0, as `Generation.trunk`, which costs one
             more forward pass, for the last token; only where a prompt is shared.
+        closing_token_id: with `boundary`, return what enters that layer for this token behind completions that were
+            cut off, too.
+        masking: draw only tokens in the nucleus of this policy; only where a prompt is shared.
 
     Returns:
         A `Generation` of P · n rows, the samples of one prompt side by side.
@@ -82,62 +89,110 @@ def generate(
         pad_token_id=pad_token_id,
         stops=stops,
         boundary=boundary if shared else None,
+        mask_top_p=masking.top_p if masking is not None else None,
     )
+    if masking is not None and not (shared and shares_prefix(masking.model)):
+        raise ModelError(
+            f"A masking policy needs a model of one of the families {', '.join(sorted(SHARED_PREFIX_FAMILIES))}."
+        )
     with recorder.watching(model):
-        (_decode_shared if shared else _decode_plain)(model, recorder)
+        if shared:
+            context = context_length(model)
+            room = context is None or prompt_ids.shape[1] + params.max_new_tokens < context
+            _decode_shared(model, recorder, masking, closing_token_id if boundary is not None and room else None)
+        else:
+            _decode_plain(model, recorder)
     return recorder.generation()
 
 
-def _decode_shared(model: PreTrainedModel, recorder: Recorder) -> None:
-    owner, cache = inner_model(model), SharedPrefixCache(model.config.num_hidden_layers, recorder.prompt_mask)
-    extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(owner.forward).parameters else {}
-    logits = model(
-        input_ids=recorder.prompt_ids,
-        attention_mask=recorder.prompt_mask.long(),
-        position_ids=position_ids(recorder.prompt_mask),
-        past_key_values=cache,
-        use_cache=True,
-        **extra,
-    ).logits[:, -1]
-    cache.start(recorder.n, recorder.params.max_new_tokens)
-    logits = logits.repeat_interleave(recorder.n, dim=0)
-    with cache.decoding(model), narrow_linear_layers(owner):
+def _decode_shared(
+    model: PreTrainedModel, recorder: Recorder, masking: MaskingPolicy | None, closing_token_id: int | None
+) -> None:
+    limit = recorder.params.max_new_tokens
+    with ExitStack() as stack:
+        decoder = stack.enter_context(_Decoder.started(model, recorder))
+        masked = stack.enter_context(_Decoder.started(masking.model, recorder)) if masking is not None else None
         while True:
             running = ~recorder.ended[recorder.rows]
-            tokens = recorder.draw(logits.float())
-            done = recorder.step == recorder.params.max_new_tokens
+            tokens = recorder.draw(decoder.logits, None if masked is None else masked.logits)
+            done = recorder.step == limit
             if recorder.boundary is None:
                 running &= ~recorder.ended[recorder.rows]
                 if done:
                     return
             if not running.any():
                 return
-            tokens = _compact(cache, recorder, running, tokens)
-            logits = model(
-                input_ids=tokens.unsqueeze(-1),
-                position_ids=cache.next_positions,
-                past_key_values=cache,
-                use_cache=True,
-                shared_prefix=cache,
-            ).logits[:, -1]
+            kept = _compact(decoder.cache.samples, running)
+            if kept is not None:
+                for each in (decoder, masked):
+                    if each is not None:
+                        each.cache.keep(*kept)
+                recorder.rows, tokens = recorder.rows[kept[1]], tokens[kept[1]]
+            decoder.advance(tokens)
             if done:
+                if closing_token_id is not None and (~recorder.ended[recorder.rows]).any():
+                    decoder.advance(recorder.close(closing_token_id))
                 return
+            if masked is not None:
+                masked.advance(tokens)
 
 
-def _compact(cache: SharedPrefixCache, recorder: Recorder, running: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-    """Drop rows that have ended, where enough have, so that every prompt left keeps as many; return the tokens left."""
-    by_prompt = running.view(-1, cache.samples)
+class _Decoder:
+    """One model on its way through a batch, token by token.
+
+    Attributes:
+        cache: its keys and values.
+        logits: (R, V) float32, of the next token of every row.
+    """
+
+    def __init__(self, model: PreTrainedModel, recorder: Recorder) -> None:
+        owner = inner_model(model)
+        self.model = model
+        self.cache = SharedPrefixCache(model.config.num_hidden_layers, recorder.prompt_mask)
+        extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(owner.forward).parameters else {}
+        logits = model(
+            input_ids=recorder.prompt_ids,
+            attention_mask=recorder.prompt_mask.long(),
+            position_ids=position_ids(recorder.prompt_mask),
+            past_key_values=self.cache,
+            use_cache=True,
+            **extra,
+        ).logits[:, -1]
+        closing = int(recorder.boundary is not None)
+        self.cache.start(recorder.n, recorder.params.max_new_tokens + closing)
+        self.logits = logits.float().repeat_interleave(recorder.n, dim=0)
+
+    @classmethod
+    @contextmanager
+    def started(cls, model: PreTrainedModel, recorder: Recorder) -> Iterator[_Decoder]:
+        """Compute the prompts, and send the model's attention to its shared prefix within the context."""
+        decoder = cls(model, recorder)
+        with decoder.cache.decoding(model), narrow_linear_layers(inner_model(model)):
+            yield decoder
+
+    def advance(self, tokens: torch.Tensor) -> None:
+        """Add a token to every row, (R,) int64."""
+        output = self.model(
+            input_ids=tokens.unsqueeze(-1),
+            position_ids=self.cache.next_positions,
+            past_key_values=self.cache,
+            use_cache=True,
+            shared_prefix=self.cache,
+        )
+        self.logits = output.logits[:, -1].float()
+
+
+def _compact(samples: int, running: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return which prompts and rows to keep where enough rows have ended, so that every prompt keeps as many."""
+    by_prompt = running.view(-1, samples)
     counts = by_prompt.sum(-1)
     prompts = counts.nonzero().squeeze(-1)
     most = int(counts.max())
     if len(prompts) * most > COMPACT_BELOW * len(running):
-        return tokens
+        return None
     # Running rows first, and with them as many ended ones as make up the number.
     columns = by_prompt[prompts].int().argsort(dim=-1, descending=True, stable=True)[:, :most].sort(-1).values
-    kept = (prompts.unsqueeze(-1) * cache.samples + columns).flatten()
-    cache.keep(prompts, kept)
-    recorder.rows = recorder.rows[kept]
-    return tokens[kept]
+    return prompts, (prompts.unsqueeze(-1) * samples + columns).flatten()
 
 
 def _decode_plain(model: PreTrainedModel, recorder: Recorder) -> None:

@@ -110,7 +110,8 @@ def join_generations(batches: Sequence[Batch], parts: Sequence[Generation], n: i
 
     fields = {name: joined(name) for name in ("prompt_mask", "completion_mask", "ended")}
     fields |= {name: joined(name, pad_token_id) for name in ("prompt_ids", "completion_ids")}
-    fields |= {name: joined(name) for name in ("logprobs", "entropy", "last_hidden")}
+    fields |= {name: joined(name) for name in ("logprobs", "entropy", "last_hidden", "unmasked_logprobs")}
+    fields["allowed"] = joined("allowed", 255)
     return Generation(**fields, trunk=_join_trunks(batches, parts, order))  # type: ignore[arg-type]
 
 
@@ -121,9 +122,13 @@ def _join_trunks(batches: Sequence[Batch], parts: Sequence[Generation], order: t
     places = [place for batch in batches for place in batch.places]
     first_seen = {place: number for number, place in reversed(list(enumerate(places)))}
     prompts = torch.tensor([first_seen[place] for place in sorted(first_seen)], device=order.device)
+    # A batch whose completions have all ended closes none; what stands there does not matter.
+    known = [trunk.closing for trunk in trunks if trunk.closing is not None]
+    closings = [trunk.completion[:, 0] if trunk.closing is None else trunk.closing for trunk in trunks if known]
     return TrunkStates(
         prompt=_cat([trunk.prompt for trunk in trunks], left=True)[prompts],
         completion=_cat([trunk.completion for trunk in trunks], left=False)[order],
+        closing=torch.cat(closings)[order] if closings else None,
     )
 
 

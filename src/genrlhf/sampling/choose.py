@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from genrlhf.ops import nucleus
 from genrlhf.types import SamplingParams
 
 __all__ = ["filter_logits", "next_tokens", "penalise_repetition", "sample_seeds", "uniforms"]
@@ -62,11 +63,7 @@ def filter_logits(logits: torch.Tensor, *, top_k: int, top_p: float, min_p: floa
         threshold = logits.topk(top_k, dim=-1).values[:, -1:]
         logits = logits.masked_fill(logits < threshold, float("-inf"))
     if top_p < 1.0:
-        ordered, order = logits.sort(dim=-1, descending=True)
-        probabilities = ordered.softmax(-1)
-        mass_before = probabilities.cumsum(-1) - probabilities
-        outside = torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)
-        logits = logits.masked_fill(outside, float("-inf"))
+        logits = logits.masked_fill(~nucleus(logits, top_p), float("-inf"))
     if min_p > 0.0:
         threshold = logits.amax(-1, keepdim=True) + np.log(min_p)
         logits = logits.masked_fill(logits < threshold, float("-inf"))

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.models.completions import inner_model
-from genrlhf.models.freezing import decoder_layers
-from genrlhf.ops import logprobs_and_entropy
+from genrlhf.models.freezing import decoder_layers, inner_model
+from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus, pack_bits
 from genrlhf.sampling.choose import next_tokens, penalise_repetition, uniforms
 from genrlhf.types import Generation, SamplingParams, TrunkStates
 
@@ -35,6 +34,7 @@ class Recorder:
         pad_token_id: fills completions behind their end.
         stops: finds the strings that end a completion; None for none.
         boundary: keep the hidden states that enter this layer; None keeps none.
+        mask_top_p: draw from this nucleus of the logits that a masking policy gives; None for no such policy.
     """
 
     def __init__(
@@ -49,10 +49,11 @@ class Recorder:
         pad_token_id: int,
         stops: StopStrings | None,
         boundary: int | None,
+        mask_top_p: float | None = None,
     ) -> None:
         total, length, device = len(prompt_ids) * n, params.max_new_tokens, prompt_ids.device
         self.prompt_ids, self.prompt_mask, self.params, self.n = prompt_ids, prompt_mask, params, n
-        self.stops, self.boundary = stops, boundary
+        self.stops, self.boundary, self.mask_top_p = stops, boundary, mask_top_p
         self.eos = torch.tensor(list(eos_token_ids), device=device, dtype=torch.long)
         self.noise = uniforms(seeds, length).to(device) if params.temperature > 0 else None
         self.completion_ids = torch.full((total, length), pad_token_id, device=device)
@@ -60,27 +61,42 @@ class Recorder:
         self.ended = torch.zeros(total, dtype=torch.bool, device=device)
         self.rows = torch.arange(total, device=device)
         self.step = 0
+        self.closed = False
         self._seen: torch.Tensor | None = None
         self._logprobs: torch.Tensor | None = None
         self._entropy: torch.Tensor | None = None
+        self._unmasked_logprobs: torch.Tensor | None = None
+        self._allowed: torch.Tensor | None = None
         self._last_hidden: torch.Tensor | None = None
         self._prompt_states: torch.Tensor | None = None
         self._completion_states: torch.Tensor | None = None
 
-    def draw(self, logits: torch.Tensor) -> torch.Tensor:
-        """Draw the next token of every current row, (R,) int64, from logits (R, V) float32."""
+    def draw(self, logits: torch.Tensor, mask_logits: torch.Tensor | None = None) -> torch.Tensor:
+        """Draw the next token of every current row, (R,) int64, from logits (R, V) float32.
+
+        Args:
+            logits: of the policy.
+            mask_logits: of the masking policy, where there is one.
+        """
         params, rows, t = self.params, self.rows, self.step
-        scored = logits
+        scored = logits.index_fill(-1, self.eos, float("-inf")) if t < params.min_new_tokens else logits
+        masked = logits
+        if mask_logits is not None and self.mask_top_p is not None:
+            if t < params.min_new_tokens:
+                mask_logits = mask_logits.index_fill(-1, self.eos, float("-inf"))
+            allowed = nucleus(mask_logits / (params.temperature or 1.0), self.mask_top_p)
+            scored, masked = (each.masked_fill(~allowed, float("-inf")) for each in (scored, logits))
+            self._record_allowed(allowed)
         if params.repetition_penalty != 1:
-            scored = penalise_repetition(logits, self._seen_tokens(logits.shape[-1])[rows], params.repetition_penalty)
-        if t < params.min_new_tokens:
-            scored = scored.index_fill(-1, self.eos, float("-inf"))
+            scored = penalise_repetition(scored, self._seen_tokens(logits.shape[-1])[rows], params.repetition_penalty)
         tokens = next_tokens(scored, None if self.noise is None else self.noise[rows, t], params)
         running = ~self.ended[rows]
         live, drawn = rows[running], tokens[running]
         self.completion_ids[live, t] = drawn
         if params.logprobs:
-            self._record_logprobs(logits[running], live, drawn)
+            self._record_logprobs(masked[running], live, drawn)
+            if self.mask_top_p is not None:
+                self._record_unmasked(logits[running], live, drawn)
         if self._seen is not None:
             self._seen[live, drawn] = True
         ends = torch.isin(drawn, self.eos)
@@ -91,6 +107,12 @@ class Recorder:
         self.ended[live[ends]] = True
         self.step += 1
         return tokens
+
+    def close(self, token_id: int) -> torch.Tensor:
+        """Return the token that closes every current row, (R,) int64, once the last one has been drawn."""
+        self.step += 1
+        self.closed = True
+        return torch.full_like(self.rows, token_id)
 
     def _seen_tokens(self, vocabulary: int) -> torch.Tensor:
         if self._seen is None:
@@ -110,6 +132,20 @@ class Recorder:
         )
         self._logprobs[rows, self.step], self._entropy[rows, self.step] = chosen[:, 0], entropy[:, 0]
 
+    def _record_unmasked(self, logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+        if self._unmasked_logprobs is None:
+            self._unmasked_logprobs = torch.zeros(self.completion_ids.shape, device=logits.device)
+        chosen = chosen_logprobs(logits.unsqueeze(1), tokens.unsqueeze(1), temperature=self.params.temperature or 1.0)
+        self._unmasked_logprobs[rows, self.step] = chosen[:, 0]
+
+    def _record_allowed(self, allowed: torch.Tensor) -> None:
+        packed = pack_bits(allowed)
+        if self._allowed is None:
+            # Behind the end of a completion everything is allowed, so that nothing there is infinite.
+            self._allowed = packed.new_full((*self.completion_ids.shape, packed.shape[-1]), 255)
+        running = ~self.ended[self.rows]
+        self._allowed[self.rows[running], self.step] = packed[running]
+
     @contextmanager
     def watching(self, model: PreTrainedModel) -> Iterator[None]:
         """Keep the hidden states that pass through the model, where they were asked for."""
@@ -128,7 +164,7 @@ class Recorder:
 
     def _keep_last_hidden(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
         hidden = args[0][:, -1]
-        if self.step == self.params.max_new_tokens:
+        if self.step >= self.params.max_new_tokens:
             return
         if self._last_hidden is None:
             self._last_hidden = hidden.new_zeros(*self.completion_ids.shape, hidden.shape[-1])
@@ -140,7 +176,8 @@ class Recorder:
         hidden = args[0] if args else kwargs["hidden_states"]
         if self._prompt_states is None or self._completion_states is None:
             self._prompt_states = hidden
-            self._completion_states = hidden.new_zeros(*self.completion_ids.shape, hidden.shape[-1])
+            total, length = self.completion_ids.shape
+            self._completion_states = hidden.new_zeros(total, length + 1, hidden.shape[-1])
         else:
             self._completion_states[self.rows, self.step - 1] = hidden[:, 0]
 
@@ -151,7 +188,11 @@ class Recorder:
         def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor[:, :width]
 
-        states = cut(self._completion_states)
+        prompt_states, states = self._prompt_states, self._completion_states
+        trunk = None
+        if prompt_states is not None and states is not None:
+            closing = states[:, -1] if self.closed else None
+            trunk = TrunkStates(prompt_states, states[:, :width], closing)
         return Generation(
             prompt_ids=self.prompt_ids.repeat_interleave(self.n, dim=0),
             prompt_mask=self.prompt_mask.repeat_interleave(self.n, dim=0),
@@ -161,5 +202,7 @@ class Recorder:
             logprobs=cut(self._logprobs),
             entropy=cut(self._entropy),
             last_hidden=cut(self._last_hidden),
-            trunk=None if self._prompt_states is None or states is None else TrunkStates(self._prompt_states, states),
+            allowed=cut(self._allowed),
+            unmasked_logprobs=cut(self._unmasked_logprobs),
+            trunk=trunk,
         )

@@ -14,7 +14,7 @@ from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import Prompt, check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.stops import StopStrings
-from genrlhf.types import Generation, Sample, SamplingParams
+from genrlhf.types import Generation, MaskingPolicy, Sample, SamplingParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -105,6 +105,7 @@ class TransformersSampler:
         seeds: Sequence[int],
         *,
         boundary: int | None = None,
+        masking: MaskingPolicy | None = None,
     ) -> Generation:
         """Draw `n` completions of every prompt and return them as token ids, the samples of one prompt side by side.
 
@@ -114,12 +115,13 @@ class TransformersSampler:
             params: how to draw.
             seeds: one for each sample, see `sample_seeds`.
             boundary: see `generate`.
+            masking: see `generate`.
         """
         ids, batches = self._plan(prompts, n, params)
         found = [
             pair
             for batch in batches
-            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], boundary)
+            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], boundary, masking)
         ]
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
@@ -146,12 +148,13 @@ class TransformersSampler:
         params: SamplingParams,
         seeds_of: Callable[[int], Sequence[int]],
         boundary: int | None = None,
+        masking: MaskingPolicy | None = None,
     ) -> Iterator[tuple[Batch, Generation]]:
         """Decode a batch, or one after the other its halves where it does not fit into memory."""
         halves = batch.halves()
         if halves is None or batch.tokens(params.max_new_tokens) <= self._tokens_that_fit:
             try:
-                yield batch, self._run(batch, ids, params, seeds_of, boundary)
+                yield batch, self._run(batch, ids, params, seeds_of, boundary, masking)
                 return
             except RuntimeError as error:
                 if not _out_of_memory(error):
@@ -165,7 +168,7 @@ class TransformersSampler:
             # Only here, behind the handler, has the failed attempt let go of its tensors.
             torch.cuda.empty_cache()
         for half in halves:
-            yield from self._decode(half, ids, params, seeds_of, boundary)
+            yield from self._decode(half, ids, params, seeds_of, boundary, masking)
 
     def _run(
         self,
@@ -174,6 +177,7 @@ class TransformersSampler:
         params: SamplingParams,
         seeds_of: Callable[[int], Sequence[int]],
         boundary: int | None,
+        masking: MaskingPolicy | None,
     ) -> Generation:
         pad = int(self.tokenizer.pad_token_id)
         prompt_ids, prompt_mask = left_pad([ids[place] for place in batch.places], pad)
@@ -191,6 +195,8 @@ class TransformersSampler:
                 pad_token_id=pad,
                 stops=StopStrings(self.tokenizer, params.stop) if params.stop else None,
                 boundary=boundary,
+                closing_token_id=self.tokenizer.eos_token_id if boundary is not None else None,
+                masking=masking,
             )
         finally:
             self.model.train(was_training)

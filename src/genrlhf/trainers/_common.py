@@ -46,7 +46,8 @@ _FREE = frozenset(
     save_strategy save_total_limit save_only_model eval_steps eval_strategy eval_on_start report_to run_name
     disable_tqdm log_level log_level_replica push_to_hub hub_model_id hub_token hub_strategy hub_private_repo
     hub_revision hub_always_push resume_from_checkpoint local_rank load_best_model_at_end metric_for_best_model
-    greater_is_better per_device_eval_batch_size dataloader_num_workers skip_memory_metrics
+    greater_is_better log_completions_rollouts
+    num_completions_to_print per_device_eval_batch_size dataloader_num_workers skip_memory_metrics
     restore_callback_states_from_checkpoint num_train_epochs max_steps num_rollouts
     """.split()  # noqa: SIM905
 )
@@ -139,7 +140,14 @@ def reward_label(reward: RewardFunction) -> str:
     return str(getattr(config, "_name_or_path", "")) or reward_name(reward)
 
 
-def claim_output_dir(trainer: Any, *, base_model: str, resuming: bool, reward: RewardFunction | None = None) -> bool:
+def claim_output_dir(
+    trainer: Any,
+    *,
+    base_model: str,
+    resuming: bool,
+    reward: RewardFunction | None = None,
+    value_model: str | None = None,
+) -> bool:
     """Write down which run `output_dir` holds, or refuse it where it holds another.
 
     Two starts of one run are alike in trainer, base model, reward and every setting that changes the result, the length
@@ -156,6 +164,8 @@ def claim_output_dir(trainer: Any, *, base_model: str, resuming: bool, reward: R
     run = {"trainer": type(trainer).__name__, "base_model": base_model, **settings}
     if reward is not None:
         run["reward"] = reward_label(reward)
+    if value_model is not None:
+        run["value_model"] = value_model
     return claim_folder(
         Path(args.output_dir),
         run,

@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from genrlhf.models.completions import completion_logits
-from genrlhf.ops import (
-    generalised_advantages,
-    kl_estimate,
-    logprobs_and_entropy,
-    masked_moments,
-    token_rewards,
-    whiten,
-)
+from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.models.gather import whole
+from genrlhf.models.trunk import trunk_states
+from genrlhf.ops import chosen_logprobs, generalised_advantages, kl_estimate, masked_moments, whiten
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling import decode_completions
-from genrlhf.trainers._rollout_data import concatenate
-from genrlhf.types import Generation, Rollout
+from genrlhf.trainers._shaping import shape_scores, shaped_token_rewards, update_kl_coef
+from genrlhf.types import Generation, MaskingPolicy, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.completions import PolicyWithValue
+    from genrlhf.trainers._ppo_state import PPOState
+    from genrlhf.trainers._trunk_reward import TrunkReward
     from genrlhf.trainers.ppo_config import PPOConfig
     from genrlhf.types import RewardFunction, TokenSampler
 
-__all__ = ["Metrics", "RolloutCollector"]
+__all__ = ["Metrics", "RolloutCollector", "ScoredBatch", "record_objective"]
 
 Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+SAMPLED: tuple[str, ...] = ("logprobs", "entropy", "unmasked_logprobs")
+TOKENS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 
 
 class Metrics:
@@ -55,122 +54,202 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class ScoredBatch:
+    """Completions of a batch of prompts, and what policy, reference and reward say of them.
+
+    Attributes:
+        texts: B completions.
+        tensors: `prompt_ids`, `prompt_mask`, `completion_ids`, `completion_mask`, `logprobs`, `entropy`, `values`,
+            `ref_logprobs` as in `Rollout`; `kl` and `log_ratio`, (B, T), the estimate and log π − log π_ref, 0 behind
+            the end; `scores`, `ended`, (B,); and where there are any `prompt_states`, `completion_states`, `allowed`.
+    """
+
+    texts: list[str]
+    tensors: dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
 class RolloutCollector:
     """Samples completions of prompts, scores them and estimates advantages.
 
     Attributes:
-        model: the policy with its value head.
+        model: the policy and what predicts its values.
         sampler: draws completions from the policy.
+        samples_states: the sampler returns what the policy's trunk makes of the tokens when asked.
         reference: the model that the KL is taken against.
+        reference_depth: layers of the trunk that it shares with the policy, 0 for none.
         reward: scores a completion.
+        trunk_reward: scores those that it can from the trunk; None where the reward shares none.
+        masking: limits what training rollouts draw; None for no limit.
         tokenizer: of the policy.
         args: the settings.
+        state: what one rollout hands on to the next.
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
         metrics: where figures of the training rollouts go.
+        phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
     model: PolicyWithValue
     sampler: TokenSampler
+    samples_states: bool
     reference: PreTrainedModel
+    reference_depth: int
     reward: RewardFunction
+    trunk_reward: TrunkReward | None
+    masking: MaskingPolicy | None
     tokenizer: PreTrainedTokenizerBase
     args: PPOConfig
+    state: PPOState
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
     metrics: Metrics
+    phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
     @torch.no_grad()
-    def sample_and_score(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> dict[str, torch.Tensor]:
-        """Sample one completion for every row and score it.
-
-        Returns:
-            `prompt_ids`, `prompt_mask`, `completion_ids`, `completion_mask`, `logprobs`, `entropy`, `values`,
-            `ref_logprobs` as in `Rollout`, `kl` (B, T) under `args.kl_estimator`, and `scores`, `ended`, (B,).
-        """
+    def sample_and_score(
+        self, rows: Sequence[dict[str, Any]], seeds: Sequence[int], *, masking: MaskingPolicy | None = None
+    ) -> ScoredBatch:
+        """Sample completions for every row, as many as there are seeds for it, and score them."""
         was_training = self.model.training
         self.model.eval()
-        prompts = [row["prompt"] for row in rows]
+        n = len(seeds) // len(rows)
+        with whole(self.model):
+            with self.phase("sampling"):
+                generation, params = self._sample([row["prompt"] for row in rows], n, seeds, masking)
+                texts = decode_completions(self.tokenizer, generation, params)
+            with self.phase("scoring"), self.autocast():
+                batch = {name: getattr(generation, name).to(self.model.device) for name in (*TOKENS, "ended")}
+                batch |= self._states(generation, batch)
+                batch["scores"] = self._scores(rows, texts, n, generation, batch).to(self.model.device)
+                if generation.allowed is not None:
+                    batch["allowed"] = generation.allowed
+                batch |= self._forward({**batch, **self._sampled(generation, batch)}, n)
+        self.model.train(was_training)
+        return ScoredBatch(texts, batch)
+
+    def _sample(
+        self, prompts: list[Any], n: int, seeds: Sequence[int], masking: MaskingPolicy | None
+    ) -> tuple[Generation, Any]:
         self.sampler.update_weights(self.model.policy)
         # In low precision other shapes round otherwise: what sampling finds would make the first ratio differ from 1.
         exact = self.model.policy.dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
         params = replace(self.args.sampling_params, logprobs=exact)
+        options: dict[str, Any] = {}
+        if self.samples_states:
+            options["boundary"] = self.model.depth
+        if masking is not None:
+            options["masking"] = masking
         with self.autocast():
-            generation = self.sampler.generate(prompts, 1, params, seeds)
-        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask", "ended")
-        batch = {name: getattr(generation, name).to(self.model.device) for name in names}
-        texts = decode_completions(self.tokenizer, generation, params)
-        batch["scores"] = self._scores(rows, texts).to(self.model.device)
-        sampled = self._sampled(generation)
-        with self.autocast():
-            batch.update(self._forward({**batch, **sampled}))
-        self.model.train(was_training)
-        return batch
+            return self.sampler.generate(prompts, n, params, seeds, **options), params
 
-    def _scores(self, rows: Sequence[dict[str, Any]], completions: list[str]) -> torch.Tensor:
-        prompts = [row["prompt"] for row in rows]
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
-        values = self.reward(prompts, completions, **columns)
-        return torch.tensor(check_rewards(values, prompts, completions, name=reward_name(self.reward)))
+    def _states(self, generation: Generation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return what the trunk makes of prompts and completions, from sampling or from a pass through it."""
+        if not self.model.depth:
+            return {}
+        if generation.trunk is not None:
+            return {"prompt_states": generation.trunk.prompt, "completion_states": generation.trunk.completion}
+        width, parts = batch["prompt_ids"].shape[1], []
+        for chunk in self._chunks({name: batch[name] for name in TOKENS}):
+            ids, mask = (torch.cat([chunk[f"prompt_{x}"], chunk[f"completion_{x}"]], dim=1) for x in ("ids", "mask"))
+            parts.append(trunk_states(self.model.policy, self.model.depth, ids, mask))
+        states = torch.cat(parts)
+        return {"prompt_states": states[:, :width], "completion_states": states[:, width:]}
 
-    def _sampled(self, generation: Generation) -> dict[str, torch.Tensor]:
+    def _scores(
+        self,
+        rows: Sequence[dict[str, Any]],
+        texts: list[str],
+        n: int,
+        generation: Generation,
+        batch: dict[str, torch.Tensor],
+    ) -> torch.Tensor:
+        repeated = [row for row in rows for _ in range(n)]
+        prompts = [row["prompt"] for row in repeated]
+        if self.trunk_reward is not None and generation.trunk is not None:
+            return self.trunk_reward(prompts, texts, batch, generation.trunk)
+        columns = {key: [row[key] for row in repeated] for key in rows[0] if key != "prompt"}
+        values = self.reward(prompts, texts, **columns)
+        return torch.tensor(check_rewards(values, prompts, texts, name=reward_name(self.reward)))
+
+    def _sampled(self, generation: Generation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return what a forward pass of the policy would find, where sampling has found it."""
         if generation.logprobs is None or generation.entropy is None or generation.last_hidden is None:
             return {}
-        return {
-            "logprobs": generation.logprobs,
-            "entropy": generation.entropy,
-            "values": self.model.value_head(generation.last_hidden),
-        }
+        found = {"logprobs": generation.logprobs, "entropy": generation.entropy}
+        if generation.unmasked_logprobs is not None:
+            found["unmasked_logprobs"] = generation.unmasked_logprobs
+        if self.model.value_model is None:
+            tokens = tuple(batch[name] for name in TOKENS)
+            found["values"] = self.model.values(tokens, generation.last_hidden)  # type: ignore[arg-type]
+        return found
 
-    def _forward(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Score the completions under the reference, and the policy where sampling has not; a training batch a time."""
-        names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
-        parts = []
+    def _chunks(self, batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+        """Split a batch into those of a training step."""
         size = self.args.per_device_train_batch_size
-        for start in range(0, len(batch["ended"]), size):
-            chunk = {name: tensor[start : start + size] for name, tensor in batch.items()}
-            ids = [chunk[name] for name in names]
-            if "values" not in chunk:
-                policy = self.model(*ids)
-                chunk |= {"logprobs": policy.logprobs, "entropy": policy.entropy, "values": policy.values}
-            ref_logits, _ = completion_logits(self.reference, *ids)
-            ref_logprobs, _ = logprobs_and_entropy(
-                ref_logits, chunk["completion_ids"], temperature=self.args.temperature
-            )
-            kl = kl_estimate(chunk["logprobs"], ref_logprobs, self.args.kl_estimator)  # type: ignore[arg-type]
-            found = {name: chunk[name] for name in ("logprobs", "entropy", "values")}
-            parts.append({**found, "ref_logprobs": ref_logprobs, "kl": kl})
-        return concatenate(parts)
+        count = len(batch["prompt_ids"])
+        return [{k: v[start : start + size] for k, v in batch.items()} for start in range(0, count, size)]
 
-    def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> Rollout:
+    def _forward(self, batch: dict[str, torch.Tensor], n: int) -> dict[str, torch.Tensor]:
+        """Score completions under the reference, and under the policy where sampling has not, a training batch a time.
+
+        `prompt_states` come once for `n` completions.
+        """
+        parts = []
+        each_prompt = batch.pop("prompt_states", None)
+        if each_prompt is not None:
+            batch["row"] = torch.arange(len(batch["ended"]), device=each_prompt.device)
+            share = len(batch["ended"]) // len(each_prompt)
+        for chunk in self._chunks(batch):
+            tokens = [chunk[name] for name in TOKENS]
+            states = None
+            if each_prompt is not None:
+                states = torch.cat([each_prompt[chunk["row"] // share], chunk["completion_states"]], dim=1)
+            found = {name: chunk[name] for name in SAMPLED if name in chunk}
+            if "logprobs" not in found:
+                policy = self.model(*tokens, states, chunk.get("allowed"))
+                found = {"logprobs": policy.logprobs, "entropy": policy.entropy, "values": policy.values}
+                if policy.unmasked_logprobs is not None:
+                    found["unmasked_logprobs"] = policy.unmasked_logprobs
+            elif "values" in chunk:
+                found["values"] = chunk["values"]
+            else:
+                found["values"] = self.model.values(tuple(tokens), tokens[0], states)  # type: ignore[arg-type]
+            trunk = Trunk(self.reference_depth, states) if states is not None and self.reference_depth else None
+            ref_logits, _ = completion_logits(self.reference, *tokens, trunk=trunk)
+            ref = chosen_logprobs(ref_logits, chunk["completion_ids"], temperature=self.args.temperature)
+            whole = found.pop("unmasked_logprobs", found["logprobs"])
+            mask = chunk["completion_mask"]
+            kl = kl_estimate(whole, ref, self.args.kl_estimator)  # type: ignore[arg-type]
+            parts.append({**found, "ref_logprobs": ref, "kl": kl * mask, "log_ratio": (whole - ref) * mask})
+        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+
+    def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[Rollout, ScoredBatch]:
         """Sample and score the prompts of `rows` and return what the updates need."""
-        batch = self.sample_and_score(rows, seeds)
-        mask, scores = batch["completion_mask"], batch["scores"]
-        if self.args.missing_eos_score is not None:
-            scores = torch.where(batch["ended"], scores, torch.full_like(scores, self.args.missing_eos_score))
-        rewards = token_rewards(scores, batch["kl"], mask, kl_coef=self.args.kl_coef)
+        scored = self.sample_and_score(rows, seeds, masking=self.masking)
+        batch = scored.tensors
+        mask = batch["completion_mask"]
+        scores = shape_scores(batch["scores"], batch["ended"], mask.sum(-1), self.args, self.state, self.reduce)
+        rewards = shaped_token_rewards(scores, batch["kl"], mask, self.args, self.state, self.reduce)
         advantages, returns = generalised_advantages(
             rewards, batch["values"], mask, gamma=self.args.gamma, lam=self.args.lam
         )
-        self._record(batch, rewards, returns)
+        self._record(batch, scores, rewards, returns)
+        update_kl_coef(batch["log_ratio"].sum(-1), self.args, self.state, self.reduce)
         if self.args.whiten_advantages:
             advantages = whiten(advantages, mask, reduce=self.reduce)
-        return Rollout(
-            prompt_ids=batch["prompt_ids"],
-            prompt_mask=batch["prompt_mask"],
-            completion_ids=batch["completion_ids"],
-            completion_mask=mask,
-            logprobs=batch["logprobs"],
-            values=batch["values"],
-            advantages=advantages,
-            returns=returns,
-        )
+        kept = ("logprobs", "values", "ref_logprobs", "prompt_states", "completion_states", "allowed")
+        found = {name: batch[name] for name in (*TOKENS, *kept) if name in batch}
+        return Rollout(**found, advantages=advantages, returns=returns), scored
 
-    def _record(self, batch: dict[str, torch.Tensor], rewards: torch.Tensor, returns: torch.Tensor) -> None:
+    def _record(
+        self, batch: dict[str, torch.Tensor], scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor
+    ) -> None:
         mask = batch["completion_mask"]
         record_objective(self.metrics, batch)
+        self.metrics.add("objective/shaped_scores", scores)
         self.metrics.add("objective/rlhf_reward", rewards.sum(-1))
+        self.metrics.add("objective/kl_coef", torch.tensor(self.state.kl_coef, device=mask.device))
         _, residual = masked_moments(returns - batch["values"], mask, reduce=self.reduce)
         _, variance = masked_moments(returns, mask, reduce=self.reduce)
         self.metrics.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))
@@ -179,9 +258,8 @@ class RolloutCollector:
 def record_objective(metrics: Metrics, batch: dict[str, torch.Tensor]) -> None:
     """Add what `RolloutCollector.sample_and_score` found to the `objective/…` means."""
     mask = batch["completion_mask"]
-    log_ratio = (batch["logprobs"] - batch["ref_logprobs"]) * mask
     metrics.add("objective/scores", batch["scores"])
-    metrics.add("objective/kl", log_ratio.sum(-1))
+    metrics.add("objective/kl", batch["log_ratio"].sum(-1))
     metrics.add("objective/entropy", batch["entropy"], mask)
     metrics.add("objective/completion_length", mask.sum(-1))
     metrics.add("objective/ended", batch["ended"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from genrlhf.errors import ConfigError
 from genrlhf.types import Rollout
 
-__all__ = ["RolloutSampler", "concatenate", "load_rollout", "minibatch", "save_rollout"]
+__all__ = ["RolloutSampler", "load_rollout", "minibatch", "save_rollout"]
 
 
 class RolloutSampler(Sampler[int]):
@@ -59,35 +59,29 @@ class RolloutSampler(Sampler[int]):
 
 
 def _tensors(rollout: Rollout) -> dict[str, torch.Tensor]:
-    return {f.name: getattr(rollout, f.name) for f in fields(Rollout)}
-
-
-def concatenate(parts: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Join batches of rows along the first axis; prompts are padded on the left, everything else on the right."""
-
-    def pad(tensor: torch.Tensor, width: int, left: bool) -> torch.Tensor:
-        missing = width - tensor.shape[1]
-        return torch.nn.functional.pad(tensor, (missing, 0) if left else (0, missing))
-
-    joined = {}
-    for name, first in parts[0].items():
-        if first.dim() == 1:
-            joined[name] = torch.cat([part[name] for part in parts])
-            continue
-        width = max(part[name].shape[1] for part in parts)
-        joined[name] = torch.cat([pad(part[name], width, name.startswith("prompt")) for part in parts])
-    return joined
+    found = {f.name: getattr(rollout, f.name) for f in fields(Rollout)}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def minibatch(rollout: Rollout, rows: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Return the chosen rows of a rollout, without the columns that are padding in all of them."""
-    tensors = {name: tensor[rows] for name, tensor in _tensors(rollout).items()}
-    prompt = int(tensors["prompt_mask"].sum(-1).max())
-    completion = int(tensors["completion_mask"].sum(-1).max())
-    return {
+    """Return the chosen rows of a rollout, without the columns that are padding in all of them.
+
+    What the trunk makes of their tokens comes as `states`, (B, P + T, d).
+    """
+    tensors = _tensors(rollout)
+    by_prompt = tensors.pop("prompt_states", None)
+    chosen = {name: tensor[rows] for name, tensor in tensors.items()}
+    if by_prompt is not None:
+        chosen["prompt_states"] = by_prompt[rows // (len(rollout.prompt_ids) // len(by_prompt))]
+    prompt = int(chosen["prompt_mask"].sum(-1).max())
+    completion = int(chosen["completion_mask"].sum(-1).max())
+    cut = {
         name: tensor[:, -prompt:] if name.startswith("prompt") else tensor[:, :completion]
-        for name, tensor in tensors.items()
+        for name, tensor in chosen.items()
     }
+    if by_prompt is not None:
+        cut["states"] = torch.cat([cut.pop("prompt_states"), cut.pop("completion_states")], dim=1)
+    return cut
 
 
 def save_rollout(rollout: Rollout, path: Path) -> None:

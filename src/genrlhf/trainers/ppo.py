@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,25 +11,31 @@ from datasets import Dataset
 from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
+from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
-from genrlhf.models import ScalarHead, disable_dropout, ensure_pad_token, freeze_layers, load_causal_lm, load_tokenizer
-from genrlhf.models.completions import PolicyWithValue
-from genrlhf.models.reference import frozen_copy
+from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
+from genrlhf.models.gather import whole
 from genrlhf.models.weights import load_weights
-from genrlhf.ops import clipped_policy_loss, clipped_value_loss
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.shared_prefix import shares_prefix
 from genrlhf.trainers._common import (
     check_prompts,
     claim_output_dir,
     named_datasets,
     refuse_adapter_with_frozen_layers,
 )
+from genrlhf.trainers._masking import LaggingPolicy
+from genrlhf.trainers._ppo_checkpoint import PPOCheckpoint, newest_complete_checkpoint, removed_on_failure
+from genrlhf.trainers._ppo_loss import PPOLoss
+from genrlhf.trainers._ppo_models import build_models
+from genrlhf.trainers._ppo_report import Phases, RunHealth, completion_table, show
+from genrlhf.trainers._ppo_state import PPOState
 from genrlhf.trainers._rollout import Metrics, RolloutCollector, record_objective
-from genrlhf.trainers._rollout_data import RolloutSampler, load_rollout, minibatch, save_rollout
+from genrlhf.trainers._rollout_data import RolloutSampler, minibatch
 from genrlhf.trainers.ppo_config import PPOConfig
 from genrlhf.types import Rollout, TokenSampler
 
@@ -41,6 +46,7 @@ if TYPE_CHECKING:
 __all__ = ["PPOTrainer"]
 
 VALUE_HEAD_FILE = "value_head.safetensors"
+VALUE_MODEL_FOLDER = "value_model"
 
 
 def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -67,6 +73,8 @@ class PPOTrainer(Trainer):
         processing_class: the policy's tokenizer; by default the one saved with it.
         reward_processing_class: the reward model's tokenizer; by default the one saved with it.
         ref_model: the model that the KL is taken against; by default the policy as it starts.
+        value_model: what predicts the values: None for a head on the policy; "reward" for a model of its own that
+            starts as the reward model; or the name, folder or module of a sequence-classification model with one label.
         sampler: draws the completions, such as a `VLLMSampler`; by default the policy itself, see
             `TransformersSampler`.
         peft_config: train an adapter of this kind instead of the model itself.
@@ -104,6 +112,7 @@ class PPOTrainer(Trainer):
         processing_class: PreTrainedTokenizerBase | None = None,
         reward_processing_class: PreTrainedTokenizerBase | None = None,
         ref_model: str | PreTrainedModel | None = None,
+        value_model: str | PreTrainedModel | None = None,
         sampler: TokenSampler | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -124,19 +133,24 @@ class PPOTrainer(Trainer):
         ensure_pad_token(tokenizer, policy, *([reference] if reference is not None else []))
         for name, dataset in named_datasets(train_dataset, eval_dataset):
             check_prompts(dataset, name, model=policy, tokenizer=tokenizer, max_new_tokens=args.max_new_tokens)
-        if args.disable_dropout:
-            disable_dropout(policy)
-        freeze_layers(policy, args.freeze_layers)
-        reference = frozen_copy(policy if reference is None else reference, share_all=peft_config is not None)
-        if peft_config is not None:
-            from peft import get_peft_model
-
-            policy = get_peft_model(policy, peft_config)
+        models = build_models(
+            policy,
+            reference,
+            load_reward(
+                reward,
+                tokenizer=reward_processing_class,
+                batch_size=args.reward_batch_size,
+                device=args.device,
+                trust_remote_code=args.trust_remote_code,
+            ),
+            value_model,
+            args=args,
+            peft_config=peft_config,
+        )
         self._base_name = str(getattr(policy.config, "_name_or_path", ""))
-        width = policy.get_output_embeddings().weight.shape[1]
-        wrapped = PolicyWithValue(policy, ScalarHead(width, init="zeros"), temperature=args.temperature)
+        self._value_label = None if value_model is None else str(getattr(value_model, "name_or_path", value_model))
         super().__init__(
-            model=wrapped,
+            model=models.trained,
             args=args,
             data_collator=_identity,
             train_dataset=train_dataset,
@@ -145,27 +159,34 @@ class PPOTrainer(Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
+        if is_deepspeed_zero3_enabled():
+            raise ConfigError("Sampling needs whole parameters on every process: use ZeRO-2, FSDP or DDP, not ZeRO-3.")
         self.model_accepts_loss_kwargs = True
         self.can_return_loss = False
+        self.ppo_state = PPOState(kl_coef=args.kl_coef)
         self._train_metrics = Metrics()
         self._rollout: Rollout | None = None
         self._resumed_from: Path | None = None
+        self._health = RunHealth(low_precision=args.bf16 or args.fp16 or models.policy.dtype != torch.float32)
+        self._loss = PPOLoss(args, self.ppo_state, self._train_metrics, self._health)
+        self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
+        own = sampler is None
         self.collector = RolloutCollector(
-            model=wrapped,
-            sampler=sampler or TransformersSampler(policy, tokenizer, batch_size=args.sampling_batch_size),
-            reference=reference.to(self.accelerator.device),
-            reward=load_reward(
-                reward,
-                tokenizer=reward_processing_class,
-                batch_size=args.reward_batch_size,
-                device=self.accelerator.device,
-                trust_remote_code=args.trust_remote_code,
-            ),
+            model=models.trained,
+            sampler=sampler or TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size),
+            samples_states=own and models.trained.depth > 0 and shares_prefix(models.policy),
+            reference=models.reference.to(self.accelerator.device),
+            reference_depth=models.reference_depth,
+            reward=models.reward,
+            trunk_reward=models.trunk_reward,
+            masking=self._masking.masking if self._masking is not None else None,
             tokenizer=tokenizer,
             args=args,
+            state=self.ppo_state,
             reduce=self._sum_over_processes,
             autocast=self.accelerator.autocast,
             metrics=self._train_metrics,
+            phase=Phases(self.callback_handler, self._train_metrics),
         )
 
     @property
@@ -187,22 +208,28 @@ class PPOTrainer(Trainer):
         if self.train_dataset is None:
             raise ConfigError("train() needs prompts; pass train_dataset to PPOTrainer.")
         claim_output_dir(
-            self, base_model=self._base_name, resuming=bool(resume_from_checkpoint), reward=self.collector.reward
+            self,
+            base_model=self._base_name,
+            resuming=bool(resume_from_checkpoint),
+            reward=self.collector.reward,
+            value_model=self._value_label,
         )
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = str(newest_complete_checkpoint(Path(self.args.output_dir)))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return a loader that yields the prompts of each rollout, see `RolloutSampler`."""
         sampler = RolloutSampler(
             len(self.train_dataset),
-            batch_size=self.args.rollout_batch_size,
+            batch_size=self.args.prompts_per_rollout,
             num_processes=self.accelerator.num_processes,
             repeats=self.args.gradient_accumulation_steps * self.args.updates_per_rollout,
             seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
         )
         loader = DataLoader(
             self.train_dataset,
-            batch_size=self.args.rollout_batch_size,
+            batch_size=self.args.prompts_per_rollout,
             sampler=sampler,
             collate_fn=self.data_collator,
         )
@@ -217,20 +244,62 @@ class PPOTrainer(Trainer):
         if not rows:
             return [], None
         index, update = divmod(self.state.global_step, self.args.updates_per_rollout)
+        self._loss.first_update = update == 0
         if update == 0:
-            first = (index * self.accelerator.num_processes + self.accelerator.process_index) * len(rows[0])
-            seeds = sample_seeds(self.args.seed, range(first, first + len(rows[0])), 1)
-            self._rollout = self.collector.collect(rows[0], seeds)
+            self._collect(rows[0], index)
         elif self._rollout is None:
-            self._rollout = self._restore_rollout()
+            self._rollout = self._checkpoint_of(self._resumed_from).load_rollout(self.accelerator.device)
+        rollout = self._rollout
+        assert rollout is not None
+        self._decide_early_stop()
         epoch, part = divmod(update, self.args.num_mini_batches)
         size = self.args.per_device_train_batch_size
         generator = torch.Generator().manual_seed(sample_seeds(self.args.seed, [index], epoch + 1)[epoch])
         order = torch.randperm(self.args.rollout_batch_size, generator=generator).split(size)
         steps = self.args.gradient_accumulation_steps
-        micro_batches = [minibatch(self._rollout, chunk) for chunk in order[part * steps : (part + 1) * steps]]
+        micro_batches = [minibatch(rollout, chunk) for chunk in order[part * steps : (part + 1) * steps]]
         tokens = torch.stack([batch["completion_mask"].sum() for batch in micro_batches]).sum()
         return micro_batches, self._sum_over_processes(tokens)
+
+    def _collect(self, rows: list[dict[str, Any]], index: int) -> None:
+        """Sample and score rollout number `index`."""
+        self.ppo_state.stopped = False
+        self._loss.update_kl.zero_()
+        if self._masking is not None and index % self.args.mask_sync_rollouts == 0:
+            with whole(self.collector.model):
+                self._masking.synchronise()
+        first = (index * self.accelerator.num_processes + self.accelerator.process_index) * len(rows)
+        seeds = sample_seeds(self.args.seed, range(first, first + len(rows)), self.args.samples_per_prompt)
+        # The last rollout goes before the next one comes.
+        self._rollout = None
+        self._rollout, scored = self.collector.collect(rows, seeds)
+        every = self.args.log_completions_rollouts
+        if every and index % every == 0 and self.args.should_log:
+            table = completion_table([row["prompt"] for row in rows], scored, self.args.num_completions_to_print)
+            show(f"Rollout {index + 1}\n{table}")
+
+    def _decide_early_stop(self) -> None:
+        """Skip what is left of a rollout's updates where the last one went too far from the policy that sampled."""
+        limit = self.args.early_stop_kl
+        if limit is None or self.ppo_state.stopped:
+            return
+        total, count = self._sum_over_processes(self._loss.update_kl.to(self.accelerator.device)).tolist()
+        self._loss.update_kl.zero_()
+        self.ppo_state.stopped = count > 0 and total / count > limit
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Take one forward and backward pass; none where the rollout's updates were stopped early."""
+        if self.ppo_state.stopped:
+            # No gradients: the optimizer finds nothing to do.
+            self._train_metrics.add("policy/stopped", torch.ones(1))
+            return torch.zeros((), device=self.accelerator.device)
+        if self.args.early_stop_kl is not None:
+            self._train_metrics.add("policy/stopped", torch.zeros(1))
+        with self.collector.phase("training"):
+            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
+        return loss
 
     def compute_loss(
         self,
@@ -241,33 +310,22 @@ class PPOTrainer(Trainer):
     ) -> Any:
         """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss, a mean over tokens."""
         mask = inputs["completion_mask"]
-        output = model(inputs["prompt_ids"], inputs["prompt_mask"], inputs["completion_ids"], mask)
-        policy = clipped_policy_loss(
-            output.logprobs, inputs["logprobs"], inputs["advantages"], clip_range=self.args.clip_range
-        )
-        value = clipped_value_loss(
-            output.values, inputs["values"], inputs["returns"], clip_range=self.args.value_clip_range
-        )
-        per_token = (policy.loss + self.args.vf_coef * value.loss) * mask
-        tokens = num_items_in_batch if num_items_in_batch is not None else self._sum_over_processes(mask.sum())
+        tokens = (inputs[name] for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask"))
+        output = model(*tokens, inputs.get("states"), inputs.get("allowed"))
+        per_token = torch.where(mask, self._loss(output, inputs), 0.0)
+        count = num_items_in_batch if num_items_in_batch is not None else self._sum_over_processes(mask.sum())
         # Gradients are averaged over processes, while the number of tokens is that of all of them.
-        loss = per_token.sum() / tokens * self.accelerator.num_processes
-        log_ratio = (output.logprobs - inputs["logprobs"]).detach()
-        for name, figure in (
-            ("policy/loss", policy.loss),
-            ("policy/clip_fraction", policy.clipped),
-            ("policy/approx_kl", torch.expm1(log_ratio) - log_ratio),
-            ("policy/ratio", log_ratio.exp()),
-            ("value/loss", value.loss),
-            ("value/clip_fraction", value.clipped),
-        ):
-            self._train_metrics.add(name, figure, mask)
+        loss = per_token.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log `logs` and, while training, the means of what happened since the last time."""
         if "loss" in logs:
-            logs = {**logs, **self._train_metrics.means(self._sum_over_processes)}
+            means = self._train_metrics.means(self._sum_over_processes)
+            if "objective/ended" in means:
+                self._health.ended(means["objective/ended"])
+                self._health.explained_variance(means["value/explained_variance"])
+            logs = {**logs, **means}
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
@@ -297,7 +355,7 @@ class PPOTrainer(Trainer):
             batch = number * self.accelerator.num_processes + self.accelerator.process_index
             first = batch * self.args.per_device_eval_batch_size
             seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), 1)
-            scored = self.collector.sample_and_score(rows, seeds)
+            scored = self.collector.sample_and_score(rows, seeds).tensors
             # Several processes get batches of one size, the last ones filled up with rows that were there before.
             own = max(0, min(len(rows), total - first))
             record_objective(metrics, {name: tensor[:own] for name, tensor in scored.items()})
@@ -310,36 +368,43 @@ class PPOTrainer(Trainer):
             return
         target.mkdir(parents=True, exist_ok=True)
         state = self.collector.model.state_dict() if state_dict is None else state_dict
-        policy = {k.removeprefix("policy."): v for k, v in state.items() if k.startswith("policy.")}
-        head = {k.removeprefix("value_head."): v.contiguous() for k, v in state.items() if k.startswith("value_head.")}
-        self.policy.save_pretrained(target, state_dict=policy)
-        save_file(head, target / VALUE_HEAD_FILE)
+
+        def part(prefix: str) -> dict[str, torch.Tensor]:
+            return {k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
+
+        self.policy.save_pretrained(target, state_dict=part("policy."))
+        if self.collector.model.value_model is None:
+            save_file(part("value_head."), target / VALUE_HEAD_FILE)
+        else:
+            value_model = self.collector.model.value_model
+            value_model.save_pretrained(target / VALUE_MODEL_FOLDER, state_dict=part("value_model."))
         self.processing_class.save_pretrained(target)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
         load_weights(self.policy, folder)
-        self.collector.model.value_head.load_state_dict(load_file(folder / VALUE_HEAD_FILE))
+        model = self.collector.model
+        if model.value_head is not None:
+            model.value_head.load_state_dict(load_file(folder / VALUE_HEAD_FILE))
+        if model.value_model is not None:
+            load_weights(model.value_model, folder / VALUE_MODEL_FOLDER)
+        self._checkpoint_of(folder).load_state(self.ppo_state, self._masking)
         self._resumed_from = folder
 
     def _load_best_model(self) -> None:
         self._load_from_checkpoint(str(self.state.best_model_checkpoint))
 
-    def _rollout_file(self, folder: Path) -> Path:
-        return folder / f"rollout-{self.accelerator.process_index}.safetensors"
+    def _checkpoint_of(self, folder: Path | None) -> PPOCheckpoint:
+        if folder is None:
+            raise ConfigError("There is no rollout to go on with; start from a checkpoint, or from the first step.")
+        return PPOCheckpoint(folder, self.accelerator.process_index)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        if self._rollout is not None and self.state.global_step % self.args.updates_per_rollout:
-            folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-            os.makedirs(folder, exist_ok=True)
-            save_rollout(self._rollout, self._rollout_file(folder))
-        super()._save_checkpoint(model, trial)
-
-    def _restore_rollout(self) -> Rollout:
-        """Read the rollout that was in use when the checkpoint was written."""
-        if self._resumed_from is None or not self._rollout_file(self._resumed_from).is_file():
-            raise ConfigError(
-                f"The checkpoint {self._resumed_from} lies between two updates of one rollout, but the rollout is not "
-                "beside it; resume from another checkpoint, with the number of processes that wrote it."
+        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        self._decide_early_stop()
+        in_use = self.state.global_step % self.args.updates_per_rollout != 0
+        with removed_on_failure(folder):
+            self._checkpoint_of(folder).save(
+                self.ppo_state, self._rollout if in_use else None, self._masking, main=self.args.should_save
             )
-        return load_rollout(self._rollout_file(self._resumed_from), self.accelerator.device)
+            super()._save_checkpoint(model, trial)

@@ -8,7 +8,8 @@ from typing import Any
 from transformers import TrainingArguments
 
 from genrlhf.errors import ConfigError
-from genrlhf.ops import KL_ESTIMATORS
+from genrlhf.trainers._ppo_checks import check_ppo_settings
+from genrlhf.trainers.ppo_presets import PPO_PRESETS
 from genrlhf.types import SamplingParams
 
 __all__ = ["PPOConfig"]
@@ -20,8 +21,9 @@ class PPOConfig(TrainingArguments):
 
     The defaults are those that Kirk et al. 2024 report for PPO (appendix), where they report one.
 
-    One *rollout* samples a completion for each of
-    `per_device_train_batch_size × gradient_accumulation_steps × num_mini_batches` prompts on every process. It then
+    One *rollout* samples completions of
+    `per_device_train_batch_size × gradient_accumulation_steps × num_mini_batches / samples_per_prompt` prompts on every
+    process, `samples_per_prompt` of each. It then
     serves `num_ppo_epochs × num_mini_batches` optimizer steps, which are the steps that `max_steps`, `logging_steps`,
     `save_steps` and the learning-rate schedule count.
     """
@@ -61,30 +63,114 @@ class PPOConfig(TrainingArguments):
         default=True, metadata={"help": "Switch dropout off, so that the first ratio of an update is 1."}
     )
 
-    kl_coef: float = field(default=0.05, metadata={"help": "Coefficient β of the KL penalty in the reward."})
+    kl_coef: float = field(
+        default=0.05, metadata={"help": "Coefficient β of the KL penalty; with kl_target, where it starts."}
+    )
     kl_estimator: str = field(
-        default="k1", metadata={"help": "Estimator of the per-token KL in the reward: k1, k2 or k3."}
+        default="k1",
+        metadata={"help": "Estimator of the per-token KL: k1, k2 or k3 (Schulman 2020, Approximating KL divergence)."},
+    )
+    kl_in_loss: bool = field(
+        default=False,
+        metadata={
+            "help": "Put the KL penalty into the loss, where it is differentiated, instead of the reward; wants the "
+            "estimator k2, whose gradient is that of the KL, or k3, as in Shao et al. 2024 (GRPO)."
+        },
+    )
+    kl_target: float | None = field(
+        default=None,
+        metadata={
+            "help": "KL of a completion, in nats, that an adaptive β holds (Ziegler et al. 2019, section 2.2); None "
+            "keeps β fixed."
+        },
+    )
+    kl_horizon: float = field(
+        default=10000.0, metadata={"help": "Completions over which an adaptive β may change by a factor of e^0.2."}
     )
     gamma: float = field(default=1.0, metadata={"help": "Discount factor γ."})
     lam: float = field(default=0.95, metadata={"help": "λ of generalised advantage estimation."})
     whiten_advantages: bool = field(
         default=True, metadata={"help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout."}
     )
+    whiten_rewards: bool = field(
+        default=False,
+        metadata={
+            "help": "Scale the rewards of tokens, KL penalty included, to variance 1 over a rollout; their mean stays "
+            "(Ziegler et al. 2019's code; Huang et al. 2024, detail 12)."
+        },
+    )
+    scale_scores: bool = field(
+        default=False,
+        metadata={
+            "help": "Divide scores by the standard deviation of all of them since the start (Engstrom et al. 2020, "
+            "section 3)."
+        },
+    )
+    clip_scores: float | None = field(
+        default=None,
+        metadata={"help": "Clip scores to ± this, after scaling (Engstrom et al. 2020); None switches it off."},
+    )
     clip_range: float = field(default=0.2, metadata={"help": "Clip range ε of the policy ratio."})
     value_clip_range: float | None = field(
         default=0.2, metadata={"help": "Clip range of the value around its old prediction; None switches it off."}
     )
     vf_coef: float = field(default=0.1, metadata={"help": "Weight of the value loss."})
+    entropy_coef: float = field(
+        default=0.0,
+        metadata={"help": "Weight of the entropy bonus (Schulman et al. 2017, equation 9), per token, in nats."},
+    )
+    early_stop_kl: float | None = field(
+        default=None,
+        metadata={
+            "help": "Skip what is left of a rollout's updates once the mean KL of a token from the policy that sampled "
+            "exceeds this after an update; None never does."
+        },
+    )
     missing_eos_score: float | None = field(
         default=-1.0,
-        metadata={"help": "Replaces the score of a completion that does not end in EOS; None leaves the score alone."},
+        metadata={
+            "help": "Replaces the score of a completion that ends neither in EOS nor in a stop string (Huang et al. "
+            "2024, detail 4); None leaves the score alone."
+        },
+    )
+    missing_eos_penalty: float | None = field(
+        default=None,
+        metadata={"help": "Subtracted from the score of such a completion instead; wants missing_eos_score=None."},
+    )
+    length_penalty: float = field(
+        default=0.0, metadata={"help": "Subtracted from the score for every token of a completion."}
     )
 
     max_new_tokens: int = field(default=48, metadata={"help": "Longest completion, in tokens."})
     min_new_tokens: int = field(default=0, metadata={"help": "EOS cannot be drawn before this many tokens."})
     temperature: float = field(default=1.0, metadata={"help": "Sampling temperature, above 0."})
+    top_k: int = field(default=0, metadata={"help": "Draw from this many most likely tokens; 0 switches it off."})
+    top_p: float = field(
+        default=1.0,
+        metadata={
+            "help": "Draw from the nucleus of this probability; 1 switches it off. Log-probabilities stay those of the "
+            "whole distribution."
+        },
+    )
+    stop: list[str] | None = field(default=None, metadata={"help": "Strings that end a completion."})
+    samples_per_prompt: int = field(default=1, metadata={"help": "Completions of every prompt in a rollout."})
+    mask_top_p: float | None = field(
+        default=None,
+        metadata={
+            "help": "NLPO (Ramamurthy et al. 2022): draw only from the nucleus, of this probability, of a masking "
+            "policy, a past state of the policy; None switches it off."
+        },
+    )
+    mask_sync_rollouts: int = field(
+        default=10, metadata={"help": "The masking policy becomes the policy every this many rollouts."}
+    )
     sampling_batch_size: int = field(default=128, metadata={"help": "Sequences decoded at a time on one device."})
     reward_batch_size: int = field(default=64, metadata={"help": "Texts scored at a time by a reward model."})
+
+    log_completions_rollouts: int = field(
+        default=0, metadata={"help": "Print completions and their scores every this many rollouts; 0 never does."}
+    )
+    num_completions_to_print: int = field(default=4, metadata={"help": "How many to print."})
 
     model_init_kwargs: dict[str, Any] | None = field(
         default=None, metadata={"help": "Keyword arguments of `from_pretrained` where the model is given by name."}
@@ -96,47 +182,26 @@ class PPOConfig(TrainingArguments):
         default=False, metadata={"help": "Use output_dir even if it holds a run with other settings."}
     )
 
+    @classmethod
+    def preset(cls, name: str, output_dir: str = "ppo", **settings: Any) -> PPOConfig:
+        """Return the settings of a published run, see `PPO_PRESETS`, with `settings` over them.
+
+        Raises:
+            ConfigError: for an unknown name.
+
+        Example:
+            >>> PPOConfig.preset("kirk2023", "ppo", num_rollouts=100).kl_coef
+            0.05
+        """
+        if name not in PPO_PRESETS:
+            raise ConfigError(f"There is no preset {name!r}; there are {', '.join(PPO_PRESETS)}.")
+        return cls(output_dir, **{**PPO_PRESETS[name], **settings})
+
     def __post_init__(self) -> None:
-        self._check_ranges()
+        check_ppo_settings(self)
         if self.num_rollouts is not None:
             self.max_steps = self.num_rollouts * self.updates_per_rollout
         super().__post_init__()
-
-    def _check_ranges(self) -> None:
-        for name in (
-            "num_ppo_epochs",
-            "num_mini_batches",
-            "max_new_tokens",
-            "sampling_batch_size",
-            "reward_batch_size",
-        ):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"{name} must lie in [0, 1], not {getattr(self, name)}.")
-        for name in ("clip_range", "value_clip_range", "temperature"):
-            value = getattr(self, name)
-            if value is not None and not value > 0:
-                raise ConfigError(f"{name} must be above 0, not {value}.")
-        for name in ("kl_coef", "vf_coef"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise ConfigError(f"{name} must be 0 or more, and finite, not {getattr(self, name)}.")
-        if self.kl_estimator not in KL_ESTIMATORS:
-            raise ConfigError(f"kl_estimator must be one of {', '.join(KL_ESTIMATORS)}, not {self.kl_estimator!r}.")
-        if not 0 <= self.min_new_tokens <= self.max_new_tokens:
-            raise ConfigError(
-                f"min_new_tokens must lie between 0 and max_new_tokens ({self.max_new_tokens}), not "
-                f"{self.min_new_tokens}."
-            )
-        if not 0 <= self.freeze_layers < 1:
-            raise ConfigError(f"freeze_layers is the share of frozen layers, in [0, 1), not {self.freeze_layers}.")
-        if self.num_rollouts is not None and self.num_rollouts < 1:
-            raise ConfigError(
-                f"num_rollouts must be at least 1, not {self.num_rollouts}; None leaves it to the epochs."
-            )
-        if self.remove_unused_columns:
-            raise ConfigError("remove_unused_columns must stay False: rewards may use every column of the dataset.")
 
     @property
     def updates_per_rollout(self) -> int:
@@ -149,8 +214,18 @@ class PPOConfig(TrainingArguments):
         return int(self.per_device_train_batch_size * self.gradient_accumulation_steps * self.num_mini_batches)
 
     @property
+    def prompts_per_rollout(self) -> int:
+        """Prompts that one rollout takes on every process."""
+        return self.rollout_batch_size // self.samples_per_prompt
+
+    @property
     def sampling_params(self) -> SamplingParams:
         """How completions are drawn."""
         return SamplingParams(
-            max_new_tokens=self.max_new_tokens, min_new_tokens=self.min_new_tokens, temperature=self.temperature
+            max_new_tokens=self.max_new_tokens,
+            min_new_tokens=self.min_new_tokens,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            stop=tuple(self.stop or ()),
         )

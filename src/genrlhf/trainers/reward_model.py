@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import trl
@@ -16,6 +17,17 @@ from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, load_for_reward_training, load_tokenizer
 from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import encode_pair
+from genrlhf.rewards.affine import (
+    Calibration,
+    calibration_of,
+    check_target,
+    drop_calibration,
+    fit_calibration,
+    save_calibration,
+    set_calibration,
+)
+from genrlhf.rewards.calibration import check_demonstrations
+from genrlhf.rewards.model_reward import score_texts
 from genrlhf.trainers._common import (
     NoTelemetry,
     claim_output_dir,
@@ -127,6 +139,7 @@ class RewardModelTrainer(NoTelemetry, trl.RewardTrainer):
             disable_dropout(loaded)
         freeze_layers(loaded, args.freeze_layers)
         self._base_name = str(getattr(loaded.config, "_name_or_path", ""))
+        self._preferences = train_dataset
         max_length = shorter(args.max_length, context_length(loaded))
         encoded = {
             name: encode_preferences(dataset, tokenizer, max_length=max_length, overlong=args.overlong, source=name)
@@ -150,10 +163,14 @@ class RewardModelTrainer(NoTelemetry, trl.RewardTrainer):
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
 
+        A gain and bias that the model brings along belong to its old scores and are dropped, with a warning.
+
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
         """
         claim_output_dir(self, base_model=self._base_name, resuming=bool(resume_from_checkpoint))
+        if drop_calibration(self.model.config):
+            logger.warning("Training changes the scores that the model was calibrated on; call calibrate() after it.")
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
@@ -169,6 +186,57 @@ class RewardModelTrainer(NoTelemetry, trl.RewardTrainer):
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)
         return figures
 
+    def calibrate(self, dataset: Dataset | None = None, *, mean: float = 0.0, std: float | None = None) -> Calibration:
+        """Choose gain and bias such that demonstrations have this mean reward, and this deviation if one is given.
+
+        Call it after `train` and before `save_model`, which saves both with the model. Loss, accuracy and margin are
+        those of the scores, and stay as they are. See `genrlhf.rewards.ModelReward.calibrate` for why, and for the
+        papers. With several processes, all of them call it.
+
+        Args:
+            dataset: rows of `prompt` and `completion`; by default the prompts of the training preferences, with their
+                `chosen` completions.
+            mean: the mean of their rewards.
+            std: the standard deviation of their rewards, dividing by their number; None leaves the gain at 1.
+
+        Returns:
+            The gain and bias chosen.
+
+        Raises:
+            ConfigError: for a mean or deviation that no rewards can have, or where there are no demonstrations.
+            DataError: for rows that cannot be used, scores that are not finite, or scores without deviation.
+        """
+        check_target(mean, std)
+        if dataset is not None:
+            source, (prompts, completions) = "dataset", check_demonstrations(dataset)
+        elif self._preferences is not None and "chosen" in self._preferences.column_names:
+            source, completions = "train_dataset", self._preferences["chosen"][:]
+            prompts = _prompts(self._preferences)
+        else:
+            raise ConfigError("calibrate() needs demonstrations; give a dataset of prompt and completion.")
+        was_training = self.model.training
+        self.model.eval()
+        scores = score_texts(
+            self.model,
+            self.processing_class,
+            prompts,
+            completions,
+            batch_size=self.args.per_device_eval_batch_size,
+            max_length=context_length(self.model),
+        )
+        self.model.train(was_training)
+        calibration = fit_calibration(scores, mean=mean, std=std, source=source)
+        set_calibration(self.model.config, calibration)
+        return calibration
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model, with its gain and bias, and the tokenizer; `output_dir` by default that of the settings."""
+        super().save_model(output_dir, _internal_call)
+        if self.args.should_save and hasattr(self.model, "peft_config"):
+            # The config, which holds them, is not saved with an adapter.
+            folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+            save_calibration(folder, calibration_of(self.model.config))
+
 
 def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
     """Return the config for a sequence classifier, so that the adapter trains and saves the score head too."""
@@ -177,6 +245,11 @@ def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
     changed = copy.copy(peft_config)
     changed.task_type = "SEQ_CLS"
     return changed
+
+
+def _prompts(dataset: Dataset) -> list[Any]:
+    """Return the prompts, empty ones for conversations that hold the prompt themselves."""
+    return dataset["prompt"][:] if "prompt" in dataset.column_names else [[]] * len(dataset)
 
 
 def encode_preferences(
@@ -196,7 +269,7 @@ def encode_preferences(
         return dataset
     whole = "prompt" not in dataset.column_names and len(dataset) > 0 and isinstance(dataset[0].get("chosen"), list)
     check_rows(dataset, ["chosen", "rejected"] if whole else ["prompt", "chosen", "rejected"], source=source)
-    prompts = [[]] * len(dataset) if whole else dataset["prompt"]
+    prompts = _prompts(dataset)
     columns = {
         f"{side}_ids": [
             encode_pair(tokenizer, prompt, text) for prompt, text in zip(prompts, dataset[side], strict=True)

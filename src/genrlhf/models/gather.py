@@ -1,0 +1,41 @@
+"""Whole parameters of a model that is sharded over processes, for use outside its own forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import nn
+from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+
+__all__ = ["whole"]
+
+
+@contextmanager
+def whole(model: nn.Module) -> Iterator[None]:
+    """Hold every parameter of `model` whole on every process within the context.
+
+    All processes must enter and leave together; within, they need not do the same: sampling takes as many steps on each
+    as its completions are long. Does nothing for a model that is not sharded.
+
+    Args:
+        model: the root of `torch.distributed.fsdp.fully_shard`, with a method `enter_forward` that does nothing; or any
+            module that is not sharded.
+    """
+    if not isinstance(model, FSDPModule):
+        yield
+        return
+    if "enter_forward" not in vars(model):
+        register_fsdp_forward_method(model, "enter_forward")
+    # The root must come first, or its layers would each take themselves for one.
+    model.enter_forward()  # type: ignore[operator]
+    sharded = [module for module in model.modules() if isinstance(module, FSDPModule)]
+    model.set_reshard_after_forward(False)
+    for module in sharded:
+        module.unshard()
+    try:
+        yield
+    finally:
+        model.set_reshard_after_forward(True)
+        for module in sharded:
+            module.reshard()

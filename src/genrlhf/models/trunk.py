@@ -1,0 +1,194 @@
+"""The frozen first layers of a model, computed once for all models that share them.
+
+A model whose first k layers and embeddings are frozen is a *trunk*, which ends where layer k begins, and a *top*. What
+the trunk makes of a text does not change while the top is trained, and is the same for every model with the same trunk:
+policy, reference, value model, reward model.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from genrlhf.models.freezing import decoder_layers, inner_model, position_arguments
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["TRUNK_FAMILIES", "share_equal_parameters", "top_of", "trunk_depth", "trunk_states"]
+
+TRUNK_FAMILIES = frozenset(
+    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"}
+)
+"""Model types whose layers take the last one's hidden states and nothing else that an earlier layer made."""
+
+
+def trunk_depth(model: PreTrainedModel) -> int:
+    """Return how many layers, from the first, are frozen together with all that comes before them; 0 for no trunk.
+
+    A model of a family that is not in `TRUNK_FAMILIES` has no trunk; where its first layers are frozen, a warning says
+    so.
+    """
+    owner = inner_model(model)
+    layers = list(decoder_layers(owner))
+    trainable = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
+    depth = trainable.index(True) if True in trainable else len(layers) - 1
+    if depth == 0:
+        return 0
+    if owner.config.model_type not in TRUNK_FAMILIES:
+        warnings.warn(
+            f"The first {depth} layers are frozen, but models of type {owner.config.model_type!r} are not known to be "
+            f"separable there, so they are computed anew in every pass; known are {', '.join(sorted(TRUNK_FAMILIES))}.",
+            stacklevel=2,
+        )
+        return 0
+    before = [p for part in _before_layers(owner) for p in part.parameters()]
+    return 0 if any(p.requires_grad for p in before) else depth
+
+
+def _before_layers(owner: nn.Module) -> list[nn.Module]:
+    """Return what makes the first layer's input: embeddings of tokens and positions, and a projection of them."""
+    names = ("wpe", "embed_positions", "project_in")
+    rest = [part for name, part in owner.named_modules() if name.split(".")[-1] in names]
+    return [owner.get_input_embeddings(), *rest]  # type: ignore[operator]
+
+
+def top_of(model: Any, depth: int, states: torch.Tensor) -> Any:
+    """Return a view of `model` without its first `depth` layers, which reads `states` where they would end.
+
+    The view shares every parameter and submodule with `model`, takes the same inputs and returns the same outputs.
+    It is good for one forward pass over the tokens that `states` belong to.
+
+    Args:
+        model: of a family in `TRUNK_FAMILIES`, with any head, in or out of a PEFT wrapper.
+        depth: k.
+        states: (B, L, d), the hidden states that enter layer k.
+    """
+    owner = inner_model(model)
+    layers = decoder_layers(owner)
+
+    def replace(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
+        return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
+
+    first = _shallow(layers[depth])
+    first._forward_pre_hooks = type(first._forward_pre_hooks)(first._forward_pre_hooks)
+    first._forward_pre_hooks_with_kwargs = type(first._forward_pre_hooks_with_kwargs)(
+        first._forward_pre_hooks_with_kwargs
+    )
+    first.register_forward_pre_hook(replace, with_kwargs=True)
+    return _with_layers(owner, layers, nn.ModuleList([first, *layers[depth + 1 :]]), slice(depth, None))
+
+
+class _Stop(Exception):  # noqa: N818
+    """Ends a forward pass where the trunk ends."""
+
+
+@torch.no_grad()
+def trunk_states(model: Any, depth: int, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """Return the hidden states that enter layer `depth`, (B, L, d).
+
+    Args:
+        model: of a family in `TRUNK_FAMILIES`.
+        depth: k.
+        input_ids: (B, L) int64.
+        mask: (B, L) bool, False on padding, left or right.
+    """
+    found: list[torch.Tensor] = []
+
+    def keep(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        found.append(args[0] if args else kwargs["hidden_states"])
+        raise _Stop
+
+    owner = inner_model(model)
+    handle = decoder_layers(owner)[depth].register_forward_pre_hook(keep, with_kwargs=True)
+    try:
+        owner.base_model(
+            input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **position_arguments(owner, mask)
+        )
+    except _Stop:
+        return found[0]
+    finally:
+        handle.remove()
+    raise AssertionError("the forward pass did not reach the layer")
+
+
+def _shallow(module: nn.Module) -> nn.Module:
+    """Return a copy of a module that shares its parameters and submodules, and can be given others."""
+    # Not copy.copy: sharded modules call their constructor there.
+    duplicate: nn.Module = object.__new__(type(module))
+    duplicate.__dict__ = {**module.__dict__, "_modules": dict(module._modules)}
+    return duplicate
+
+
+def _with_layers(owner: nn.Module, layers: nn.Module, replacement: nn.ModuleList, kept: slice) -> nn.Module:
+    """Return a view of `owner` with `replacement` for `layers`, and a config to match."""
+    view = _shallow(owner)
+    config: Any = copy.copy(view.config)
+    config.num_hidden_layers = len(replacement)
+    if getattr(config, "layer_types", None):
+        config.layer_types = config.layer_types[kept]
+
+    def descend(module: nn.Module) -> bool:
+        if "config" in module.__dict__:
+            module.__dict__["config"] = config
+        for name, child in module._modules.items():
+            if child is layers:
+                module._modules[name] = replacement
+                return True
+            if child is not None and any(part is layers for part in child.modules()):
+                module._modules[name] = _shallow(child)
+                return descend(module._modules[name])  # type: ignore[arg-type]
+        return False
+
+    descend(view)
+    return view
+
+
+def share_equal_parameters(model: nn.Module, owner: nn.Module, depth: int) -> bool:
+    """Make `model` share with `owner` the trunk of `depth` layers, if it is the same there.
+
+    Args:
+        model: any model, whose parameters are frozen.
+        owner: a model with a trunk.
+        depth: its layers.
+
+    Returns:
+        Whether the trunks are equal, bit for bit, and so one in memory now.
+    """
+    ours, theirs = _trunk_modules(owner, depth), _trunk_modules(model, depth)
+    if ours is None or theirs is None or len(ours) != len(theirs):
+        return False
+    pairs = []
+    for mine, other in zip(ours, theirs, strict=True):
+        for (name, parameter), (other_name, other_parameter) in zip(
+            mine.named_parameters(), other.named_parameters(), strict=False
+        ):
+            same = name == other_name and parameter.shape == other_parameter.shape
+            same = same and parameter.dtype == other_parameter.dtype
+            if not same or not torch.equal(parameter, other_parameter.to(parameter.device)):
+                return False
+        if len(list(mine.parameters())) != len(list(other.parameters())):
+            return False
+        pairs.append((mine, other))
+    for mine, other in pairs:
+        _adopt(other, mine)
+    return True
+
+
+def _trunk_modules(model: Any, depth: int) -> list[nn.Module] | None:
+    """Return the modules of a trunk, or None where the model cannot have one so deep."""
+    owner = inner_model(model)
+    layers = decoder_layers(owner)
+    if owner.config.model_type not in TRUNK_FAMILIES or len(layers) < depth:
+        return None
+    return [*_before_layers(owner), *list(layers)[:depth]]
+
+
+def _adopt(module: nn.Module, source: nn.Module) -> None:
+    """Give `module` the very parameters of `source`, of the same shape."""
+    for (_, into), (_, origin) in zip(module.named_modules(), source.named_modules(), strict=True):
+        into._parameters.update(origin._parameters)

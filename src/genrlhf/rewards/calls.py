@@ -1,0 +1,128 @@
+"""Calling rewards that a user wrote, synchronous or asynchronous."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import os
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from contextlib import contextmanager, suppress
+from typing import Any, TypeAlias
+
+from genrlhf.errors import GenRLHFError, RewardError, excerpt
+from genrlhf.rewards.checks import reward_name
+from genrlhf.types import RewardFunction
+
+__all__ = ["AsyncRewardFunction", "CallableReward", "call_rewards"]
+
+AsyncRewardFunction: TypeAlias = Callable[..., Awaitable[Sequence[float]]]
+"""An `async def` of `(prompts, completions, **columns)`, or anything else that returns an awaitable of the values."""
+
+
+class CallableReward:
+    """A callable of `(prompts, completions, **columns)`, awaited where it is asynchronous, whose errors name it.
+
+    Attributes and methods that are not found here are the callable's.
+
+    Args:
+        function: what the user wrote.
+    """
+
+    def __init__(self, function: RewardFunction | AsyncRewardFunction) -> None:
+        self.function = function
+        self.name = reward_name(function)
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Sequence[float]:
+        """Return what the callable makes of the completions, unchecked.
+
+        Raises:
+            RewardError: where it raises anything but a `GenRLHFError`, which is passed on.
+        """
+        values: Sequence[float] = call_rewards([self], prompts, completions, columns)[0]
+        return values
+
+    def begin(self, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Any:
+        """Return the values, or a `Future` of them where the callable is asynchronous."""
+        with self._named_errors(len(completions)):
+            values = self.function(prompts, completions, **columns)
+        if not inspect.isawaitable(values):
+            return values
+        loop = _event_loop(os.getpid())
+        if _running_loop() is loop:
+            getattr(values, "close", lambda: None)()
+            raise RewardError(
+                f"The reward {self.name} was called by another asynchronous reward, which would then wait for itself; "
+                "await the callable itself there."
+            )
+        return asyncio.run_coroutine_threadsafe(self._awaited(values, len(completions)), loop)
+
+    async def _awaited(self, values: Awaitable[Any], count: int) -> Any:
+        with self._named_errors(count):
+            return await values
+
+    @contextmanager
+    def _named_errors(self, count: int) -> Iterator[None]:
+        try:
+            yield
+        except GenRLHFError:
+            raise
+        except Exception as error:
+            raise RewardError(
+                f"The reward {self.name}, asked for the rewards of {count} completions, raised {excerpt(error, 200)}; "
+                "see the traceback of that error for the place."
+            ) from error
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "function":  # of a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self.function, name)
+
+
+def call_rewards(
+    rewards: Sequence[RewardFunction], prompts: Sequence[Any], completions: Sequence[str], columns: Mapping[str, Any]
+) -> list[Any]:
+    """Return what each of several rewards makes of the completions; those that are asynchronous run at the same time.
+
+    They are begun in their order. Where one of them fails, or the wait is interrupted, the others are cancelled.
+    """
+    begun: list[Any] = []
+    try:
+        for reward in rewards:
+            begun.append(getattr(reward, "begin", reward)(prompts, completions, **columns))
+        done, _ = wait([values for values in begun if isinstance(values, Future)], return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()
+    except BaseException:
+        for values in begun:
+            if isinstance(values, Future):
+                values.cancel()
+        raise
+    return [values.result() if isinstance(values, Future) else values for values in begun]
+
+
+@functools.cache
+def _event_loop(process: int) -> asyncio.AbstractEventLoop:
+    """Return the event loop that all asynchronous rewards of a process run in; a fork needs one of its own.
+
+    One for all calls, since HTTP clients and semaphores belong to the loop they were first used in; in a thread, since
+    the caller's may have a running loop already, as in a notebook.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=_run_forever, args=[loop], name="genrlhf-rewards", daemon=True).start()
+    return loop
+
+
+def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
+    while True:
+        # A coroutine's KeyboardInterrupt or SystemExit ends the loop, before the caller is told of it.
+        with suppress(BaseException):
+            loop.run_forever()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    with suppress(RuntimeError):
+        return asyncio.get_running_loop()
+    return None

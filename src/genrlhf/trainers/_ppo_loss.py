@@ -1,0 +1,81 @@
+"""The loss of PPO on one micro-batch, and the figures that go with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate
+
+if TYPE_CHECKING:
+    from genrlhf.models.completions import CompletionOutput
+    from genrlhf.trainers._ppo_report import RunHealth
+    from genrlhf.trainers._ppo_state import PPOState
+    from genrlhf.trainers._rollout import Metrics
+    from genrlhf.trainers.ppo_config import PPOConfig
+
+__all__ = ["PPOLoss"]
+
+
+@dataclass
+class PPOLoss:
+    """Clipped policy loss, value loss, and where they are asked for KL and entropy, per token.
+
+    Attributes:
+        args: the settings.
+        state: holds the KL coefficient.
+        metrics: where figures go.
+        health: looks at the ratios of the first update of a rollout.
+        first_update: whether this is one.
+        update_kl: (2,) float64, the KL from the policy that sampled, summed over tokens, and their number; since it
+            was last set to 0, on this process.
+    """
+
+    args: PPOConfig
+    state: PPOState
+    metrics: Metrics
+    health: RunHealth
+    first_update: bool = False
+
+    def __post_init__(self) -> None:
+        self.update_kl = torch.zeros(2, dtype=torch.float64)
+
+    def __call__(self, output: CompletionOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Return the loss of every token, (B, T) float32.
+
+        Args:
+            output: what the policy says now.
+            batch: of a rollout, see `minibatch`.
+        """
+        args = self.args
+        policy = clipped_policy_loss(
+            output.logprobs, batch["logprobs"], batch["advantages"], clip_range=args.clip_range
+        )
+        value = clipped_value_loss(output.values, batch["values"], batch["returns"], clip_range=args.value_clip_range)
+        loss = policy.loss + args.vf_coef * value.loss
+        if args.kl_in_loss:
+            whole = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
+            estimator: Any = args.kl_estimator
+            loss = loss + self.state.kl_coef * kl_estimate(whole, batch["ref_logprobs"], estimator)
+        if output.entropy is not None:
+            loss = loss - args.entropy_coef * output.entropy
+            self.metrics.add("policy/entropy", output.entropy, batch["completion_mask"])
+        self._watch(policy, value, (output.logprobs - batch["logprobs"]).detach(), batch["completion_mask"])
+        return loss
+
+    def _watch(self, policy: ClippedLoss, value: ClippedLoss, log_ratio: torch.Tensor, mask: torch.Tensor) -> None:
+        approx_kl = torch.expm1(log_ratio) - log_ratio
+        for name, figure in (
+            ("policy/loss", policy.loss),
+            ("policy/clip_fraction", policy.clipped),
+            ("policy/approx_kl", approx_kl),
+            ("policy/ratio", log_ratio.exp()),
+            ("value/loss", value.loss),
+            ("value/clip_fraction", value.clipped),
+        ):
+            self.metrics.add(name, figure, mask)
+        self.update_kl += torch.stack([approx_kl[mask].sum(), mask.sum()]).double().cpu()
+        if self.first_update:
+            self.health.first_ratio(float(torch.expm1(log_ratio[mask]).abs().max()))
