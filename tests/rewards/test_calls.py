@@ -228,6 +228,7 @@ def test_ctrl_c_ends_the_wait_and_cancels_the_reward() -> None:
     assert cancelled.wait(5)
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_reward_that_would_wait_for_itself_is_refused() -> None:
     inner = load_reward(async_length)
 

@@ -17,7 +17,6 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from genrlhf.errors import CheckpointError
 from genrlhf.trainers._ppo_checkpoint import newest_complete_checkpoint
 from tests.trainers.runs import ppo_trainer
 
@@ -39,12 +38,7 @@ SETTINGS: dict[str, Any] = {
 def run(folder: Path) -> None:
     """Start the run in `folder`, or go on with it."""
     trainer = ppo_trainer(folder, **SETTINGS)
-    try:
-        newest_complete_checkpoint(folder)
-    except CheckpointError:
-        trainer.train()
-    else:
-        trainer.train(resume_from_checkpoint=True)
+    trainer.train(resume_from_checkpoint=newest_complete_checkpoint(folder) is not None)
     trainer.save_model(str(folder / "final"))
 
 
@@ -67,10 +61,8 @@ def last_step(folder: Path) -> int:
     """Return the step of the newest complete checkpoint, 0 if there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            return int(newest_complete_checkpoint(folder).name.split("-")[1])
-        except CheckpointError:
-            return 0
+        newest = newest_complete_checkpoint(folder)
+    return 0 if newest is None else int(newest.name.split("-")[1])
 
 
 def main(folder: Path, kills: int) -> list[int]:

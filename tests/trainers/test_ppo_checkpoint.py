@@ -42,8 +42,9 @@ def test_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     whole = ppo_trainer(tmp_path / "whole", num_rollouts=2)
     whole.train()
     assert largest_difference(weights(whole.policy), weights(again.policy)) == 0
+    assert newest_complete_checkpoint(tmp_path / "whole") is None
     with pytest.raises(CheckpointError, match="There is no complete checkpoint in"):
-        newest_complete_checkpoint(tmp_path / "whole")
+        whole.train(resume_from_checkpoint=True)
 
 
 @pytest.mark.parametrize("writer", ["genrlhf.trainers._rollout_data.save_file", "torch.save"])

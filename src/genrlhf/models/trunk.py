@@ -36,7 +36,7 @@ def trunk_depth(model: PreTrainedModel) -> int:
     owner = inner_model(model)
     layers = list(decoder_layers(owner))
     trainable = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
-    depth = trainable.index(True) if True in trainable else len(layers) - 1
+    depth = trainable.index(True) if True in trainable else 0
     if depth == 0:
         return 0
     if owner.config.model_type not in TRUNK_FAMILIES:

@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers.trainer_utils import get_last_checkpoint
-
 from genrlhf.data.log import recover_records
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.estimate import mean_estimate
@@ -32,6 +30,7 @@ from genrlhf.trainers import (
     SFTTrainer,
 )
 from genrlhf.trainers._common import claim_folder
+from genrlhf.trainers._ppo_checkpoint import newest_complete_checkpoint
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -123,7 +122,8 @@ class Study:
             self.report(f"{name}: already there")
             return
         folder = self._path(name)
-        checkpoint = get_last_checkpoint(folder) if Path(folder).is_dir() else None
+        newest = newest_complete_checkpoint(Path(folder))
+        checkpoint = None if newest is None else str(newest)
         self.report(f"{name}: {'goes on from ' + Path(checkpoint).name if checkpoint else 'training'}")
         start = self.report.seconds
         figures = train(folder, checkpoint)

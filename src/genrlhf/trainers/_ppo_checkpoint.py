@@ -80,12 +80,8 @@ def is_complete(folder: Path) -> bool:
     return True
 
 
-def newest_complete_checkpoint(output_dir: Path) -> Path:
-    """Return the newest checkpoint in `output_dir` that is whole; a warning names those that are not.
-
-    Raises:
-        CheckpointError: where there is none.
-    """
+def newest_complete_checkpoint(output_dir: Path) -> Path | None:
+    """Return the newest checkpoint in `output_dir` that is whole, or None; a warning names those that are not."""
     numbers = {
         int(path.name.removeprefix("checkpoint-")): path
         for path in output_dir.glob("checkpoint-*")
@@ -95,9 +91,7 @@ def newest_complete_checkpoint(output_dir: Path) -> Path:
         if is_complete(numbers[number]):
             return numbers[number]
         warnings.warn(f"{numbers[number]} was cut off while it was written, and is passed over.", stacklevel=2)
-    raise CheckpointError(
-        f"There is no complete checkpoint in {output_dir}; leave resume_from_checkpoint out to start anew."
-    )
+    return None
 
 
 @contextmanager

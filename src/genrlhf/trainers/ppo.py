@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
-from genrlhf.errors import ConfigError
+from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.gather import whole
 from genrlhf.models.weights import load_weights
@@ -204,6 +204,7 @@ class PPOTrainer(Trainer):
 
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
+            CheckpointError: where a checkpoint cannot be written, or there is none to resume from.
         """
         if self.train_dataset is None:
             raise ConfigError("train() needs prompts; pass train_dataset to PPOTrainer.")
@@ -215,7 +216,13 @@ class PPOTrainer(Trainer):
             value_model=self._value_label,
         )
         if resume_from_checkpoint is True:
-            resume_from_checkpoint = str(newest_complete_checkpoint(Path(self.args.output_dir)))
+            newest = newest_complete_checkpoint(Path(self.args.output_dir))
+            if newest is None:
+                raise CheckpointError(
+                    f"There is no complete checkpoint in {self.args.output_dir}; leave resume_from_checkpoint out to "
+                    "start anew."
+                )
+            resume_from_checkpoint = str(newest)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
