@@ -1,0 +1,245 @@
+"""The two sides of `ppo_vs_trl.py`: each builds its trainer, runs some steps and returns seconds and memory.
+
+Both sides get the same prompts, the same policy and a reward model of the same size with the same weights below its
+head. TRL's gets a value model of that kind as well, as it has to; ours has its value head on the policy. Embeddings, LM
+head, final norm and the first layers are frozen by `genrlhf.models.freeze_layers` in each model that is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import wraps
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
+
+from genrlhf.models import ensure_pad_token, freeze_layers, reset_score_head
+
+WORDS = "the sea was calm and a boat with two old men came back to land in rain so they sat by fire"
+
+
+class Clock(TrainerCallback):
+    """The seconds of every step, split into phases that follow on each other without gaps.
+
+    A step begins where it begins to sample, and lasts until the next one does or the training ends.
+    """
+
+    def __init__(self) -> None:
+        self.marks: list[tuple[str, float, float]] = []
+
+    def mark(self, phase: str) -> None:
+        """Begin a phase, unless it has begun already."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        if not self.marks or self.marks[-1][0] != phase:
+            self.marks.append((phase, time.perf_counter(), time.process_time()))
+
+    def between(self, function: Callable[..., Any], before: str | None, after: str | None) -> Callable[..., Any]:
+        """Return `function` with a phase that begins before it, one that begins after it, or both."""
+
+        @wraps(function)
+        def marked(*args: Any, **kwargs: Any) -> Any:
+            if before is not None:
+                self.mark(before)
+            result = function(*args, **kwargs)
+            if after is not None:
+                self.mark(after)
+            return result
+
+        return marked
+
+    def on_train_end(self, *args: Any, **kwargs: Any) -> None:
+        self.mark("end")
+
+    def seconds(self) -> dict[str, Any]:
+        """Return the means of all steps but the first, or of the only one, every step's total, and `cores_busy`.
+
+        `cores_busy` is processor time over time, in the steps that count. Where it is well below the number of threads
+        on an otherwise equal run, something else was using the machine.
+        """
+        steps: list[dict[str, float]] = []
+        for (phase, start, cpu), (_, end, cpu_end) in pairwise(self.marks):
+            if phase == "sampling":
+                steps.append({"sampling": 0.0, "scoring": 0.0, "training": 0.0, "cpu": 0.0})
+            steps[-1][phase] += end - start
+            steps[-1]["cpu"] += cpu_end - cpu
+        counted = steps[1:] or steps
+        mean = {name: sum(step[name] for step in counted) / len(counted) for name in counted[0]}
+        cpu = mean.pop("cpu")
+        total = sum(mean.values())
+        return {
+            "seconds": round(total, 3),
+            **{f"{name}_seconds": round(value, 3) for name, value in mean.items()},
+            "seconds_of_every_step": [round(sum(step.values()) - step["cpu"], 3) for step in steps],
+            "cores_busy": round(cpu / total, 2),
+        }
+
+
+def prompts(tokenizer: Any, count: int, length: int) -> list[str]:
+    """Return different texts of exactly `length` tokens."""
+    generator, found = random.Random(0), []
+    while len(found) < count:
+        ids = tokenizer(" ".join(generator.choices(WORDS.split(), k=length)))["input_ids"][:length]
+        text = tokenizer.decode(ids)
+        if tokenizer(text)["input_ids"] == ids:
+            found.append(text)
+    return found
+
+
+def classifier(model: str, seed: int) -> Any:
+    """Return a sequence classifier whose weights are those of the language model, but for its head."""
+    loaded = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
+    torch.manual_seed(seed)
+    reset_score_head(loaded)
+    return loaded
+
+
+def shared_settings(args: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Return the settings that have the same name on both sides."""
+    return {
+        "output_dir": folder,
+        "per_device_train_batch_size": args.prompts,
+        "gradient_accumulation_steps": 1,
+        "num_mini_batches": 1,
+        "num_ppo_epochs": args.epochs,
+        "temperature": 1.0,
+        "learning_rate": 1.5e-5,
+        "lr_scheduler_type": "constant",
+        "gradient_checkpointing": False,
+        "bf16": args.dtype == "bfloat16",
+        "use_cpu": not torch.cuda.is_available(),
+        "save_strategy": "no",
+        "logging_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+
+
+def ours(args: argparse.Namespace) -> dict[str, Any]:
+    """Sampling begins with the rollout and ends with the sampler; scoring ends with the rollout; the rest trains."""
+    import genrlhf
+    from genrlhf.trainers import PPOConfig, PPOTrainer
+
+    policy = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    tokenizer, reward = AutoTokenizer.from_pretrained(args.model), classifier(args.model, seed=1)
+    ensure_pad_token(tokenizer, policy, reward)
+    texts, clock = prompts(tokenizer, args.prompts * args.steps, args.prompt_tokens), Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = PPOTrainer(
+            model=policy,
+            reward=reward,
+            args=PPOConfig(
+                **shared_settings(args, folder),
+                num_rollouts=args.steps,
+                freeze_layers=args.freeze_layers,
+                max_new_tokens=args.new_tokens,
+                min_new_tokens=args.new_tokens,
+                missing_eos_score=None,
+                sampling_batch_size=args.prompts,
+                reward_batch_size=args.prompts,
+                max_grad_norm=0.0,  # TRL does not clip gradients
+            ),
+            train_dataset=Dataset.from_dict({"prompt": texts}),
+            processing_class=tokenizer,
+            reward_processing_class=tokenizer,
+            callbacks=[clock],
+        )
+        collector, sampler = type(trainer.collector), type(trainer.collector.sampler)
+        with (
+            patch.object(collector, "collect", clock.between(collector.collect, "sampling", "training")),
+            patch.object(sampler, "generate", clock.between(sampler.generate, None, "scoring")),
+        ):
+            trainer.train()
+    if trainer._rollout is None or int(trainer._rollout.completion_mask.sum()) != args.prompts * args.new_tokens:
+        raise RuntimeError("Our side drew completions of another length.")
+    return {**clock.seconds(), "version": genrlhf.__version__}
+
+
+def trl(args: argparse.Namespace) -> dict[str, Any]:
+    """Sampling is `batch_generation`; scoring ends where the model that is trained first goes forward."""
+    sys.path.insert(0, str(args.trl_path))
+    os.environ["TRL_EXPERIMENTAL_SILENCE"] = "1"
+    if args.dtype == "bfloat16":
+        # `bf16=True` alone does not reach the Accelerator that TRL makes; `accelerate launch` would set this.
+        os.environ["ACCELERATE_MIXED_PRECISION"] = "bf16"
+    import trl as package
+    from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
+
+    policy = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    tokenizer, reward = AutoTokenizer.from_pretrained(args.model), classifier(args.model, seed=1)
+    value = classifier(args.model, seed=2)
+    ensure_pad_token(tokenizer, policy, reward, value)
+    for model in (policy, value):
+        freeze_layers(model, args.freeze_layers)
+    texts, clock = prompts(tokenizer, args.prompts * args.steps, args.prompt_tokens), Clock()
+    rows = Dataset.from_dict({"input_ids": tokenizer(texts)["input_ids"]})
+    drawn: list[torch.Tensor] = []
+    generation, forward = clock.between(ppo_trainer.batch_generation, "sampling", "scoring"), ppo_trainer.forward
+
+    def marked_generation(*given: Any) -> Any:
+        sequences, scores = generation(*given)
+        drawn.append(sequences[:, args.prompt_tokens :])
+        return sequences, scores
+
+    def marked_forward(model: Any, *given: Any) -> Any:
+        if model is trainer.model:
+            clock.mark("training")
+        return forward(model, *given)
+
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = PPOTrainer(
+            args=PPOConfig(
+                **shared_settings(args, folder),
+                total_episodes=args.prompts * args.steps,
+                response_length=args.new_tokens,
+                stop_token=None,  # EOS does not end a completion
+                missing_eos_penalty=None,
+                local_rollout_forward_batch_size=args.prompts,
+                num_sample_generations=0,
+            ),
+            processing_class=tokenizer,
+            model=policy,
+            ref_model=None,
+            reward_model=reward,
+            value_model=value,
+            train_dataset=rows,
+            eval_dataset=rows.select([0]),  # its constructor wants one; nothing is evaluated
+            callbacks=[clock],
+        )
+        with (
+            patch.object(ppo_trainer, "batch_generation", marked_generation),
+            patch.object(ppo_trainer, "forward", marked_forward),
+        ):
+            trainer.train()
+    if any(ids.shape[1] != args.new_tokens or bool((ids == tokenizer.pad_token_id).any()) for ids in drawn):
+        raise RuntimeError("TRL's side drew completions of another length.")
+    return {**clock.seconds(), "version": package.__version__}
+
+
+def peak_mib() -> float:
+    """Return the highest memory so far: allocated on the GPU, else resident of the whole process."""
+    if torch.cuda.is_available():
+        return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    # Not getrusage: its figure survives exec, so a child would start with its parent's.
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return round(int(line.split()[1]) / 2**10, 1)
+    raise RuntimeError("no VmHWM in /proc/self/status")
+
+
+def run_side(name: str, args: argparse.Namespace) -> dict[str, Any]:
+    """Run a side in this process, which should be a fresh one."""
+    os.dup2(2, 1)  # what the trainers print is progress, not the result
+    found = {"ours": ours, "trl": trl}[name](args)
+    return {**found, "peak_mib": peak_mib()}
