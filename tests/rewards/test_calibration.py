@@ -89,7 +89,7 @@ def test_output_dir(folder: Path, tmp_path: Path) -> None:
         assert statistics.fmean(rewards_of(reward)) == pytest.approx(0, abs=1e-9)
     # The same folder by another name is no place to write the weights to that are read from it.
     weights = (folder / "model.safetensors").stat().st_mtime_ns
-    assert calibrate_reward(folder, ROWS, output_dir=folder.parent / "." / folder.name) == expected
+    assert calibrate_reward(folder, ROWS, output_dir=folder / ".." / folder.name) == expected
     assert (folder / "model.safetensors").stat().st_mtime_ns == weights
 
 

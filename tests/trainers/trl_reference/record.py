@@ -142,6 +142,7 @@ def record(settings: dict[str, Any], folder: str) -> dict[str, Any]:
         found["minibatches"].append({name: plain(local[name]) for name in MINIBATCH})
         backward(loss, **kwargs)
 
+    np.random.seed(settings["seed"])  # TRL shuffles minibatches with numpy, and seeds torch only
     with (
         patch.object(ppo_trainer, "forward", recording_forward),
         patch.object(ppo_trainer, "get_reward", recording_get_reward),
