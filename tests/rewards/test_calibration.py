@@ -139,7 +139,7 @@ def test_an_adapter_has_a_calibration_of_its_own(folder: Path, tmp_path: Path) -
     ("rows", "settings", "error", "message"),
     [
         (ROWS, {"std": -1.0}, ConfigError, "std is -1.0"),
-        (ROWS, {"mean": math.nan}, ConfigError, "mean is nan"),
+        (ROWS.select([]), {"mean": math.nan}, ConfigError, "mean is nan"),
         (ROWS.select([]), {}, DataError, "dataset is empty"),
         (ROWS.select([0]), {"std": 1.0}, DataError, "has one row"),
         (Dataset.from_list([{"prompt": "a", "completion": "b"}] * 3), {"std": 1.0}, DataError, "3 rows .* are all"),

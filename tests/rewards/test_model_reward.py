@@ -162,7 +162,7 @@ def test_a_calibration_that_fails_leaves_the_old_one() -> None:
     reward = ModelReward(tiny_reward_model(), tiny_tokenizer())
     before = reward.calibrate(PROMPTS, COMPLETIONS)
     for error, arguments, settings in (
-        (ConfigError, (PROMPTS, COMPLETIONS), {"std": 0.0}),
+        (ConfigError, (["found before any text is scored"], [None]), {"std": 0.0}),
         (DataError, ([], []), {}),
         (DataError, (["a", "a"], ["b", "b"]), {"std": 1.0}),
     ):

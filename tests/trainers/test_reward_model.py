@@ -243,7 +243,8 @@ def test_training_drops_a_calibration_with_a_warning(tmp_path: Path, caplog: pyt
 
 
 def test_calibration_on_demonstrations_of_its_own(tmp_path: Path) -> None:
-    trainer = reward_trainer(tmp_path / "run", model=tiny_reward_model())
+    model = tiny_reward_model(attention_dropout=0.5)
+    trainer = reward_trainer(tmp_path / "run", model=model, disable_dropout=False)
     rows = [{"prompt": row["prompt"], "completion": row["rejected"]} for row in preferences(20, seed=5)]
     for mode in (False, True):
         trainer.model.train(mode)
@@ -269,7 +270,7 @@ def test_calibration_on_conversations_that_hold_the_prompt(tmp_path: Path) -> No
 def test_what_cannot_be_calibrated(tmp_path: Path) -> None:
     trainer = reward_trainer(tmp_path, model=tiny_reward_model())
     with pytest.raises(ConfigError, match="std is 0; give a finite number above 0"):
-        trainer.calibrate(std=0)
+        trainer.calibrate(Dataset.from_list([{"prompt": "a"}]), std=0)
     with pytest.raises(DataError, match="dataset has no column 'completion'"):
         trainer.calibrate(Dataset.from_list([{"prompt": "a"}]))
     with pytest.raises(DataError, match="dataset has one row, whose score has no deviation"):
