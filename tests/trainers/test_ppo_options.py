@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
+from peft import LoraConfig
 
 from genrlhf.errors import ConfigError
 from genrlhf.ops import kl_estimate
@@ -17,7 +18,7 @@ from genrlhf.trainers import PPOConfig
 from genrlhf.trainers._ppo_state import PPOState
 from genrlhf.trainers._shaping import shape_scores, shaped_token_rewards
 from genrlhf.trainers.ppo_presets import PPO_PRESETS
-from tests.helpers import tiny_reward_model, tiny_tokenizer
+from tests.helpers import tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, share_of_a, weights
 
 SCORES = torch.tensor([4.0, -2.0, 1.0])
@@ -239,7 +240,7 @@ def test_warnings_of_what_goes_wrong_quietly(tmp_path: Path, caplog: pytest.LogC
         caplog.clear()
         for _ in range(25):
             trainer._health.explained_variance(-0.1)
-        assert [record.message[:15] for record in caplog.records] == ["For 20 rollouts"]
+        assert [record.message[:19] for record in caplog.records] == ["In 20 logs in a row"]
 
 
 def test_table_of_completions(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -255,3 +256,33 @@ def test_table_of_completions(tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "\x1b" not in shown
     assert "\\x1b[31m" in shown
     assert math.isfinite(float(tables[0].splitlines()[2].split()[0]))
+
+
+def test_base_below_an_adapter_stays_in_low_precision(tmp_path: Path) -> None:
+    adapter = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
+    trainer = ppo_trainer(tmp_path, model=tiny_llama().to(torch.bfloat16), peft_config=adapter, bf16=True)
+    found = {p.requires_grad: p.dtype for p in trainer.policy.parameters()}
+    assert found == {True: torch.float32, False: torch.bfloat16}
+    trainer.train()
+
+
+def test_trained_layers_of_a_model_in_low_precision_are_float32(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, model=tiny_llama().to(torch.bfloat16), freeze_layers=0.5, bf16=True)
+    found = {p.requires_grad: p.dtype for p in trainer.policy.parameters()}
+    assert found == {True: torch.float32, False: torch.bfloat16}
+    assert trainer.collector.low_precision
+    trainer.train()
+    assert logged(trainer, "policy/ratio")[0] == pytest.approx(1.0, abs=1e-3)
+
+
+def test_precision_that_the_launcher_sets_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    trainer = ppo_trainer(tmp_path, num_rollouts=1)
+    assert trainer.accelerator.mixed_precision == "bf16"
+    assert trainer.collector.low_precision
+
+
+def test_evaluation_leaves_the_times_of_training_alone(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, eval_dataset=prompt_rows(4))
+    trainer.evaluate()
+    assert trainer._train_metrics.means(identity) == {}

@@ -234,6 +234,11 @@ class PolicyWithValue(nn.Module):
         config: Any = self.value_model.config
         return values * getattr(config, "genrlhf_reward_gain", 1.0) + getattr(config, "genrlhf_reward_bias", 0.0)
 
+    @property
+    def _no_split_modules(self) -> Any:
+        """The layers of the policy, which FSDP shards one by one."""
+        return getattr(inner_model(self.policy), "_no_split_modules", None)
+
     def enter_forward(self) -> None:
         """Do nothing; stands in for a forward pass where one is wanted for its hooks, see `genrlhf.models.gather`."""
 

@@ -75,12 +75,12 @@ def build_models(
         disable_dropout(policy)
     freeze_layers(policy, args.freeze_layers)
     frozen = frozen_copy(policy if reference is None else reference, share_all=peft_config is not None)
-    if args.bf16:
-        _train_in_float32(policy)
     if peft_config is not None:
         from peft import get_peft_model
 
         policy = get_peft_model(policy, peft_config)
+    if args.bf16:
+        _train_in_float32(policy)
     depth = trunk_depth(policy)
     width = policy.get_output_embeddings().weight.shape[1]
     trained = PolicyWithValue(

@@ -23,8 +23,8 @@ __all__ = ["Phases", "RunHealth", "completion_table"]
 
 logger = logging.getLogger(__name__)
 
-NEGATIVE_ROLLOUTS = 20
-"""Rollouts in a row with negative explained variance before a warning."""
+NEGATIVE_LOGS = 20
+"""Logs in a row with negative explained variance before a warning."""
 
 
 class Phases:
@@ -91,10 +91,10 @@ class RunHealth:
     def explained_variance(self, value: float) -> None:
         """Look at the share of the returns' variance that the values explain."""
         self._negative = self._negative + 1 if value < 0 else 0
-        if self._negative == NEGATIVE_ROLLOUTS:
+        if self._negative == NEGATIVE_LOGS:
             self._warn(
                 "variance",
-                f"For {NEGATIVE_ROLLOUTS} rollouts the values explained less of the returns than their mean does: "
+                f"In {NEGATIVE_LOGS} logs in a row the values explained less of the returns than their mean does: "
                 'raise vf_coef or the learning rate, set value_clip_range=None, or start from value_model="reward".',
             )
 

@@ -84,6 +84,7 @@ class RolloutCollector:
         tokenizer: of the policy.
         args: the settings.
         state: what one rollout hands on to the next.
+        low_precision: the policy runs in less than float32, so that passes of other shapes differ.
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
         metrics: where figures of the training rollouts go.
@@ -101,6 +102,7 @@ class RolloutCollector:
     tokenizer: PreTrainedTokenizerBase
     args: PPOConfig
     state: PPOState
+    low_precision: bool
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
     metrics: Metrics
@@ -133,8 +135,7 @@ class RolloutCollector:
     ) -> tuple[Generation, Any]:
         self.sampler.update_weights(self.model.policy)
         # In low precision other shapes round otherwise: what sampling finds would make the first ratio differ from 1.
-        exact = self.model.policy.dtype == torch.float32 and not (self.args.bf16 or self.args.fp16)
-        params = replace(self.args.sampling_params, logprobs=exact)
+        params = replace(self.args.sampling_params, logprobs=not self.low_precision)
         options: dict[str, Any] = {}
         if self.samples_states:
             options["boundary"] = self.model.depth

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,7 +169,11 @@ class PPOTrainer(Trainer):
         self._train_metrics = Metrics()
         self._rollout: Rollout | None = None
         self._resumed_from: Path | None = None
-        self._health = RunHealth(low_precision=args.bf16 or args.fp16 or models.policy.dtype != torch.float32)
+        if self.is_deepspeed_enabled and args.early_stop_kl is not None:
+            raise ConfigError("early_stop_kl skips optimizer steps, which DeepSpeed cannot; set it to None.")
+        # Not args.bf16: `accelerate launch` may have set the precision.
+        low_precision = self.accelerator.mixed_precision != "no" or models.policy.dtype != torch.float32
+        self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_metrics, self._health)
         self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
         own = sampler is None
@@ -183,6 +189,7 @@ class PPOTrainer(Trainer):
             tokenizer=tokenizer,
             args=args,
             state=self.ppo_state,
+            low_precision=low_precision,
             reduce=self._sum_over_processes,
             autocast=self.accelerator.autocast,
             metrics=self._train_metrics,
@@ -196,7 +203,7 @@ class PPOTrainer(Trainer):
         return policy
 
     def _sum_over_processes(self, tensor: torch.Tensor) -> torch.Tensor:
-        reduced: torch.Tensor = self.accelerator.reduce(tensor, reduction="sum")
+        reduced: torch.Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum")
         return reduced
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -290,7 +297,7 @@ class PPOTrainer(Trainer):
         limit = self.args.early_stop_kl
         if limit is None or self.ppo_state.stopped:
             return
-        total, count = self._sum_over_processes(self._loss.update_kl.to(self.accelerator.device)).tolist()
+        total, count = self._sum_over_processes(self._loss.update_kl).tolist()
         self._loss.update_kl.zero_()
         self.ppo_state.stopped = count > 0 and total / count > limit
 
@@ -357,12 +364,13 @@ class PPOTrainer(Trainer):
     ) -> EvalLoopOutput:
         """Sample one completion for every prompt and return mean score, KL, entropy and length."""
         metrics, total = Metrics(), self.num_examples(dataloader)
+        collector = replace(self.collector, phase=nullcontext)
         self.collector.model.eval()
         for number, rows in enumerate(dataloader):
             batch = number * self.accelerator.num_processes + self.accelerator.process_index
             first = batch * self.args.per_device_eval_batch_size
             seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), 1)
-            scored = self.collector.sample_and_score(rows, seeds).tensors
+            scored = collector.sample_and_score(rows, seeds).tensors
             # Several processes get batches of one size, the last ones filled up with rows that were there before.
             own = max(0, min(len(rows), total - first))
             record_objective(metrics, {name: tensor[:own] for name, tensor in scored.items()})
