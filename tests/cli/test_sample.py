@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genrlhf.cli import main
+from tests.processes import run_in_two
 
 
 @pytest.fixture
@@ -109,10 +108,7 @@ def test_two_processes_share_the_prompts(causal_lm_folder: Path, prompts: Path) 
     alone = file.read_bytes()
     for old in (file, file.with_name("out.jsonl.settings.json")):
         old.unlink()
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "genrlhf.cli"]
-    asked = command(causal_lm_folder, prompts, "--num-outputs", "2")
-    done = subprocess.run([*launch, *asked], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("2 outputs of each of 6 prompts; 3 prompts sampled now") == 1
+    printed = run_in_two("genrlhf.cli", *command(causal_lm_folder, prompts, "--num-outputs", "2"))
+    assert printed.count("2 outputs of each of 6 prompts; 3 prompts sampled now") == 1
     assert file.read_bytes() == alone
     assert not list(prompts.parent.glob("*process*"))

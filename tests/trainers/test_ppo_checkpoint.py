@@ -29,6 +29,16 @@ def test_twenty_kills_end_in_the_weights_of_a_run_that_was_let_be(tmp_path: Path
     assert len({step % 3 for step in steps}) == 3, "kills between and within rollouts"
 
 
+def test_resuming_a_run_at_its_end_changes_nothing(tmp_path: Path) -> None:
+    # The end lies within what the Trainer takes for an epoch, which is of two rollouts here.
+    whole = ppo_trainer(tmp_path, **SAVING, num_rollouts=3)
+    whole.train()
+    again = ppo_trainer(tmp_path, **SAVING, num_rollouts=3)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == whole.state.global_step == 6
+    assert largest_difference(weights(whole.policy), weights(again.policy)) == 0
+
+
 def test_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
     ppo_trainer(tmp_path, **SAVING, num_rollouts=2).train()
     state = tmp_path / "checkpoint-4" / "trainer_state.json"

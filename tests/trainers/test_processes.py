@@ -1,17 +1,14 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from genrlhf.models import load_causal_lm
+from tests.processes import run_in_two
 from tests.trainers.runs import best_of_n, largest_difference, logged, ppo_trainer, prompt_rows, weights
 from tests.trainers.two_processes import SETTINGS
-
-ROOT = Path(__file__).parents[2]
 
 
 def test_two_processes_train_and_resume_as_one(tmp_path: Path) -> None:
@@ -24,10 +21,7 @@ def test_two_processes_train_and_resume_as_one(tmp_path: Path) -> None:
     best = best_of_n(tmp_path / "best", train_dataset=prompt_rows(7))
     drawn = best.sample_training_set()[:]
 
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    command = [*launch, "-m", "tests.trainers.two_processes", str(tmp_path / "two")]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert result.returncode == 0, result.stderr[-3000:]
+    run_in_two("tests.trainers.two_processes", str(tmp_path / "two"))
 
     trained = load_causal_lm(str(tmp_path / "two" / "trained"))
     assert largest_difference(weights(trained), weights(alone.policy)) < 1e-5

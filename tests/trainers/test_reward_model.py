@@ -312,6 +312,16 @@ def test_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
     assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
 
 
+def test_resuming_a_run_at_its_end_changes_nothing(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "max_steps": 1}
+    whole = reward_trainer(tmp_path, **settings)
+    whole.train()
+    again = reward_trainer(tmp_path, **settings)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 1
+    assert largest_difference(weights(again.model), weights(whole.model)) == 0
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [

@@ -135,6 +135,20 @@ def test_resumed_run_ends_as_the_uninterrupted_one(tmp_path: Path) -> None:
     assert logged(resumed, "loss") == logged(whole, "loss")
 
 
+def test_resuming_a_run_at_its_end_changes_nothing(tmp_path: Path) -> None:
+    # The end lies within an epoch, which is of three steps.
+    settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2, "per_device_train_batch_size": 3}
+    whole = sft_trainer(tmp_path, **settings, max_steps=4)
+    whole.train()
+    again = sft_trainer(tmp_path, **settings, max_steps=4)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 4
+    assert largest_difference(weights(again.model), weights(whole.model)) == 0
+    longer = sft_trainer(tmp_path, **settings, max_steps=8)
+    longer.train(resume_from_checkpoint=True)
+    assert longer.state.global_step == 8
+
+
 def test_overlong_rows_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     rows = [{"prompt": "ab", "completion": "c" * length} for length in (1, 5, 6, 60, 70, 70, 1, 1)]
     with caplog.at_level(logging.WARNING, logger="genrlhf"):

@@ -6,8 +6,7 @@ import json
 import sys
 from pathlib import Path
 
-import torch.distributed
-
+from tests.processes import leave
 from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, weights
 
 SETTINGS = {
@@ -49,8 +48,7 @@ def main(folder: Path) -> None:
     (folder / f"report-{trainer.accelerator.process_index}.json").write_text(
         json.dumps({**report, "best": best.sample_training_set()[:], "logs": trainer.state.log_history})
     )
-    torch.distributed.barrier()
-    torch.distributed.destroy_process_group()
+    leave()
 
 
 if __name__ == "__main__":

@@ -19,13 +19,14 @@ from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState
 
     from genrlhf.types import RewardFunction
 
 __all__ = [
     "RUN_FILE",
     "NoTelemetry",
+    "StopsAtMaxSteps",
     "check_prompts",
     "claim_folder",
     "claim_output_dir",
@@ -60,6 +61,22 @@ class NoTelemetry:
 
     def _send_telemetry(self) -> None:
         return None
+
+
+class StopsAtMaxSteps:
+    """Keeps a run that is resumed from its last step from taking another.
+
+    The Trainer asks only after a step whether there were enough.
+    """
+
+    state: TrainerState
+    control: TrainerControl
+
+    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+        else:
+            super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
 
 
 def default_precision(args: Any) -> None:

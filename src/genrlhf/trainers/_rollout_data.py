@@ -91,4 +91,5 @@ def save_rollout(rollout: Rollout, path: Path) -> None:
 
 def load_rollout(path: Path, device: Any) -> Rollout:
     """Read a rollout written by `save_rollout`."""
-    return Rollout(**{name: tensor.to(device) for name, tensor in load_file(path).items()})
+    # Copies, since a tensor within a mapped file need not be aligned, on which the rounding of a product depends.
+    return Rollout(**{name: tensor.to(device, copy=True) for name, tensor in load_file(path).items()})

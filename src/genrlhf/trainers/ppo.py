@@ -25,6 +25,7 @@ from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.shared_prefix import shares_prefix
 from genrlhf.trainers._common import (
+    StopsAtMaxSteps,
     check_prompts,
     claim_output_dir,
     named_datasets,
@@ -55,7 +56,7 @@ def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-class PPOTrainer(Trainer):
+class PPOTrainer(StopsAtMaxSteps, Trainer):
     """Trains a policy against a reward by proximal policy optimisation.
 
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms", in the form of Ziegler et al. 2019 and Stiennon et

@@ -30,6 +30,7 @@ from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import score_texts
 from genrlhf.trainers._common import (
     NoTelemetry,
+    StopsAtMaxSteps,
     claim_output_dir,
     default_precision,
     named_datasets,
@@ -91,7 +92,7 @@ class RewardModelConfig(trl.RewardConfig):
         super().__post_init__()
 
 
-class RewardModelTrainer(NoTelemetry, trl.RewardTrainer):
+class RewardModelTrainer(NoTelemetry, StopsAtMaxSteps, trl.RewardTrainer):
     """Trains a model with a scalar head to prefer what people preferred: `trl.RewardTrainer` with checked rows.
 
     The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4). The score r is

@@ -17,6 +17,7 @@ from genrlhf.models.scoring import encode_pair
 from genrlhf.sampling.decode import check_prompt_lengths
 from genrlhf.trainers._common import (
     NoTelemetry,
+    StopsAtMaxSteps,
     claim_output_dir,
     default_precision,
     named_datasets,
@@ -68,7 +69,7 @@ class SFTConfig(trl.SFTConfig):
         super().__post_init__()
 
 
-class SFTTrainer(NoTelemetry, trl.SFTTrainer):
+class SFTTrainer(NoTelemetry, StopsAtMaxSteps, trl.SFTTrainer):
     """Trains a language model on demonstrations: `trl.SFTTrainer` with frozen layers, no dropout and checked rows.
 
     The loss is the cross-entropy of the completion and the EOS behind it, given the prompt.
