@@ -79,6 +79,9 @@ def examples(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     for script in sorted((ROOT / "examples").glob("*.py")):
         session.run(python, str(script), "--smoke", external=True)
+    for method in ("ppo", "sft"):
+        launched = [str(ROOT / "examples" / "accelerate" / "train.py"), "--method", method, "--rollouts", "1"]
+        session.run(python, *launched, external=True)
 
 
 @nox.session(venv_backend="none")

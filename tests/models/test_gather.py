@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
 from genrlhf.models import ScalarHead
@@ -11,8 +13,8 @@ from tests.helpers import tiny_llama
 from tests.processes import run_in_two
 
 
-def test_sharded_policy_samples_and_trains_as_a_whole_one() -> None:
-    assert run_in_two("tests.models.two_shards").count("alike") == 2
+def test_sharded_policy_samples_trains_and_loads_as_a_whole_one(tmp_path: Path) -> None:
+    assert run_in_two("tests.models.two_shards", str(tmp_path)).count("alike") == 2
 
 
 def test_nothing_happens_to_a_model_that_is_not_sharded() -> None:

@@ -1,6 +1,9 @@
-"""What `test_gather` runs in each of two processes: sampling from a model sharded over both, and training it."""
+"""What `test_gather` runs in each of two processes: sampling from a sharded model, training it, and loading weights."""
 
 from __future__ import annotations
+
+import sys
+from pathlib import Path
 
 import torch
 import torch.distributed
@@ -11,13 +14,14 @@ from torch.distributed.tensor import DTensor
 from genrlhf.models import ScalarHead, freeze_layers
 from genrlhf.models.completions import PolicyWithValue
 from genrlhf.models.gather import whole
+from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.sampling import TransformersSampler, sample_seeds
 from genrlhf.types import Generation, SamplingParams
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.processes import leave
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     torch.distributed.init_process_group("gloo")
     # Completions of other lengths on each process, and so another number of forward passes.
     params = SamplingParams(max_new_tokens=8 + 4 * torch.distributed.get_rank(), logprobs=True)
@@ -49,6 +53,16 @@ def main() -> None:
         for parameter, gradient in zip(trained, gradients, strict=True):
             assert gradient is not None
             torch.testing.assert_close(parameter.grad.full_tensor(), gradient, atol=1e-5, rtol=1e-5)
+    saved, head = tiny_llama(seed=1), {"linear.weight": torch.ones(1, 16), "linear.bias": torch.ones(1)}
+    if torch.distributed.get_rank() == 0:
+        saved.save_pretrained(folder)
+    torch.distributed.barrier()
+    load_weights(model, folder)
+    load_whole_state(policy.value_head, head)
+    for name, parameter in saved.named_parameters():
+        assert torch.equal(model.get_parameter(name).full_tensor(), parameter)
+    for name, tensor in head.items():
+        assert torch.equal(policy.value_head.get_parameter(name).full_tensor(), tensor)
     print("alike")
     leave()
 
@@ -63,4 +77,4 @@ def loss_of(policy: PolicyWithValue, found: Generation) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))

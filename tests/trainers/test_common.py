@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 
 from genrlhf.errors import ConfigError, DataError, RunFolderError
 from genrlhf.rewards import WeightedReward, load_reward
+from genrlhf.rewards.affine import Calibration, set_calibration
 from genrlhf.trainers import SFTConfig
 from genrlhf.trainers._common import (
     check_prompts,
@@ -86,6 +87,8 @@ def test_reward_labels(tmp_path: Path) -> None:
     assert reward_label(brevity) == "brevity"
     assert reward_label(model) == folder
     assert reward_label(WeightedReward([model, brevity], [1, -0.5])) == f"1 {folder} + -0.5 brevity"
+    set_calibration(model.model.config, Calibration(0.5, -2.0))
+    assert reward_label(model) == f"{folder}, gain 0.5, bias -2"
 
 
 def test_named_datasets() -> None:

@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from genrlhf.rewards import ModelReward
 from genrlhf.sampling import TransformersSampler
-from tests.helpers import tiny_tokenizer
+from tests.helpers import save_model, tiny_tokenizer
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 from tests.trainers.runs import largest_difference, ppo_trainer, prompt_rows, weights
 
@@ -98,6 +98,15 @@ def test_parameters_lie_in_memory_once(tmp_path: Path) -> None:
     trainable = {name for name, p in trainer.collector.model.named_parameters() if p.requires_grad}
     assert {name.split(".")[0] for name in trainable} == {"policy", "value_model"}
     assert all("layers.1." in name or "score" in name for name in trainable)
+
+
+def test_reward_by_its_folder_has_the_policy_s_precision_and_shares_its_trunk(tmp_path: Path) -> None:
+    policy = FAMILIES["llama"]()
+    folder = str(save_model(classifier_of(policy), tiny_tokenizer(), tmp_path / "rm"))
+    trainer = ppo_trainer(tmp_path, model=policy.bfloat16(), reward=folder, freeze_layers=0.5, value_model=folder)
+    assert trainer.collector.reward.model.dtype == torch.bfloat16
+    assert trainer.collector.trunk_reward is not None
+    assert trainer.collector.model.value_depth == 1
 
 
 def test_reward_from_the_trunk_is_that_of_the_text(tmp_path: Path) -> None:

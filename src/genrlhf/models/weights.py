@@ -1,4 +1,4 @@
-"""Reading saved weights into a model that already exists."""
+"""Reading saved weights into a model that already exists, whole or sharded over processes (FSDP2)."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from genrlhf.errors import ModelError
 
-__all__ = ["load_weights"]
+__all__ = ["load_weights", "load_whole_state"]
 
 
 def load_weights(model: Any, folder: Path) -> None:
@@ -34,9 +36,26 @@ def load_weights(model: Any, folder: Path) -> None:
     loaded: set[str] = set()
     for file in files:
         state = load_file(folder / file)
-        _fill(folder / file, partial(model.load_state_dict, state, strict=False))
+        _fill(folder / file, partial(load_whole_state, model, state, strict=False))
         loaded.update(state)
     _refuse_missing(folder, set(model.state_dict()) - loaded - set(getattr(model, "all_tied_weights_keys", None) or {}))
+
+
+def load_whole_state(module: torch.nn.Module, state: dict[str, torch.Tensor], *, strict: bool = True) -> Any:
+    """Do `module.load_state_dict` with whole tensors; what is sharded takes its part of them.
+
+    Every process must call it with the same `state`.
+    """
+    held = module.state_dict()
+
+    def as_held(name: str, tensor: torch.Tensor) -> torch.Tensor:
+        own = held.get(name)
+        if not isinstance(own, DTensor) or own.shape != tensor.shape:
+            return tensor
+        return distribute_tensor(tensor.to(own.device), own.device_mesh, own.placements)
+
+    parts = {name: as_held(name, tensor) for name, tensor in state.items()}
+    return module.load_state_dict(parts, strict=strict)
 
 
 def _load_adapter(model: Any, folder: Path) -> None:

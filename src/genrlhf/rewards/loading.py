@@ -41,6 +41,7 @@ def load_reward(
     tokenizer: PreTrainedTokenizerBase | None = None,
     batch_size: int = 64,
     device: torch.device | str | None = None,
+    dtype: torch.dtype | str = "float32",
     trust_remote_code: bool = False,
 ) -> RewardFunction:
     """Return a callable `(prompts, completions, **columns) -> list[float]`, synchronous whatever `reward` is.
@@ -54,13 +55,19 @@ def load_reward(
         tokenizer: the tokenizer of the reward model, in a list that of every one; by default the one saved with it.
         batch_size: texts a forward pass of a reward model.
         device: where a reward model runs.
+        dtype: what a reward model that is given by its name is loaded in.
         trust_remote_code: run code that a model repository ships.
 
     Raises:
         ModelError: for a model with other than one label, or with a gain or bias that cannot be.
         ConfigError: for anything that is none of these.
     """
-    options: dict[str, Any] = {"batch_size": batch_size, "device": device, "trust_remote_code": trust_remote_code}
+    options: dict[str, Any] = {
+        "batch_size": batch_size,
+        "device": device,
+        "dtype": dtype,
+        "trust_remote_code": trust_remote_code,
+    }
     if isinstance(reward, (str, PathLike, PreTrainedModel)):
         return load_model_reward(reward, tokenizer=tokenizer, **options)
     if isinstance(reward, (list, tuple)):
@@ -85,11 +92,12 @@ def load_model_reward(
     tokenizer: PreTrainedTokenizerBase | None,
     batch_size: int,
     device: torch.device | str | None,
+    dtype: torch.dtype | str = "float32",
     trust_remote_code: bool,
 ) -> ModelReward:
     """Return a reward model by its name, folder or module as a reward; see `load_reward`."""
     source = model if isinstance(model, PreTrainedModel) else str(model)
-    loaded = load_reward_model(source, trust_remote_code=trust_remote_code)
+    loaded = load_reward_model(source, model_init_kwargs={"dtype": dtype}, trust_remote_code=trust_remote_code)
     if isinstance(source, str) and (own := adapter_calibration(Path(source))) is not None:
         set_calibration(loaded.config, own)  # in place of the base's, whose scores were others
     calibration_of(loaded.config)  # to fail now rather than at the first reward

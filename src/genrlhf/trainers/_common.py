@@ -14,6 +14,7 @@ from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models.completions import context_length
 from genrlhf.rewards import WeightedReward
+from genrlhf.rewards.affine import calibration_of
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling.decode import check_prompt_lengths
 
@@ -149,12 +150,14 @@ def shorter(a: int | None, b: int | None) -> int | None:
 
 
 def reward_label(reward: RewardFunction) -> str:
-    """Return what tells a reward from others: where its model came from, or the name of the callable."""
+    """Return what tells a reward from others: where its model came from and its calibration, or a callable's name."""
     if isinstance(reward, WeightedReward):
         terms = zip(reward.weights, reward.rewards, strict=True)
         return " + ".join(f"{weight:g} {reward_label(term)}" for weight, term in terms)
     config = getattr(getattr(reward, "model", None), "config", None)
-    return str(getattr(config, "_name_or_path", "")) or reward_name(reward)
+    label = str(getattr(config, "_name_or_path", "")) or reward_name(reward)
+    gain, bias = calibration_of(config)
+    return label if (gain, bias) == (1, 0) else f"{label}, gain {gain:g}, bias {bias:g}"
 
 
 def claim_output_dir(

@@ -70,7 +70,7 @@ def build_models(
         peft_config: of the adapter to train instead of the policy.
     """
     # What starts as the reward model is copied before that one shares anything.
-    value = _value_model(value_model, reward, args)
+    value = _value_model(value_model, policy, reward, args)
     if args.disable_dropout:
         disable_dropout(policy)
     freeze_layers(policy, args.freeze_layers)
@@ -104,7 +104,7 @@ def _share(model: PreTrainedModel, policy: PreTrainedModel, depth: int) -> bool:
 
 
 def _value_model(
-    source: str | PreTrainedModel | None, reward: RewardFunction, args: PPOConfig
+    source: str | PreTrainedModel | None, policy: PreTrainedModel, reward: RewardFunction, args: PPOConfig
 ) -> PreTrainedModel | None:
     if source is None:
         return None
@@ -113,7 +113,8 @@ def _value_model(
             raise ConfigError('value_model="reward" needs a reward model as the reward, not a callable or a list.')
         model = copy.deepcopy(reward.model)
     else:
-        model = load_reward_model(source, trust_remote_code=args.trust_remote_code)
+        dtype = {"dtype": policy.dtype}
+        model = load_reward_model(source, model_init_kwargs=dtype, trust_remote_code=args.trust_remote_code)
     if args.disable_dropout:
         disable_dropout(model)
     model.requires_grad_(True)

@@ -19,7 +19,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.gather import whole
-from genrlhf.models.weights import load_weights
+from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
@@ -68,8 +68,9 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
 
     Args:
         model: the policy to start from, usually an SFT model: a name, a folder or a module.
-        reward: what to maximise: the name or folder of a sequence-classification model with one label, such a module,
-            a callable `(prompts, completions, **columns) -> list[float]`, or a list of `(reward, weight)`.
+        reward: what to maximise: the name or folder of a sequence-classification model with one label (loaded in the
+            policy's dtype), such a module, a callable `(prompts, completions, **columns) -> list[float]`, or a list of
+            `(reward, weight)`.
         args: the settings.
         train_dataset: rows with a `prompt`, text or messages; further columns reach the reward.
         eval_dataset: the same, for `evaluate`.
@@ -144,6 +145,7 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
                 tokenizer=reward_processing_class,
                 batch_size=args.reward_batch_size,
                 device=args.device,
+                dtype=policy.dtype,
                 trust_remote_code=args.trust_remote_code,
             ),
             value_model,
@@ -401,7 +403,7 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         load_weights(self.policy, folder)
         model = self.collector.model
         if model.value_head is not None:
-            model.value_head.load_state_dict(load_file(folder / VALUE_HEAD_FILE))
+            load_whole_state(model.value_head, load_file(folder / VALUE_HEAD_FILE))
         if model.value_model is not None:
             load_weights(model.value_model, folder / VALUE_MODEL_FOLDER)
         self._checkpoint_of(folder).load_state(self.ppo_state, self._masking)
