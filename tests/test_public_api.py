@@ -25,7 +25,10 @@ PUBLIC = {
         read_rows rouge_l split_by_length split_by_subreddit split_rows tldr_prompt write_rows
     """,
     "genrlhf.metrics": """
-        EAD DistinctN Estimate NLIDiversity SentenceBERT across_input_diversity per_input_diversity
+        EAD CompressionRatio DistinctK DistinctN DiversityComparison Embedder EmbeddingClasses EntailmentClasses
+        Estimate ExactClasses Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings SelfBLEU
+        SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity
+        compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
     """,
     "genrlhf.metrics.preference": "ScoreJudge WinRate generalisation_gap preference_vs_reference win_rate",
     "genrlhf.trainers": """

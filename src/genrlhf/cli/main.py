@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import demo, sample
+from genrlhf.cli import demo, diversity, sample
 from genrlhf.errors import GenRLHFError
 
 __all__ = ["main"]
@@ -23,6 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     demo.add_command(commands)
     sample.add_command(commands)
+    diversity.add_command(commands)
     return parser
 
 

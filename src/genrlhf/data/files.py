@@ -15,7 +15,7 @@ from genrlhf.errors import DataError, excerpt
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["SUFFIXES", "read_rows", "write_rows"]
+__all__ = ["SUFFIXES", "iter_rows", "read_rows", "write_rows"]
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 """How the names of files end that `read_rows` reads."""
@@ -34,24 +34,35 @@ def read_rows(path: str | os.PathLike[str]) -> Dataset:
             rows of a list from 0), or a column whose values are of different types.
     """
     file = Path(path).expanduser()
+    places: list[str] = []
+    rows: list[dict[str, Any]] = []
+    for place, row in iter_rows(file):
+        places.append(place)
+        rows.append(row)
+    if not rows or not any(rows):
+        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+    return _to_dataset(rows, places, file)
+
+
+def iter_rows(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the place ("line 3", "row 3") and content of every row of a file, lines as they are read.
+
+    Raises:
+        DataError: as `read_rows`, but for a file without rows.
+    """
+    file = Path(path).expanduser()
     if not file.name.endswith(SUFFIXES):
         raise DataError(f"{file} is of no known kind; give a file whose name ends in {', '.join(SUFFIXES)}.")
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise DataError(f"{file} {what}; give the path of a file of rows.")
-    places: list[str] = []
-    rows: list[dict[str, Any]] = []
     reader = _from_lines if file.name.endswith((".jsonl", ".jsonl.gz")) else _from_list
     for place, row in reader(file):
         if not isinstance(row, dict):
             raise DataError(
                 f'{file}, {place} is {excerpt(row)}, which is no JSON object; write a row as {{"column": value, …}}.'
             )
-        places.append(place)
-        rows.append(row)
-    if not rows or not any(rows):
-        raise DataError(f"{file} holds no rows; write one JSON object a row.")
-    return _to_dataset(rows, places, file)
+        yield place, row
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:

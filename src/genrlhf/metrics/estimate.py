@@ -12,7 +12,18 @@ from numpy.typing import ArrayLike
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.types import Estimate
 
-__all__ = ["interval", "jackknife_blocks", "jackknife_estimate", "jackknife_from_blocks", "mean_estimate"]
+__all__ = [
+    "bootstrap_estimate",
+    "interval",
+    "jackknife_blocks",
+    "jackknife_estimate",
+    "jackknife_from_blocks",
+    "mean_estimate",
+]
+
+_NUMBERS_AT_ONCE = 4_000_000
+_LARGE = 100_000
+"""Values from which on a bootstrap interval of their mean does not differ from Student's to three digits."""
 
 Unit = TypeVar("Unit")
 
@@ -41,17 +52,63 @@ def mean_estimate(values: ArrayLike) -> Estimate:
         >>> print(estimate, estimate.n)
         2.000 [-0.484, 4.484] 3
     """
+    defined = _defined(values)
+    n = len(defined)
+    value = float(defined.mean())
+    stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
+    return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(n - 1, 1)), n=n, values=defined)
+
+
+def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Estimate:
+    """Return the mean of per-input values, its standard error, and a 95 % bootstrap interval over inputs.
+
+    The interval is the percentile interval of Efron 1979, "Bootstrap methods", expanded for small n as Hesterberg 2015,
+    "What Teachers Should Know About the Bootstrap", section 5.3, proposes: the quantiles are those at which a normal
+    sample's interval would equal Student's, Φ(∓ √(n / (n − 1)) t). It never leaves the range of the values. The
+    standard error is s / √n, which the bootstrap's own approaches. From 100,000 values on, the interval is Student's.
+
+    Args:
+        values: (m,) floats; NaN marks an input whose value is undefined, as in `mean_estimate`.
+        resamples: how many.
+        seed: of the resamples.
+
+    Raises:
+        DataError: none of the values is defined, or one is infinite.
+        ConfigError: for fewer than 100 resamples.
+
+    Example:
+        >>> estimate = bootstrap_estimate([1.0, 2.0, 3.0, 4.0, 9.0])
+        >>> estimate.ci[0] < estimate.value < estimate.ci[1]
+        True
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if resamples < 100:
+        raise ConfigError(f"resamples is {resamples}; give at least 100, such as 2000.")
+    plain = mean_estimate(values)
+    n = plain.n
+    if n < 2 or n >= _LARGE:
+        return plain
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    step = max(1, _NUMBERS_AT_ONCE // n)
+    for start in range(0, resamples, step):
+        chosen = generator.integers(n, size=(min(step, resamples - start), n))
+        means[start : start + step] = plain.values[chosen].mean(axis=1)
+    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
+    low, high = np.quantile(means, [tail, 1 - tail])
+    return Estimate(value=plain.value, stderr=plain.stderr, ci=(float(low), float(high)), n=n, values=plain.values)
+
+
+def _defined(values: ArrayLike) -> np.ndarray:
     given = np.asarray(values, dtype=np.float64).reshape(-1)
     if np.isinf(given).any():
         row = int(np.flatnonzero(np.isinf(given))[0])
         raise DataError(f"The value of row {row} is {given[row]}; a mean needs finite values (NaN: undefined).")
-    defined = given[~np.isnan(given)]
-    n = len(defined)
-    if n == 0:
+    defined: np.ndarray = given[~np.isnan(given)]
+    if not len(defined):
         raise DataError(f"None of the {len(given)} values is defined, so there is no mean; look at the inputs.")
-    value = float(defined.mean())
-    stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(n - 1, 1)), n=n, values=defined)
+    return defined
 
 
 def jackknife_blocks(n: int, blocks: int) -> list[list[int]]:

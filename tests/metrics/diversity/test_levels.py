@@ -10,7 +10,15 @@ import numpy as np
 import pytest
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics import EAD, DistinctN, NLIDiversity, SentenceBERT, across_input_diversity, per_input_diversity
+from genrlhf.metrics import (
+    EAD,
+    DistinctN,
+    NLIDiversity,
+    SentenceBERT,
+    across_input_diversity,
+    per_input_diversity,
+    pooled_diversity,
+)
 from genrlhf.types import DiversityMetric
 
 
@@ -129,3 +137,39 @@ def test_undefined_and_bad_settings() -> None:
         across_input_diversity([["a"], "b"], EAD())
     with pytest.raises(DataError, match="outputs is empty"):
         per_input_diversity([], EAD())
+
+
+def test_pooled_by_hand() -> None:
+    # a b a b | c d a d: 4 of 8 words; without the first input 3 of 4, without the second 2 of 4
+    outputs = [["a b", "a b"], ["c d", "a d"]]
+    found = pooled_diversity(outputs, DistinctN(1))
+    assert found.value == 0.5
+    assert found.n == 2
+    assert found.values == pytest.approx([2 * 0.5 - 0.75, 2 * 0.5 - 0.5])
+    assert pooled_diversity([["a", "b", "c"]], Size()).value == 3
+    with pytest.raises(DataError, match=r"outputs has 1 output\(s\), and sentence_bert in one set needs at least 2"):
+        pooled_diversity([["a"]], SentenceBERT(letters))
+
+
+def test_several_draws_are_averaged() -> None:
+    outputs = [["a", "b"], ["a", "c"], ["a", "d"], ["e", "f"]]
+    metric = Size()
+    found = across_input_diversity(outputs, metric, seed=3, draws=5)
+    drawn = [asked for asked in metric.asked if len(asked) == 4]
+    assert len(drawn) == 5
+    assert found.value == statistics.mean(len(set(texts)) for texts in drawn)
+    assert found.n == 4
+    with pytest.raises(ConfigError, match="draws is 5 and seed None"):
+        across_input_diversity(outputs, Size(), draws=5)
+
+
+def test_the_interval_of_per_input_diversity() -> None:
+    outputs = [["a b", "a b"], ["a b", "a c"], ["a b", "c d"]] * 10
+    bootstrap, student = (
+        per_input_diversity(outputs, DistinctN(1)),
+        per_input_diversity(outputs, DistinctN(1), resamples=0),
+    )
+    assert bootstrap.value == student.value == 0.75
+    assert bootstrap.stderr == student.stderr
+    assert bootstrap.ci != student.ci
+    assert bootstrap.ci == pytest.approx(student.ci, abs=0.015)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics import EAD, DistinctN
-from genrlhf.metrics.diversity.ngrams import count_ngrams
+from genrlhf.metrics.diversity.ngrams import ngram_table
 
 texts = st.lists(st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join), min_size=1, max_size=5)
 
@@ -28,7 +28,10 @@ def loop_counts(sets: list[str], n: int) -> tuple[int, int]:
 
 @given(texts, st.integers(1, 6))
 def test_counts_against_a_loop(sets: list[str], n: int) -> None:
-    assert count_ngrams([text.split() for text in sets], n) == loop_counts(sets, n)
+    table = ngram_table([sets, [], sets[:1]], str.split)
+    distinct, total = table.counts(n)
+    found = list(zip(distinct.tolist(), total.tolist(), strict=True))
+    assert found == [loop_counts(sets, n), (0, 0), loop_counts(sets[:1], n)]
 
 
 def test_distinct_by_hand() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import math
+import statistics
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from genrlhf.errors import ConfigError, DataError, ModelError
-from genrlhf.metrics import NLIDiversity
-from genrlhf.metrics.diversity.nli import _pair_at
+from genrlhf.metrics import NLIDiversity, SharedScorer
+from genrlhf.metrics.diversity.pairs import _pair_at
 
 # Probabilities of contradiction, neutral, entailment for (premise, hypothesis).
 SCRIPT = {
@@ -160,3 +161,57 @@ def test_bad_settings(make: Callable[[], Any]) -> None:
 def test_bad_texts() -> None:
     with pytest.raises(DataError, match="set 0, row 1 is None"):
         NLIDiversity(equal)(["a", None])  # type: ignore[list-item]
+
+
+def test_variants_by_hand() -> None:
+    # Predicted: hot>cold c, cold>hot c, hot>warm e, warm>hot n, cold>warm c, warm>cold e
+    texts = ["hot", "cold", "warm"]
+    assert NLIDiversity(Scripted(), variant="baseline", aggregate="sum")(texts) == 1 + 1 - 1 + 0 + 1 - 1
+    assert NLIDiversity(Scripted(), variant="neutral", aggregate="sum")(texts) == 1 + 1 - 1 + 1 + 1 - 1
+    assert NLIDiversity(Scripted(), variant="baseline")(texts) == pytest.approx(1 / 3)
+    # Figure 1 of Stasaski & Hearst: two contradictions, three neutrals, one entailment make 1.
+    answers = iter([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]])
+    figure = NLIDiversity(lambda p, h: [next(answers) for _ in p], variant="baseline", definition="published")
+    assert figure(["a", "b", "c"]) == 1
+
+
+def test_sixteen_outputs_take_at_most_240_pairs_in_one_call() -> None:
+    asked: list[int] = []
+
+    def scorer(premises: list[str], hypotheses: list[str]) -> list[list[float]]:
+        asked.append(len(premises))
+        return equal(premises, hypotheses)
+
+    NLIDiversity(scorer)([f"text {i}" for i in range(16)])
+    assert asked == [240]
+    # Three different texts among sixteen: 3 · 2 pairs of different ones, and 3 of equal ones.
+    NLIDiversity(scorer)([f"other {i % 3}" for i in range(16)])
+    assert asked == [240, 9]
+
+
+def test_metrics_share_a_scorer() -> None:
+    scripted = Scripted()
+    shared = SharedScorer(scripted)
+    for variant in ("baseline", "neutral", "confidence"):
+        NLIDiversity(shared, variant=variant)(["hot", "cold"])
+    assert len(scripted.asked) == 1
+
+
+def test_the_error_of_a_pair_budget() -> None:
+    texts = [f"text {i % 4}" for i in range(40)]
+    everything = NLIDiversity(equal, max_pairs=None, split="texts")
+    whole = everything(texts)
+    assert everything.pair_error(texts) == 0
+    budgets = [NLIDiversity(equal, max_pairs=100, split="texts", seed=seed) for seed in range(60)]
+    values = [metric(texts) for metric in budgets]
+    errors = [metric.pair_error(texts) for metric in budgets]
+    spread = statistics.stdev(values)
+    assert statistics.mean(values) == pytest.approx(whole, abs=3 * spread / 60**0.5)
+    assert statistics.mean(errors) == pytest.approx(spread, rel=0.3)
+    total = NLIDiversity(equal, max_pairs=100, split="texts", aggregate="sum")
+    assert total.pair_error(texts) == pytest.approx(budgets[0].pair_error(texts) * 780)
+
+
+def test_unknown_variant() -> None:
+    with pytest.raises(ConfigError, match="variant is 'loud'"):
+        NLIDiversity(equal, variant="loud")  # type: ignore[arg-type]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from genrlhf.metrics.diversity.ngrams import check_orders, mean_over_orders
-from genrlhf.metrics.diversity.tokenize import words
+from genrlhf.metrics.diversity.definitions import Definition, check_definition
+from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders
+from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
 
 __all__ = ["DistinctN"]
 
@@ -16,12 +17,14 @@ __all__ = ["DistinctN"]
 class DistinctN:
     """The share of n-grams that are distinct: N / C, with N distinct n-grams among C in the whole set of texts.
 
-    Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models". It falls with
-    the amount of text; `EAD` corrects for that. NaN for texts without a single word.
+    Li et al. 2016, "A Diversity-Promoting Objective Function for Neural Conversation Models". In (0, 1], higher is more
+    diverse. It falls with the amount of text; `EAD` corrects for that. NaN for texts without a single word.
 
     Attributes:
         n: an order of n-grams, or several, whose values are averaged. Orders longer than every text are left out.
-        tokenize: splits a text into words.
+        tokenize: splits a text into words; by default `words`.
+        definition: "released-code" does as the code of Kirk et al. 2024: words are what blanks separate, without full
+            stops, and an order longer than every text counts 0. The other two do not differ.
 
     Raises:
         ConfigError: for an order below 1.
@@ -32,12 +35,26 @@ class DistinctN:
     """
 
     name: ClassVar[str] = "distinct_n"
+    higher_is_more_diverse: ClassVar[bool] = True
     n: int | Sequence[int] = (1, 2, 3, 4, 5)
-    tokenize: Callable[[str], Sequence[str]] = words
+    tokenize: Tokenizer | None = None
+    definition: Definition = "published"
 
     def __post_init__(self) -> None:
         check_orders(self.n)
+        check_definition(self.definition)
 
     def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`, in (0, 1]."""
-        return mean_over_orders(texts, check_orders(self.n), self.tokenize, lambda distinct, total: distinct / total)
+        """Return the diversity of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the diversity of every set of texts."""
+        released = self.definition == "released-code"
+        return mean_over_orders(
+            sets,
+            check_orders(self.n),
+            self.tokenize or (pieces_without_stops if released else words),
+            lambda distinct, total: distinct / total,
+            missing=0.0 if released else None,
+        )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+
 from genrlhf.errors import ConfigError
-from genrlhf.metrics.diversity.ngrams import check_orders, mean_over_orders
-from genrlhf.metrics.diversity.tokenize import words
+from genrlhf.metrics.diversity.definitions import Definition, check_definition
+from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders
+from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
 
 __all__ = ["EAD"]
 
@@ -19,8 +22,9 @@ class EAD:
     """The number of distinct n-grams over the number expected of so much text: N / (V (1 − ((V − 1) / V)^C)).
 
     N of the C n-grams in the whole set of texts are distinct; the denominator is how many distinct ones C draws from V
-    equally likely ones give. Liu et al. 2022, "Rethinking and Refining the Distinct Metric"; averaged over n = 1 … 5 as
-    in Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity".
+    equally likely ones give. Liu et al. 2022, "Rethinking and Refining the Distinct Metric"; averaged over
+    n = 1 … 5 as in Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity". Above 0
+    and usually below 1, higher is more diverse.
 
     The one V serves all orders. It is no number of possible n-grams (that would be V^n, and EAD would be `DistinctN`),
     but the scale at which repeats are forgiven: about half of C = 1.6 V n-grams may be repeats. Texts that repeat less
@@ -31,7 +35,9 @@ class EAD:
         vocab_size: V, at least 2. By default that of GPT-2's tokenizer, which the authors of the second paper
             used. It must not be counted on the texts: of words N would then equal V, and the value be 1 or more.
         n: an order of n-grams, or several, whose values are averaged. Orders longer than every text are left out.
-        tokenize: splits a text into words. `str.split` is what the authors' released code does.
+        tokenize: splits a text into words; by default `words`.
+        definition: "released-code" does as the code of Kirk et al. 2024: words are what blanks separate, without full
+            stops, and an order longer than every text counts 0. The other two do not differ.
 
     Raises:
         ConfigError: for an order below 1, or a vocabulary of fewer than 2 words.
@@ -42,20 +48,35 @@ class EAD:
     """
 
     name: ClassVar[str] = "ead"
+    higher_is_more_diverse: ClassVar[bool] = True
     vocab_size: int = 50257
     n: int | Sequence[int] = (1, 2, 3, 4, 5)
-    tokenize: Callable[[str], Sequence[str]] = words
+    tokenize: Tokenizer | None = None
+    definition: Definition = "published"
 
     def __post_init__(self) -> None:
         check_orders(self.n)
+        check_definition(self.definition)
         if self.vocab_size < 2:
             raise ConfigError(f"vocab_size is {self.vocab_size}; give at least 2 words, such as 50257.")
 
     def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`, above 0; NaN for texts without a single word."""
-        return mean_over_orders(texts, check_orders(self.n), self.tokenize, self._score)
+        """Return the diversity of `texts`; NaN for texts without a single word."""
+        return self.batch([texts])[0]
 
-    def _score(self, distinct: int, total: int) -> float:
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the diversity of every set of texts."""
+        released = self.definition == "released-code"
+        return mean_over_orders(
+            sets,
+            check_orders(self.n),
+            self.tokenize or (pieces_without_stops if released else words),
+            self._score,
+            missing=0.0 if released else None,
+        )
+
+    def _score(self, distinct: np.ndarray, total: np.ndarray) -> np.ndarray:
         # (1 − 1/V)^C in logarithms: 1 − that would lose all digits where V is large beside C.
-        expected = -self.vocab_size * math.expm1(total * math.log1p(-1 / self.vocab_size))
-        return distinct / expected
+        expected = -self.vocab_size * np.expm1(total * math.log1p(-1 / self.vocab_size))
+        ratio: np.ndarray = distinct / expected
+        return ratio

@@ -1,14 +1,21 @@
-"""Counts of n-grams in sets of texts."""
+"""Counts of n-grams in sets of texts, each text split into words once."""
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
 
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
 
-__all__ = ["check_orders", "count_ngrams", "mean_over_orders"]
+__all__ = ["NgramTable", "Tokenizer", "check_orders", "mean_over_orders", "ngram_table"]
+
+Tokenizer: TypeAlias = Callable[[str], Sequence[str]]
+"""Splits a text into words."""
 
 
 def check_orders(n: int | Sequence[int]) -> tuple[int, ...]:
@@ -19,29 +26,102 @@ def check_orders(n: int | Sequence[int]) -> tuple[int, ...]:
     return orders
 
 
-def count_ngrams(tokens: Sequence[Sequence[str]], n: int) -> tuple[int, int]:
-    """Return the numbers of distinct and of all n-grams in a set of texts; none spans two texts.
+class NgramTable:
+    """The n-grams of many texts as numbers; none spans two texts.
 
-    Example:
-        >>> count_ngrams([["a", "b", "a"], ["a", "b"]], 2)
-        (2, 3)
+    Args:
+        tokens: the words of every text.
+        sets: (texts,) int64, the set that each text belongs to, from 0.
+        num_sets: sets, some of which may have no text.
     """
-    distinct: set[tuple[str, ...]] = set()
-    total = 0
-    for text in tokens:
-        distinct.update(zip(*(text[start:] for start in range(n)), strict=False))
-        total += max(0, len(text) - n + 1)
-    return len(distinct), total
+
+    def __init__(self, tokens: Sequence[Sequence[str]], sets: np.ndarray, num_sets: int) -> None:
+        numbers: dict[str, int] = {}
+        flat = [numbers.setdefault(word, len(numbers)) for text in tokens for word in text]
+        self.lengths = np.array([len(text) for text in tokens], dtype=np.int64)
+        self.sets = sets
+        self.num_sets = num_sets
+        self._orders = [(np.array(flat, dtype=np.int64), np.repeat(np.arange(len(tokens)), self.lengths))]
+
+    def ngrams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a number for every n-gram, equal for equal ones, and the text of each, both (n-grams,) int64."""
+        while len(self._orders) < n:
+            self._orders.append(self._extend(len(self._orders)))
+        return self._orders[n - 1]
+
+    def _extend(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the n-grams of order n + 1: pairs of one of order n and the next of the same text."""
+        codes, texts = self._orders[n - 1]
+        followed = texts[1:] == texts[:-1]
+        pairs = codes[:-1][followed] * (int(codes.max(initial=0)) + 1) + codes[1:][followed]
+        return np.unique(pairs, return_inverse=True)[1].astype(np.int64), texts[:-1][followed]
+
+    def counts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many n-grams of every set are distinct, and how many there are, both (sets,) int64."""
+        codes, texts = self.ngrams(n)
+        sets = self.sets[texts]
+        distinct = np.unique(sets * (int(codes.max(initial=0)) + 1) + codes)
+        owners = distinct // (int(codes.max(initial=0)) + 1)
+        return (
+            np.bincount(owners, minlength=self.num_sets),
+            np.bincount(sets, minlength=self.num_sets),
+        )
+
+
+def ngram_table(sets: Sequence[Sequence[str]], tokenize: Tokenizer) -> NgramTable:
+    """Return the n-grams of sets of texts; the metrics that look at the same sets one after the other share the work.
+
+    Raises:
+        DataError: naming the set and row of what is no string.
+    """
+    checked = [check_texts(texts, f"set {row}" if len(sets) > 1 else "texts") for row, texts in enumerate(sets)]
+    return _shared_table(tuple(map(tuple, checked)), tokenize)
+
+
+@functools.lru_cache(maxsize=2)
+def _shared_table(sets: tuple[tuple[str, ...], ...], tokenize: Tokenizer) -> NgramTable:
+    words = {text: tokenize(text) for text in dict.fromkeys(text for texts in sets for text in texts)}
+    owners = np.repeat(np.arange(len(sets)), [len(texts) for texts in sets])
+    return NgramTable([words[text] for texts in sets for text in texts], owners, len(sets))
 
 
 def mean_over_orders(
-    texts: Sequence[str],
+    sets: Sequence[Sequence[str]],
     orders: Sequence[int],
-    tokenize: Callable[[str], Sequence[str]],
-    score: Callable[[int, int], float],
-) -> float:
-    """Return the mean of `score(distinct, total)` over those orders that have n-grams; NaN where none has."""
-    tokens = [tokenize(text) for text in check_texts(texts, "texts")]
-    counts = (count_ngrams(tokens, n) for n in orders)
-    scores = [score(distinct, total) for distinct, total in counts if total]
-    return sum(scores) / len(scores) if scores else math.nan
+    tokenize: Tokenizer,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    *,
+    missing: float | None = None,
+) -> list[float]:
+    """Return, for every set, the mean over orders of `score(distinct, total)`; NaN for a set without a single word.
+
+    Args:
+        sets: sets of texts.
+        orders: orders of n-grams.
+        tokenize: splits a text into words.
+        score: of arrays (sets,) with `total` at least 1.
+        missing: what an order counts that a set has no n-grams of; None leaves it out of the mean.
+    """
+    return [_mean(scores, missing) for scores in zip(*_scores(sets, orders, tokenize, score), strict=True)]
+
+
+def _scores(
+    sets: Sequence[Sequence[str]],
+    orders: Sequence[int],
+    tokenize: Tokenizer,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Iterator[list[float]]:
+    """Yield the scores of all sets for one order after the other, NaN where there are no n-grams."""
+    table = ngram_table(sets, tokenize)
+    for n in orders:
+        distinct, total = table.counts(n)
+        yield np.where(total > 0, score(distinct, np.maximum(total, 1)), math.nan).tolist()
+
+
+def _mean(scores: Sequence[float], missing: float | None) -> float:
+    defined = [score for score in scores if not math.isnan(score)]
+    if not defined:
+        return math.nan
+    if missing is not None:
+        defined += [missing] * (len(scores) - len(defined))
+    return sum(defined) / len(defined)

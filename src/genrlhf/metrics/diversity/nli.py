@@ -2,29 +2,42 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from genrlhf.errors import ConfigError, ModelError, excerpt
+from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
-from genrlhf.metrics.diversity.nli_model import NLI_CLASSES, NLIModel
+from genrlhf.metrics.diversity.definitions import Definition, check_definition
+from genrlhf.metrics.diversity.nli_scorer import NLIScorer, SharedScorer
+from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
 from genrlhf.metrics.diversity.tokenize import sentences
 
-__all__ = ["NLIDiversity", "NLIScorer"]
+__all__ = ["NLIDiversity"]
 
-NLIScorer: TypeAlias = Callable[[list[str], list[str]], Any]
-"""`(premises, hypotheses) -> probabilities`, an array (n, 3): contradiction, neutral, entailment."""
+_WEIGHTS = {
+    "baseline": np.array([1.0, 0.0, -1.0]),
+    "neutral": np.array([1.0, 1.0, -1.0]),
+    "confidence": np.array([1.0, 0.0, -1.0]),
+}
+"""Of contradiction, neutral and entailment."""
 
-_WEIGHTS = np.array([1.0, 0.0, -1.0])
+_RELEASED_DRAWS = 5
+"""Characters that the released code draws of either text of a pair."""
+
+_DEFAULTS = {
+    "published": ("sum", "texts"),
+    "kirk2023": ("mean", "sentences"),
+    "released-code": ("mean", "texts"),
+}
+"""`aggregate` and `split` of every definition."""
 
 
 class _Pair(NamedTuple):
-    """Two texts of a set, by index, and the sentence drawn from each."""
+    """Two texts of a set, by index, and what of them is compared."""
 
     i: int
     j: int
@@ -40,18 +53,26 @@ class NLIDiversity:
 
         D = 2 / (n (n − 1)) Σ_{i<j} (s_ij + s_ji)          in [−2, 2]
 
-    Stasaski & Hearst 2022, "Semantic Diversity in Dialogue with Natural Language Inference", section 3.3 (Confidence
-    NLI Diversity), add up all s_ij; that sum grows with n², so the default divides it by the number of pairs. Both
-    directions of a pair being added, D can pass −1, as the values of Kirk et al. 2024 do. NaN for fewer than 2 texts.
+    Higher is more diverse. Stasaski & Hearst 2022, "Semantic Diversity in Dialogue with Natural Language Inference",
+    section 3, add up all s_ij; that sum grows with n², so the default divides it by the number of pairs, as the values
+    that Kirk et al. 2024 print must have been: both directions of a pair being added, D can pass −1. NaN for fewer than
+    2 texts.
 
     Args:
         scorer: a hub name or folder of an NLI classifier (see `NLIModel`, loaded when first needed), or any callable
             `(premises, hypotheses) -> (n, 3)` probabilities of contradiction, neutral and entailment, in that order.
-        aggregate: "mean" as above, or "sum" for Stasaski & Hearst's sum over all pairs and both directions.
+        variant: "confidence" as above (section 3.3); "baseline" without the probability (3.1); "neutral" the same with
+            +1 for neutral too (3.2).
+        definition: what `aggregate` and `split` are where they are not given. "published" is the sum over whole texts;
+            "kirk2023" the mean over sentences; "released-code" does as the code of Kirk et al. does, which takes the
+            value for a similarity and returns 1 − mean, with a full stop behind every text, so that equal texts score
+            3 and **lower is more diverse**; what it calls sentences (`split="sentences"`) are 5 characters of either
+            text, whose scores it divides by 5 once too often.
+        aggregate: "mean" as above, or "sum" over all pairs and both directions.
         split: "sentences" draws one sentence of each text for every pair, since NLI models know sentences; "texts"
             compares whole texts.
         max_pairs: draw so many pairs of texts where there are more; None takes all n (n − 1) / 2. The default takes
-            all pairs of up to 63 texts.
+            all pairs of up to 63 texts. `pair_error` says what the draw adds to the error.
         seed: of the draws. The draws for a set depend on it and on the set alone.
         batch_size: pairs per forward pass of a named model.
 
@@ -65,31 +86,44 @@ class NLIDiversity:
         0.666667
     """
 
-    name = "nli"
-    min_texts = 2
+    name: ClassVar[str] = "nli"
+    min_texts: ClassVar[int] = 2
 
     def __init__(
         self,
-        scorer: str | NLIScorer = "FacebookAI/roberta-large-mnli",
+        scorer: str | NLIScorer | SharedScorer = "FacebookAI/roberta-large-mnli",
         *,
-        aggregate: Literal["mean", "sum"] = "mean",
-        split: Literal["sentences", "texts"] = "sentences",
+        variant: Literal["baseline", "neutral", "confidence"] = "confidence",
+        definition: Definition = "kirk2023",
+        aggregate: Literal["mean", "sum"] | None = None,
+        split: Literal["sentences", "texts"] | None = None,
         max_pairs: int | None = 2000,
         seed: int = 0,
         batch_size: int = 64,
     ) -> None:
-        if aggregate not in ("mean", "sum"):
+        check_definition(definition)
+        default_aggregate, default_split = _DEFAULTS[definition]
+        self.aggregate = aggregate or default_aggregate
+        self.split = split or default_split
+        if self.aggregate not in ("mean", "sum"):
             raise ConfigError(f"aggregate is {aggregate!r}; give 'mean' or 'sum'.")
-        if split not in ("sentences", "texts"):
+        if self.split not in ("sentences", "texts"):
             raise ConfigError(f"split is {split!r}; give 'sentences' or 'texts'.")
-        if max_pairs is not None and max_pairs < 1:
-            raise ConfigError(f"max_pairs is {max_pairs}; give at least 1, or None for all pairs.")
-        self.scorer = scorer
-        self.aggregate = aggregate
-        self.split = split
+        if variant not in _WEIGHTS:
+            raise ConfigError(f"variant is {variant!r}; give 'baseline', 'neutral' or 'confidence'.")
+        self.released = definition == "released-code"
+        if self.released and (self.aggregate != "mean" or variant != "confidence"):
+            raise ConfigError("The released code has the mean and the confidence variant only; leave out the others.")
+        check_max_pairs(max_pairs)
+        self.scorer = scorer if isinstance(scorer, SharedScorer) else SharedScorer(scorer, batch_size=batch_size)
+        self.variant = variant
         self.max_pairs = max_pairs
         self.seed = seed
-        self.batch_size = batch_size
+
+    @property
+    def higher_is_more_diverse(self) -> bool:
+        """Whether a higher value means more diverse texts: not so in the released code."""
+        return not self.released
 
     def __call__(self, texts: Sequence[str]) -> float:
         """Return the diversity of `texts`."""
@@ -100,9 +134,10 @@ class NLIDiversity:
         checked = [check_texts(texts, f"set {row}") for row, texts in enumerate(sets)]
         drawn = [self._draw(texts) for texts in checked]
         scores = self._score([pair for pairs in drawn for pair in pairs])
-        ends = np.cumsum([len(pairs) for pairs in drawn])
-        parts = np.split(scores, ends[:-1])
-        return [self._combine(part, len(texts)) for part, texts in zip(parts, checked, strict=True)]
+        parts = np.split(scores, np.cumsum([len(pairs) for pairs in drawn])[:-1])
+        return [
+            self._combine(part, pairs, len(texts)) for part, pairs, texts in zip(parts, drawn, checked, strict=True)
+        ]
 
     def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
         """Return the diversity of `texts`, and that without each block of indices, scoring every pair once.
@@ -116,61 +151,64 @@ class NLIDiversity:
         without = []
         for block in map(frozenset, blocks):
             kept = np.array([pair.i not in block and pair.j not in block for pair in pairs], dtype=bool)
-            without.append(self._combine(scores[kept], len(checked)))
-        return self._combine(scores, len(checked)), without
+            left = [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
+            without.append(self._combine(scores[kept], left, len(checked)))
+        return self._combine(scores, pairs, len(checked)), without
 
-    def _combine(self, scores: np.ndarray, n: int) -> float:
-        """Return the mean over pairs, or that times the number of pairs of `n` texts."""
+    def pair_error(self, texts: Sequence[str]) -> float:
+        """Return the standard error that drawing `max_pairs` of the pairs adds to the value of `texts`.
+
+        0 where all pairs are taken; otherwise that of a mean of a sample without replacement, s √((1 − m / M) / m) with
+        m of M pairs drawn.
+        """
+        checked = check_texts(texts, "texts")
+        total = len(checked) * (len(checked) - 1) // 2
+        if self.max_pairs is None or total <= self.max_pairs:
+            return 0.0
+        scores = self._score(self._draw(checked))
+        error = float(scores.std(ddof=1)) * math.sqrt((1 - len(scores) / total) / len(scores))
+        return error if self.aggregate == "mean" else error * total
+
+    def _combine(self, scores: np.ndarray, pairs: Sequence[_Pair], n: int) -> float:
+        """Return the value of `n` texts from the scores of their pairs."""
         if len(scores) == 0:
             return math.nan
         mean = float(scores.mean())
-        return mean if self.aggregate == "mean" else mean * n * (n - 1) / 2
+        if not self.released:
+            return mean if self.aggregate == "mean" else mean * n * (n - 1) / 2
+        # The released code divides by how many pieces it draws of a pair twice: when it scores, and when it averages.
+        draws = len(pairs) / len({(pair.i, pair.j) for pair in pairs})
+        return 1 - mean / draws
 
     def _draw(self, texts: list[str]) -> list[_Pair]:
         draw = random.Random(self.seed)
+        if self.released:
+            return self._draw_released(texts, draw)
         parts = [sentences(text) if self.split == "sentences" else [text] for text in texts]
-        return [_Pair(i, j, draw.choice(parts[i]), draw.choice(parts[j])) for i, j in self._indices(len(texts), draw)]
+        return [
+            _Pair(i, j, draw.choice(parts[i]), draw.choice(parts[j]))
+            for i, j in draw_pairs(len(texts), self.max_pairs, draw)
+        ]
 
-    def _indices(self, n: int, draw: random.Random) -> list[tuple[int, int]]:
-        total = n * (n - 1) // 2
-        if self.max_pairs is None or total <= self.max_pairs:
-            return list(itertools.combinations(range(n), 2))
-        return [_pair_at(number) for number in sorted(draw.sample(range(total), self.max_pairs))]
+    def _draw_released(self, texts: list[str], draw: random.Random) -> list[_Pair]:
+        pairs = []
+        for i, j in draw_pairs(len(texts), self.max_pairs, draw):
+            first, second = [texts[i]], [texts[j]]
+            if self.split == "sentences":
+                shorter = min(len(texts[i]), len(texts[j]))
+                first = draw.sample(texts[i][:shorter], min(_RELEASED_DRAWS, shorter))
+                second = draw.sample(texts[j][:shorter], min(_RELEASED_DRAWS, shorter))
+            pairs += [_Pair(i, j, f"{a}.", f"{b}.") for a, b in zip(first, second, strict=True)]
+        return pairs
 
     def _score(self, pairs: Sequence[_Pair]) -> np.ndarray:
         """Return s_ij + s_ji of every pair, (len(pairs),) float64."""
         if not pairs:
             return np.zeros(0)
         directed = [(pair.first, pair.second) for pair in pairs] + [(pair.second, pair.first) for pair in pairs]
-        distinct = list(dict.fromkeys(directed))
-        if isinstance(self.scorer, str):
-            self.scorer = NLIModel(self.scorer, batch_size=self.batch_size)
-        probabilities = _check(self.scorer([p for p, _ in distinct], [h for _, h in distinct]), distinct)
-        predicted = probabilities.argmax(axis=1)
-        scores = _WEIGHTS[predicted] * probabilities.max(axis=1)
-        places = {pair: place for place, pair in enumerate(distinct)}
-        both: np.ndarray = scores[[places[pair] for pair in directed]].reshape(2, len(pairs)).sum(axis=0)
+        probabilities = self.scorer(directed)
+        scores = _WEIGHTS[self.variant][probabilities.argmax(axis=1)]
+        if self.variant == "confidence":
+            scores = scores * probabilities.max(axis=1)
+        both: np.ndarray = scores.reshape(2, len(pairs)).sum(axis=0)
         return both
-
-
-def _pair_at(number: int) -> tuple[int, int]:
-    """Return pair `number` of (0, 1), (0, 2), (1, 2), (0, 3), …, the pairs i < j in the order of j."""
-    j = (1 + math.isqrt(1 + 8 * number)) // 2
-    return number - j * (j - 1) // 2, j
-
-
-def _check(returned: Any, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-    probabilities = np.asarray(returned, dtype=np.float64)
-    if probabilities.shape != (len(pairs), len(NLI_CLASSES)):
-        raise ModelError(
-            f"The scorer returned an array of shape {probabilities.shape} for {len(pairs)} pairs; it must return "
-            f"({len(pairs)}, 3): the probabilities of contradiction, neutral and entailment."
-        )
-    right = (probabilities >= 0).all(axis=1) & (abs(probabilities.sum(axis=1) - 1) < 1e-3)
-    if not right.all():
-        row = int(np.argmin(right))
-        raise ModelError(
-            f"The scorer returned {probabilities[row].tolist()} for premise {excerpt(pairs[row][0])} and hypothesis "
-            f"{excerpt(pairs[row][1])}; these must be probabilities that add up to 1 (a softmax of the logits)."
-        )
-    return probabilities

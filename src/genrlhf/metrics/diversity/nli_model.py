@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,8 @@ class NLIModel:
     Args:
         model: a hub name or folder, with its tokenizer, of a classifier whose `config.id2label` names the three classes
             in any order and case.
-        batch_size: pairs per forward pass.
+        batch_size: pairs per forward pass, at most.
+        max_batch_tokens: tokens per forward pass, padding included.
         max_length: tokens of a pair; of a longer one the longer sentence is cut.
         device: such as "cuda"; by default a GPU where there is one.
 
@@ -29,7 +30,15 @@ class NLIModel:
         ModelError: there is no such model, or its labels are not those of NLI.
     """
 
-    def __init__(self, model: str, *, batch_size: int = 64, max_length: int = 256, device: str | None = None) -> None:
+    def __init__(
+        self,
+        model: str,
+        *,
+        batch_size: int = 64,
+        max_batch_tokens: int = 8192,
+        max_length: int = 256,
+        device: str | None = None,
+    ) -> None:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -43,6 +52,7 @@ class NLIModel:
             ) from error
         self.columns = _columns(self.model.config.id2label, model)
         self.batch_size = batch_size
+        self.max_batch_tokens = max_batch_tokens
         self.max_length = max_length
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
@@ -51,23 +61,40 @@ class NLIModel:
         """Return (n, 3) float64 probabilities in the order of `NLI_CLASSES`."""
         import torch
 
-        # Pairs of like length share a batch, so that little of it is padding.
-        order = sorted(range(len(premises)), key=lambda pair: len(premises[pair]) + len(hypotheses[pair]))
         probabilities = np.zeros((len(premises), len(NLI_CLASSES)))
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            inputs = self.tokenizer(
-                [premises[row] for row in rows],
-                [hypotheses[row] for row in rows],
-                padding=True,
-                truncation=True,
-                max_length=self.max_length,
-                return_tensors="pt",
+        if not premises:
+            return probabilities
+        encoded = self.tokenizer(
+            [_as_text(text) for text in premises],
+            [_as_text(text) for text in hypotheses],
+            truncation=True,
+            max_length=self.max_length,
+        )
+        for rows in self._batches([len(ids) for ids in encoded["input_ids"]]):
+            inputs = self.tokenizer.pad(
+                {name: [values[row] for row in rows] for name, values in encoded.items()}, return_tensors="pt"
             ).to(self.device)
             with torch.inference_mode():
                 logits = self.model(**inputs).logits
             probabilities[rows] = logits.double().softmax(-1)[:, self.columns].cpu().numpy()
         return probabilities
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
+        """Yield the rows of every batch: of like length, so that little of it is padding."""
+        batch: list[int] = []
+        for row in sorted(range(len(lengths)), key=lengths.__getitem__):
+            if len(batch) == self.batch_size or (len(batch) + 1) * lengths[row] > self.max_batch_tokens:
+                if batch:
+                    yield batch
+                batch = []
+            batch.append(row)
+        if batch:
+            yield batch
+
+
+def _as_text(text: str) -> str:
+    """Return `text` without halves of characters, which no tokenizer takes."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _columns(id2label: dict[int, Any], model: str) -> list[int]:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import cast
 
-__all__ = ["sentences", "words"]
+__all__ = ["pieces_without_stops", "sentences", "words"]
 
 
 @functools.cache
@@ -40,6 +40,18 @@ def words(text: str) -> list[str]:
         ['It', "'s", 'over', '.', 'Is', "n't", 'it', '?']
     """
     return [word for piece in text.split() for word in _split_piece(piece)]
+
+
+def pieces_without_stops(text: str) -> list[str]:
+    """Return what blanks separate in `text`, after full stops and line feeds are taken out.
+
+    This is what the code released with Kirk et al. 2024 takes for words.
+
+    Example:
+        >>> pieces_without_stops("It's over. Is it?")
+        ["It's", 'over', 'Is', 'it?']
+    """
+    return [piece for piece in text.replace(".", "").replace("\n", "").split(" ") if piece]
 
 
 def sentences(text: str) -> list[str]:

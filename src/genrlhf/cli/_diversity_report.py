@@ -1,0 +1,162 @@
+"""What `genrlhf diversity` prints, writes and draws."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.errors import ConfigError
+from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, Undefined
+
+if TYPE_CHECKING:
+    from genrlhf.metrics.diversity.compare import DiversityComparison
+    from genrlhf.types import Estimate
+
+__all__ = ["comparisons", "figures", "plot", "table", "to_json", "write_csv"]
+
+# By file, level and metric.
+Figures = Mapping[str, Mapping[Level, Mapping[str, "Estimate | Undefined"]]]
+Comparisons = Mapping[str, Mapping[Level, Mapping[str, "DiversityComparison | Undefined"]]]
+
+_TITLES = {"per_input": "per input", "across_input": "across inputs", "pooled": "pooled"}
+
+
+def figures(found: Mapping[str, DiversityEvaluation], levels: Sequence[Level]) -> Figures:
+    """Return all figures."""
+    return {
+        file: {level: {name: one.figure(level, name) for name in one.metrics} for level in levels}
+        for file, one in found.items()
+    }
+
+
+def comparisons(found: Mapping[str, DiversityEvaluation], levels: Sequence[Level]) -> Comparisons:
+    """Return the figures of every file but the first less those of the first."""
+    (_, first), *others = found.items()
+    return {
+        file: {level: {name: one.comparison(first, level, name) for name in one.metrics} for level in levels}
+        for file, one in others
+    }
+
+
+def to_json(
+    found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons, warnings: Sequence[str]
+) -> dict[str, Any]:
+    """Return the JSON form: the figures of one file, or of several by their names with the comparisons."""
+    files = {
+        file: {
+            **{level: {name: figure.to_dict() for name, figure in row.items()} for level, row in levels.items()},
+            "inputs": len(found[file].keys),
+            "outputs_per_input": found[file].outputs_per_input,
+            "mean_words": round(found[file].mean_words, 3),
+        }
+        for file, levels in figures.items()
+    }
+    lower = [name for name, metric in next(iter(found.values())).metrics.items() if not _higher(metric)]
+    shared: dict[str, Any] = {"lower_is_more_diverse": lower, "warnings": list(warnings)}
+    if len(files) == 1:
+        return {**next(iter(files.values())), **shared}
+    compared = {
+        file: {level: {name: figure.to_dict() for name, figure in row.items()} for level, row in levels.items()}
+        for file, levels in comparisons.items()
+    }
+    return {
+        "files": files,
+        **({"compared_with": next(iter(found)), "comparisons": compared} if compared else {}),
+        **shared,
+    }
+
+
+def table(found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons) -> str:
+    """Return the figures as text."""
+    blocks = []
+    for file, levels in figures.items():
+        one = found[file]
+        title = (
+            f"{file}: {len(one.keys)} inputs x {one.outputs_per_input} outputs, {one.mean_words:.1f} words an output"
+        )
+        blocks.append(_block(title, one, levels))
+    first = next(iter(found))
+    blocks += [_block(f"{file} less {first}", found[file], levels) for file, levels in comparisons.items()]
+    return "\n\n".join(blocks)
+
+
+def _block(title: str, one: DiversityEvaluation, levels: Mapping[Level, Mapping[str, Any]]) -> str:
+    rows = [["", *(_TITLES[level] for level in levels)]]
+    rows += [[_label(name, one), *(_cell(row[name]) for row in levels.values())] for name in one.metrics]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([title, *lines])
+
+
+def _label(name: str, one: DiversityEvaluation) -> str:
+    return name if _higher(one.metrics[name]) else f"{name} (lower: more diverse)"
+
+
+def _higher(metric: Any) -> bool:
+    return bool(getattr(metric, "higher_is_more_diverse", True))
+
+
+def _cell(figure: Any) -> str:
+    return f"undefined: {figure.reason}" if isinstance(figure, Undefined) else str(figure)
+
+
+def write_csv(path: str, found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons) -> None:
+    """Write a line for every figure and comparison."""
+    first = next(iter(found))
+    lines = [("", file, levels) for file, levels in figures.items()]
+    lines += [(first, file, levels) for file, levels in comparisons.items()]  # type: ignore[misc]
+    with _opened(path) as file_:
+        writer = csv.writer(file_)
+        writer.writerow("file less level metric value stderr ci_low ci_high n p_value mean_words reason".split())  # noqa: SIM905
+        for less, file, levels in lines:
+            for level, row in levels.items():
+                for name, figure in row.items():
+                    form = figure.to_dict()
+                    numbers = [form["value"], form["stderr"], *form["ci"], form["n"], form.get("p_value")]
+                    length = round(found[file].mean_words, 3)
+                    writer.writerow([file, less, level, name, *numbers, length, form.get("reason")])
+
+
+def _opened(path: str) -> Any:
+    try:
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "w", newline="", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+
+
+def plot(path: str, found: Mapping[str, DiversityEvaluation], figures: Figures) -> None:
+    """Draw a panel for every metric and level: a point with its interval for every file."""
+    from matplotlib.figure import Figure
+
+    files = list(figures)
+    levels = list(figures[files[0]])
+    names = list(next(iter(found.values())).metrics)
+    canvas = Figure(
+        figsize=(1.2 + 2.2 * len(names), 0.8 + (0.6 + 0.35 * len(files)) * len(levels)), layout="constrained"
+    )
+    axes = canvas.subplots(len(levels), len(names), squeeze=False, sharey=True)
+    for row, level in enumerate(levels):
+        for column, name in enumerate(names):
+            axis = axes[row][column]
+            for place, file in enumerate(files):
+                figure = figures[file][level][name]
+                if isinstance(figure, Undefined):
+                    continue
+                low, high = (end if math.isfinite(end) else figure.value for end in figure.ci)
+                errors = [[max(0.0, figure.value - low)], [max(0.0, high - figure.value)]]
+                axis.errorbar(figure.value, place, xerr=errors, fmt="o", capsize=3, color=f"C{place}")
+            axis.set_yticks(range(len(files)), [Path(file).name.replace("$", r"\$") for file in files])
+            axis.set_ylim(len(files) - 0.5, -0.5)
+            axis.grid(axis="x", alpha=0.3)
+            if row == 0:
+                axis.set_title(_label(name, next(iter(found.values()))).replace(" (", "\n("), fontsize=9)
+            if column == 0:
+                axis.set_ylabel(_TITLES[level])
+    try:
+        canvas.savefig(path, dpi=150)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file.") from error

@@ -1,0 +1,258 @@
+"""`genrlhf diversity`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.errors import ConfigError, DataError, excerpt
+
+if TYPE_CHECKING:
+    from genrlhf.metrics.diversity.catalogue import MetricOptions
+    from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, OutputsRow
+
+__all__ = ["add_command"]
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    from genrlhf.metrics.diversity.definitions import DEFINITIONS
+
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "diversity",
+        help="measure how diverse the outputs in JSONL files are, and compare models",
+        description="Measure the diversity of outputs, per input and across inputs, with 95 %% intervals. Files have a "
+        'row an input, {"prompt": …, "outputs": ["…", …]}, such as `genrlhf sample` writes.',
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="outputs of a model: .jsonl or .json, plain or .gz")
+    parser.add_argument(
+        "--metrics",
+        default="ead,distinct",
+        help="names with commas between them (default: %(default)s); --list-metrics prints all",
+    )
+    parser.add_argument("--list-metrics", action=_ListMetrics, help="print the names of all metrics and exit")
+    parser.add_argument(
+        "--definition",
+        choices=DEFINITIONS,
+        default="published",
+        help="as the authors of a metric define it, as Kirk et al. use it, or as their code does "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--levels",
+        default="per_input,across_input",
+        help="of per_input, across_input and pooled (all outputs as one set); default: %(default)s",
+    )
+    parser.add_argument("--compare", action="store_true", help="compare each file with the first, prompt by prompt")
+    parser.add_argument(
+        "--match-lengths", action="store_true", help="cut the outputs of two files to equal lengths before all else"
+    )
+    parser.add_argument("--outputs-per-input", type=int, metavar="K", help="take the first K outputs of every row")
+    parser.add_argument("--limit", type=int, help="take the first so many rows")
+    parser.add_argument(
+        "--draws", type=int, default=1, help="across inputs, average over so many draws of one output of every input"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of draws and intervals (default: %(default)s)")
+    parser.add_argument("--vocab-size", type=int, default=50257, help="V of EAD (default: %(default)s)")
+    parser.add_argument(
+        "--encoder",
+        default="sentence-transformers/all-MiniLM-L6-v2",
+        help="sentence encoder: hub name or folder (default: %(default)s)",
+    )
+    parser.add_argument("--embeddings-url", help="take --encoder from a server with OpenAI's embeddings endpoint")
+    parser.add_argument("--embedding-cache", metavar="DIR", help="keep embeddings on disk for the next run")
+    parser.add_argument(
+        "--nli-model",
+        default="FacebookAI/roberta-large-mnli",
+        help="NLI classifier: hub name or folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--nli-split", choices=("sentences", "texts"), help="what NLI compares (default: as the definition says)"
+    )
+    parser.add_argument(
+        "--max-pairs", type=int, default=2000, help="pairs of texts a set that NLI compares (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--bert-score-model",
+        default="distilbert/distilbert-base-uncased",
+        help="encoder of bert_score: hub name or folder (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--classes",
+        choices=("exact", "embedding", "entailment"),
+        default="exact",
+        help="what makes outputs the same for distinct_k, utility_k and semantic_entropy (default: %(default)s)",
+    )
+    parser.add_argument("--threshold", type=float, default=0.85, help="cosine of one class (default: %(default)s)")
+    parser.add_argument("--device", help="where models run, such as cuda")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table")
+    parser.add_argument("--plot", metavar="FILE", help="also draw the figures, as .png, .pdf or .svg")
+    parser.set_defaults(run=run)
+
+
+class _ListMetrics(argparse.Action):
+    def __init__(self, option_strings: Any, dest: str, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=0, **options)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from genrlhf.metrics.diversity.catalogue import METRICS
+
+        print("\n".join(METRICS))
+        parser.exit()
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, and print what was measured."""
+    from genrlhf.cli import _diversity_report as report
+    from genrlhf.metrics.diversity.catalogue import build_metrics
+    from genrlhf.metrics.diversity.lengths import length_warning
+
+    levels = _levels(args.levels)
+    _check(args)
+    metrics = build_metrics(_names(args.metrics, "--metrics"), _options(args))
+    found = _evaluate(args, metrics, levels)
+    if args.compare:
+        first = found[args.files[0]]
+        found = {
+            name: evaluation if evaluation is first else evaluation.in_order_of(first, (args.files[0], name))
+            for name, evaluation in found.items()
+        }
+    warnings = [
+        warning
+        for name in args.files[1:]
+        if (warning := length_warning(found[args.files[0]].mean_words, found[name].mean_words, (args.files[0], name)))
+    ]
+    figures = report.figures(found, levels)
+    comparisons = report.comparisons(found, levels) if args.compare else {}
+    for warning in warnings:
+        print(f"genrlhf: {warning}", file=sys.stderr)
+    if args.json:
+        print(json.dumps(report.to_json(found, figures, comparisons, warnings), allow_nan=False))
+    else:
+        print(report.table(found, figures, comparisons))
+    if args.csv:
+        report.write_csv(args.csv, found, figures, comparisons)
+    if args.plot:
+        report.plot(args.plot, found, figures)
+    return 0
+
+
+def _levels(text: str) -> list[Level]:
+    from genrlhf.metrics.diversity.evaluation import LEVELS
+
+    names = _names(text, "--levels")
+    for name in names:
+        if name not in LEVELS:
+            raise ConfigError(f"--levels has {name!r}; give some of {', '.join(LEVELS)}.")
+    return [level for level in LEVELS if level in names]
+
+
+def _check(args: argparse.Namespace) -> None:
+    for name in ("outputs_per_input", "limit", "draws"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise ConfigError(f"--{name.replace('_', '-')} must be at least 1, not {value}.")
+    if len(set(args.files)) < len(args.files):
+        raise ConfigError("A file is named twice; name each once.")
+    if args.compare and len(args.files) < 2:
+        raise ConfigError("--compare needs two files or more; name the outputs of another model.")
+    if args.match_lengths and len(args.files) != 2:
+        raise ConfigError(f"--match-lengths needs two files, not {len(args.files)}.")
+    if args.plot and not args.plot.endswith((".png", ".pdf", ".svg")):
+        raise ConfigError(f"--plot {args.plot} must end in .png, .pdf or .svg.")
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"{option} names nothing; give names with commas between them.")
+    return list(dict.fromkeys(names))
+
+
+def _options(args: argparse.Namespace) -> MetricOptions:
+    from genrlhf.metrics.diversity.catalogue import MetricOptions
+    from genrlhf.metrics.diversity.embeddings import Embedder
+    from genrlhf.metrics.diversity.nli_scorer import SharedScorer
+
+    encoder: Any = args.encoder
+    if args.embeddings_url:
+        from genrlhf.metrics.diversity.openai_embeddings import OpenAIEmbeddings
+
+        encoder = OpenAIEmbeddings(args.encoder, base_url=args.embeddings_url)
+    return MetricOptions(
+        definition=args.definition,
+        vocab_size=args.vocab_size,
+        embedder=Embedder(encoder, cache=args.embedding_cache, device=args.device),
+        scorer=SharedScorer(args.nli_model),
+        bert_score_model=args.bert_score_model,
+        nli_split=args.nli_split,
+        max_pairs=args.max_pairs,
+        classes=args.classes,
+        threshold=args.threshold,
+        seed=args.seed,
+    )
+
+
+def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> dict[str, DiversityEvaluation]:
+    from tqdm.auto import tqdm
+
+    from genrlhf.metrics.diversity.evaluation import evaluate_diversity
+
+    streams: dict[str, Iterable[OutputsRow]] = {file: _rows(file, args) for file in args.files}
+    if args.match_lengths:
+        streams = dict(zip(args.files, _matched(*streams.values()), strict=True))
+    found = {}
+    for file, rows in streams.items():
+        with tqdm(desc=file, unit=" inputs", disable=None) as bar:
+            found[file] = evaluate_diversity(
+                rows, metrics, levels=levels, draws=args.draws, seed=args.seed, progress=bar.update
+            )
+    return found
+
+
+def _rows(file: str, args: argparse.Namespace) -> Iterator[OutputsRow]:
+    from genrlhf.data.files import iter_rows
+    from genrlhf.metrics.diversity.evaluation import OutputsRow
+
+    number = 0
+    for number, (place, row) in enumerate(iter_rows(file), start=1):
+        where = f"{file}, {place}"
+        outputs = row.get("outputs")
+        if not isinstance(outputs, list) or not all(isinstance(text, str) for text in outputs):
+            raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
+        if args.outputs_per_input is not None:
+            if 0 < len(outputs) < args.outputs_per_input:
+                raise DataError(
+                    f"{where} has {len(outputs)} output(s), fewer than --outputs-per-input {args.outputs_per_input}; "
+                    "sample more of them, or drop the row."
+                )
+            outputs = outputs[: args.outputs_per_input]
+        yield OutputsRow(where, row.get("prompt"), outputs)
+        if number == args.limit:
+            return
+    if not number:
+        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+
+
+def _matched(first: Iterable[OutputsRow], second: Iterable[OutputsRow]) -> tuple[list[OutputsRow], list[OutputsRow]]:
+    """Return the rows of both files, all in memory, with the outputs of equal prompts cut to equal lengths."""
+    from genrlhf.metrics.diversity.evaluation import OutputsRow
+    from genrlhf.metrics.diversity.lengths import match_lengths
+
+    ours, theirs = list(first), list(second)
+    for one, other in zip(ours, theirs, strict=False):
+        if one.prompt != other.prompt:
+            raise DataError(
+                f"{one.place} and {other.place} have different prompts; to match lengths, both files must have the "
+                "same prompts in the same order."
+            )
+    cut = match_lengths([row.outputs for row in ours], [row.outputs for row in theirs])
+    matched = [
+        [OutputsRow(row.place, row.prompt, outputs) for row, outputs in zip(rows, texts, strict=True)]
+        for rows, texts in zip((ours, theirs), cut, strict=True)
+    ]
+    return matched[0], matched[1]

@@ -1,0 +1,116 @@
+"""The diversity metrics by their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from genrlhf.errors import ConfigError
+from genrlhf.metrics.diversity.classes import Classes, EmbeddingClasses, EntailmentClasses, ExactClasses
+from genrlhf.metrics.diversity.compression import CompressionRatio
+from genrlhf.metrics.diversity.definitions import Definition
+from genrlhf.metrics.diversity.distinct import DistinctN
+from genrlhf.metrics.diversity.ead import EAD
+from genrlhf.metrics.diversity.embeddings import Embedder
+from genrlhf.metrics.diversity.homogenisation import Homogenisation
+from genrlhf.metrics.diversity.ngram_cosine import NgramCosine
+from genrlhf.metrics.diversity.nli import NLIDiversity
+from genrlhf.metrics.diversity.nli_scorer import SharedScorer
+from genrlhf.metrics.diversity.novelty import DistinctK, SemanticEntropy, UtilityK
+from genrlhf.metrics.diversity.self_bleu import SelfBLEU
+from genrlhf.metrics.diversity.self_repetition import SelfRepetition
+from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
+from genrlhf.metrics.diversity.vendi import VendiScore
+from genrlhf.types import DiversityMetric
+
+__all__ = ["METRICS", "MetricOptions", "build_metrics"]
+
+
+@dataclass(frozen=True)
+class MetricOptions:
+    """What the metrics of one run are made with; those that need a model share it.
+
+    Attributes:
+        definition: where definitions differ.
+        vocab_size: of `EAD`.
+        embedder: for Sentence-BERT, Vendi and classes by embedding.
+        scorer: for NLI and classes by entailment.
+        bert_score_model: the encoder of BERTScore.
+        nli_split: `split` of `NLIDiversity`; None for the definition's.
+        max_pairs: of NLI, per set; None for all.
+        classes: how texts are put into classes.
+        threshold: of classes by embedding.
+        seed: of what the metrics draw.
+    """
+
+    definition: Definition = "published"
+    vocab_size: int = 50257
+    embedder: Embedder = field(default_factory=Embedder)
+    scorer: SharedScorer = field(default_factory=SharedScorer)
+    bert_score_model: str = "distilbert/distilbert-base-uncased"
+    nli_split: Literal["sentences", "texts"] | None = None
+    max_pairs: int | None = 2000
+    classes: Literal["exact", "embedding", "entailment"] = "exact"
+    threshold: float = 0.85
+    seed: int = 0
+
+
+def _ead(options: MetricOptions, n: int | tuple[int, ...] = (1, 2, 3, 4, 5)) -> DiversityMetric:
+    return EAD(options.vocab_size, n, definition=options.definition)
+
+
+def _distinct(options: MetricOptions, n: int | tuple[int, ...] = (1, 2, 3, 4, 5)) -> DiversityMetric:
+    return DistinctN(n, definition=options.definition)
+
+
+def _nli(options: MetricOptions, variant: Literal["baseline", "neutral", "confidence"]) -> DiversityMetric:
+    return NLIDiversity(
+        options.scorer,
+        variant=variant,
+        definition=options.definition,
+        split=options.nli_split,
+        max_pairs=options.max_pairs,
+        seed=options.seed,
+    )
+
+
+def _classes(options: MetricOptions) -> Classes:
+    if options.classes == "embedding":
+        return EmbeddingClasses(options.embedder, threshold=options.threshold)
+    return EntailmentClasses(options.scorer) if options.classes == "entailment" else ExactClasses()
+
+
+METRICS: dict[str, Callable[[MetricOptions], DiversityMetric]] = {
+    "ead": _ead,
+    **{f"ead_{n}": lambda options, n=n: _ead(options, n) for n in range(1, 6)},  # type: ignore[misc]
+    "distinct": _distinct,
+    **{f"distinct_{n}": lambda options, n=n: _distinct(options, n) for n in range(1, 6)},  # type: ignore[misc]
+    "ngram_cosine": lambda options: NgramCosine(definition=options.definition),
+    "self_bleu": lambda options: SelfBLEU(),
+    "self_repetition": lambda options: SelfRepetition(),
+    "compression_ratio": lambda options: CompressionRatio(),
+    "rouge_l": lambda options: Homogenisation("rouge_l", seed=options.seed),
+    "bert_score": lambda options: Homogenisation("bert_score", model=options.bert_score_model, seed=options.seed),
+    "sentence_bert": lambda options: SentenceBERT(options.embedder),
+    "vendi": lambda options: VendiScore(options.embedder),
+    "nli": lambda options: _nli(options, "confidence"),
+    "nli_baseline": lambda options: _nli(options, "baseline"),
+    "nli_neutral": lambda options: _nli(options, "neutral"),
+    "distinct_k": lambda options: DistinctK(_classes(options)),
+    "utility_k": lambda options: UtilityK(_classes(options)),
+    "semantic_entropy": lambda options: SemanticEntropy(_classes(options)),
+}
+"""What makes each metric."""
+
+
+def build_metrics(names: list[str], options: MetricOptions) -> dict[str, DiversityMetric]:
+    """Return the metrics of these names.
+
+    Raises:
+        ConfigError: for a name that none has.
+    """
+    unknown = [name for name in names if name not in METRICS]
+    if unknown:
+        raise ConfigError(f"There is no metric {unknown[0]!r}; the metrics are {', '.join(METRICS)}.")
+    return {name: METRICS[name](options) for name in names}

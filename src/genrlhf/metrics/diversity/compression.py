@@ -1,0 +1,51 @@
+"""How well texts compress together."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from genrlhf.errors import ConfigError
+from genrlhf.metrics.checks import check_texts
+
+__all__ = ["CompressionRatio"]
+
+
+@dataclass(frozen=True)
+class CompressionRatio:
+    """The size of the texts, joined by blanks, over their size when compressed: repetition compresses.
+
+    Shaib et al. 2024, "Standardizing the Measurement of Text Diversity". Above 0, **lower is more diverse**; a few
+    short texts stay below 1, since the format has a header, so compare like amounts of text. NaN for empty texts.
+
+    Attributes:
+        algorithm: "gzip" (at level 9, without a time stamp) or "xz".
+
+    Raises:
+        ConfigError: for another algorithm.
+
+    Example:
+        >>> metric = CompressionRatio()
+        >>> metric(["the cat sat on the mat"] * 9) > metric([str(number**9) for number in range(90, 99)])
+        True
+    """
+
+    name: ClassVar[str] = "compression_ratio"
+    higher_is_more_diverse: ClassVar[bool] = False
+    algorithm: Literal["gzip", "xz"] = "gzip"
+
+    def __post_init__(self) -> None:
+        if self.algorithm not in ("gzip", "xz"):
+            raise ConfigError(f"algorithm is {self.algorithm!r}; give 'gzip' or 'xz'.")
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the compression ratio of `texts`."""
+        data = " ".join(check_texts(texts, "texts")).encode("utf-8", "surrogatepass")
+        if not data.strip():
+            return math.nan
+        packed = gzip.compress(data, mtime=0) if self.algorithm == "gzip" else lzma.compress(data)
+        return len(data) / len(packed)

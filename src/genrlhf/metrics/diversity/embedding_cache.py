@@ -1,0 +1,98 @@
+"""Embeddings on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from genrlhf.errors import ConfigError
+
+__all__ = ["EmbeddingCache", "model_key"]
+
+_ASKED_AT_ONCE = 500
+"""SQLite takes a limited number of values in one question."""
+
+
+class EmbeddingCache:
+    """Float32 embeddings of texts in a file of SQLite, keyed by model and text.
+
+    Args:
+        folder: where the file `embeddings.sqlite` lies; made where it is missing.
+        model: what tells the model from others.
+
+    Raises:
+        ConfigError: the file is no such cache.
+    """
+
+    def __init__(self, folder: Path, model: str) -> None:
+        self.file = folder / "embeddings.sqlite"
+        self.model = model
+        folder.mkdir(parents=True, exist_ok=True)
+        with self._open() as database:
+            database.execute("CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        database = sqlite3.connect(self.file, timeout=60)
+        try:
+            with database:
+                yield database
+        except sqlite3.DatabaseError as error:
+            raise ConfigError(f"{self.file} is no cache of embeddings ({error}); delete it or name another.") from error
+        finally:
+            database.close()
+
+    def _key(self, text: str) -> bytes:
+        return hashlib.sha256(f"{self.model}\0{text}".encode("utf-8", "surrogatepass")).digest()
+
+    def read(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return the embeddings that are there."""
+        keys = {self._key(text): text for text in texts}
+        asked = list(keys)
+        found: dict[str, np.ndarray] = {}
+        with self._open() as database:
+            for start in range(0, len(asked), _ASKED_AT_ONCE):
+                part = asked[start : start + _ASKED_AT_ONCE]
+                marks = ",".join("?" * len(part))
+                rows = database.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", part)
+                found |= {keys[key]: np.frombuffer(vector, dtype="<f4") for key, vector in rows}
+        return found
+
+    def write(self, embeddings: Mapping[str, np.ndarray]) -> None:
+        """Add embeddings, all of them or none."""
+        rows = [(self._key(text), vector.astype("<f4").tobytes()) for text, vector in embeddings.items()]
+        with self._open() as database:
+            database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", rows)
+
+
+def model_key(name: str) -> str | None:
+    """Return what tells a model from others: a digest of the files in a folder, or a hub name with its revision.
+
+    None for a name that is not on this machine.
+    """
+    folder = Path(name)
+    if not folder.is_dir():
+        revision = _revision(name)
+        return f"{name}@{revision}" if revision else None
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}\0".encode())
+        with file.open("rb") as data:
+            while block := data.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _revision(name: str) -> str | None:
+    from huggingface_hub import try_to_load_from_cache
+
+    for file in ("modules.json", "config.json"):
+        found = try_to_load_from_cache(name, file)
+        if isinstance(found, str):
+            return Path(found).parent.name
+    return None

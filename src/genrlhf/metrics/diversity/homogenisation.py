@@ -1,0 +1,116 @@
+"""How alike two texts of a set are on average."""
+
+from __future__ import annotations
+
+import math
+import random
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+from genrlhf.errors import ConfigError
+from genrlhf.metrics.checks import check_texts
+from genrlhf.metrics.diversity.bert_score import BERTScorer
+from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
+
+__all__ = ["Homogenisation", "rouge_l"]
+
+PairScorer: TypeAlias = Callable[[list[tuple[str, str]]], Sequence[float]]
+"""A symmetric similarity: pairs of texts -> one number a pair."""
+
+
+class Homogenisation:
+    """The mean similarity of two different texts of a set: 2 / (n (n − 1)) Σ_{i<j} sim(i, j).
+
+    Padmakumar & He 2024, "Does Writing with Language Models Reduce Content Diversity?"; Shaib et al. 2024,
+    "Standardizing the Measurement of Text Diversity". **Lower is more diverse**; in [0, 1] for ROUGE-L, at most 1 for
+    BERTScore. NaN for fewer than 2 texts.
+
+    Args:
+        measure: "rouge_l", the F-measure of the longest common subsequence of lower-case words (Lin 2004);
+            "bert_score", that of the best-matching contextual embeddings of tokens (Zhang et al. 2020, without the
+            weights and the rescaling that its authors leave optional); or a callable from pairs of texts to numbers.
+        model: the encoder of "bert_score": a hub name or folder.
+        max_pairs: draw so many pairs of texts where there are more; None takes all.
+        seed: of the draw.
+
+    Raises:
+        ConfigError: for an unknown measure.
+
+    Example:
+        >>> round(Homogenisation()(["the cat sat", "The cat ran.", "dogs bark"]), 6)  # (2/3 + 0 + 0) / 3
+        0.222222
+    """
+
+    higher_is_more_diverse: ClassVar[bool] = False
+    min_texts: ClassVar[int] = 2
+
+    def __init__(
+        self,
+        measure: Literal["rouge_l", "bert_score"] | PairScorer = "rouge_l",
+        *,
+        model: str = "distilbert/distilbert-base-uncased",
+        max_pairs: int | None = 20000,
+        seed: int = 0,
+    ) -> None:
+        check_max_pairs(max_pairs)
+        if isinstance(measure, str):
+            if measure not in ("rouge_l", "bert_score"):
+                raise ConfigError(f"measure is {measure!r}; give 'rouge_l', 'bert_score' or a callable.")
+            self.name = f"homogenisation_{measure}"
+            self._score: Any = rouge_l if measure == "rouge_l" else BERTScorer(model)
+        else:
+            self.name = f"homogenisation_{getattr(measure, '__name__', 'custom')}"
+            self._score = measure
+        self.max_pairs = max_pairs
+        self.seed = seed
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the homogenisation of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the homogenisation of every set of texts, scoring all their pairs in one go, equal ones once."""
+        drawn = []
+        for row, texts in enumerate(sets):
+            checked = check_texts(texts, f"set {row}")
+            chosen = draw_pairs(len(checked), self.max_pairs, random.Random(self.seed))
+            drawn.append([_in_order(checked[i], checked[j]) for i, j in chosen])
+        distinct = list(dict.fromkeys(pair for pairs in drawn for pair in pairs))
+        scores = dict(zip(distinct, self._score(distinct), strict=True)) if distinct else {}
+        return [sum(scores[pair] for pair in pairs) / len(pairs) if pairs else math.nan for pairs in drawn]
+
+
+def _in_order(a: str, b: str) -> tuple[str, str]:
+    return (a, b) if a <= b else (b, a)
+
+
+def rouge_l(pairs: list[tuple[str, str]]) -> list[float]:
+    """Return the ROUGE-L F-measure of every pair: 2 L / (n_a + n_b), with L the longest common subsequence.
+
+    Words are runs of ASCII letters and digits, in lower case, as in the usual scorer. Texts without words score 0.
+    """
+    words = {text: re.findall(r"[a-z0-9]+", text.lower()) for pair in pairs for text in pair}
+    return [_f_measure(words[a], words[b]) for a, b in pairs]
+
+
+def _f_measure(a: list[str], b: list[str]) -> float:
+    if not a or not b:
+        return 0.0
+    return 2 * _common_subsequence(a, b) / (len(a) + len(b))
+
+
+def _common_subsequence(a: list[str], b: list[str]) -> int:
+    """Return the length of the longest common subsequence, a row of the table at a time in the bits of a number.
+
+    Hyyrö 2004, "Bit-parallel LCS-length computation revisited".
+    """
+    places: dict[str, int] = {}
+    for place, word in enumerate(a):
+        places[word] = places.get(word, 0) | 1 << place
+    full = (1 << len(a)) - 1
+    row = full
+    for word in b:
+        met = row & places.get(word, 0)
+        row = ((row + met) | (row - met)) & full
+    return len(a) - row.bit_count()

@@ -1,0 +1,137 @@
+"""How many different things texts say: measures over classes of equal meaning."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import numpy as np
+
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics.diversity.classes import Classes, ExactClasses
+
+__all__ = ["DistinctK", "SemanticEntropy", "UtilityK"]
+
+
+class DistinctK:
+    """The number of classes among K texts.
+
+    Zhang et al. 2025, "NoveltyBench" (distinct_k). In [1, K], higher is more diverse; it grows with K. NaN for none.
+
+    Args:
+        classes: which texts say the same; by default those with the same characters.
+
+    Example:
+        >>> DistinctK()(["yes", "no", "Yes"])
+        2.0
+    """
+
+    name: ClassVar[str] = "distinct_k"
+    higher_is_more_diverse: ClassVar[bool] = True
+
+    def __init__(self, classes: Classes | None = None) -> None:
+        self.classes = classes or ExactClasses()
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the number of classes of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the number of classes of every set of texts."""
+        return [float(max(found) + 1) if found else math.nan for found in self.classes(sets)]
+
+
+class SemanticEntropy:
+    """The entropy of the classes of texts: −Σ_c p_c log p_c, with p_c the share of the texts in class c.
+
+    Kuhn, Gal & Farquhar 2023, "Semantic Uncertainty"; with shares in place of probabilities, Farquhar et al. 2024,
+    "Detecting hallucinations in large language models using semantic entropy" (discrete semantic entropy). In nats, in
+    [0, log K], higher is more diverse. NaN for no texts.
+
+    Args:
+        classes: which texts say the same; by default those with the same characters.
+
+    Example:
+        >>> round(SemanticEntropy()(["yes", "no", "Yes", "no"]), 6)  # log 2
+        0.693147
+    """
+
+    name: ClassVar[str] = "semantic_entropy"
+    higher_is_more_diverse: ClassVar[bool] = True
+
+    def __init__(self, classes: Classes | None = None) -> None:
+        self.classes = classes or ExactClasses()
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the entropy of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the entropy of every set of texts."""
+        return [_entropy(np.bincount(found)) if found else math.nan for found in self.classes(sets)]
+
+
+class UtilityK:
+    """What a user gains who reads K texts in their order and goes on with probability p after each.
+
+    With u_i the utility of text i, counted where no earlier text is of its class::
+
+        U = (1 − p) / (1 − p^K) Σ_i p^(i − 1) [text i is new] u_i
+
+    Zhang et al. 2025, "NoveltyBench" (utility_k; p = 0.8, and utilities from 1 to 10 by a reward model). Between 0 and
+    the largest utility, higher is better; it depends on the order of the texts. NaN for none.
+
+    Args:
+        classes: which texts say the same; by default those with the same characters.
+        utility: `texts -> numbers`, one a text; 1 each by default, which makes U the discounted share of new texts.
+        patience: p, in (0, 1).
+
+    Raises:
+        ConfigError: for a patience that is no such probability.
+
+    Example:
+        >>> round(UtilityK(patience=0.5)(["yes", "yes", "no"]), 6)  # (1 + 0 + 1/4) / (1 + 1/2 + 1/4)
+        0.714286
+    """
+
+    name: ClassVar[str] = "utility_k"
+    higher_is_more_diverse: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        classes: Classes | None = None,
+        *,
+        utility: Callable[[list[str]], Sequence[float]] | None = None,
+        patience: float = 0.8,
+    ) -> None:
+        if not 0 < patience < 1:
+            raise ConfigError(f"patience is {patience}; give a probability above 0 and below 1, such as 0.8.")
+        self.classes = classes or ExactClasses()
+        self.utility = utility
+        self.patience = patience
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the utility of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the utility of every set of texts."""
+        return [
+            self._discounted(list(texts), found) if found else math.nan
+            for texts, found in zip(sets, self.classes(sets), strict=True)
+        ]
+
+    def _discounted(self, texts: list[str], classes: list[int]) -> float:
+        utility = np.ones(len(texts))
+        if self.utility is not None:
+            utility = np.asarray(self.utility(texts), dtype=np.float64)
+            if utility.shape != (len(texts),) or not np.isfinite(utility).all():
+                raise DataError(f"utility must return {len(texts)} finite numbers, one a text.")
+        new = np.diff(np.maximum.accumulate(classes), prepend=-1) > 0
+        return float(np.average(new * utility, weights=self.patience ** np.arange(len(texts))))
+
+
+def _entropy(counts: np.ndarray) -> float:
+    shares = counts / counts.sum()
+    return float(abs((shares * np.log(shares)).sum()))  # not −0 for a single class

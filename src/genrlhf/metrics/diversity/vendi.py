@@ -1,0 +1,109 @@
+"""The effective number of different texts."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from genrlhf.errors import ConfigError, ModelError
+from genrlhf.metrics.checks import check_texts
+from genrlhf.metrics.diversity.embeddings import DEFAULT_ENCODER, Embedder, Encoder, as_embedder
+
+__all__ = ["VendiScore"]
+
+
+class VendiScore:
+    """The exponential of the entropy of a similarity matrix's eigenvalues: the effective number of different texts.
+
+    With K the (n, n) similarities, 1 on the diagonal, and λ the eigenvalues of K / n::
+
+        VS_q = exp(log(Σ λ^q) / (1 − q)),   VS_1 = exp(−Σ λ log λ),   VS_∞ = 1 / max λ          in [1, n]
+
+    Friedman & Dieng 2023, "The Vendi Score"; other orders Pasarkar & Dieng 2024, "Cousins of the Vendi Score". Higher
+    is more diverse: n equal texts give 1, n with no similarity give n. With embeddings, K holds their cosines, and
+    where there are more texts than dimensions the eigenvalues come from the smaller matrix of dimensions. An embedding
+    of length zero counts as at right angles to all others. NaN for no texts.
+
+    Args:
+        encoder: as of `SentenceBERT`.
+        kernel: similarities of one's own in place of embeddings: `texts -> (n, n)`, positive semi-definite.
+        q: the order, at least 0; higher ones look at the commonest texts, 0 counts the distinct ones.
+
+    Raises:
+        ConfigError: for an order below 0.
+
+    Example:
+        >>> metric = VendiScore(kernel=lambda texts: [[float(a == b) for b in texts] for a in texts])
+        >>> round(metric(["yes", "no", "yes", "no"]), 6)
+        2.0
+    """
+
+    name: ClassVar[str] = "vendi"
+    higher_is_more_diverse: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        encoder: str | Encoder | Embedder | Any = DEFAULT_ENCODER,
+        *,
+        kernel: Callable[[list[str]], Any] | None = None,
+        q: float = 1.0,
+    ) -> None:
+        if not q >= 0:
+            raise ConfigError(f"q is {q}; give an order of at least 0 (math.inf is one).")
+        self.embedder = None if kernel is not None else as_embedder(encoder)
+        self.kernel = kernel
+        self.q = q
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        """Return the Vendi score of `texts`."""
+        return self.batch([texts])[0]
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the Vendi score of every set of texts, embedding all of them in one pass."""
+        checked = [check_texts(texts, f"set {row}") for row, texts in enumerate(sets)]
+        values = [math.nan] * len(checked)
+        by_shape: dict[tuple[int, ...], list[tuple[int, np.ndarray, int]]] = defaultdict(list)
+        for row, (matrix, apart) in enumerate(self._matrices(checked)):
+            if checked[row]:
+                by_shape[matrix.shape].append((row, matrix, apart))
+        for found in by_shape.values():
+            eigenvalues = np.linalg.eigvalsh(np.stack([matrix for _, matrix, _ in found]))
+            for (row, _, apart), spectrum in zip(found, eigenvalues, strict=True):
+                n = len(checked[row])
+                values[row] = self._score(np.r_[np.clip(spectrum, 0, None) / n, np.full(apart, 1 / n)])
+        return values
+
+    def _matrices(self, sets: list[list[str]]) -> list[tuple[np.ndarray, int]]:
+        """Return, of every set, a matrix with the nonzero eigenvalues of K, and how many further ones are 1."""
+        if self.kernel is not None:
+            return [(_check_kernel(self.kernel(texts), len(texts)), 0) for texts in sets]
+        assert self.embedder is not None
+        matrices = []
+        for units in self.embedder.directions(sets):
+            present = units[units.any(axis=1)]
+            n, d = present.shape
+            matrices.append((present @ present.T if n <= d else present.T @ present, len(units) - n))
+        return matrices
+
+    def _score(self, shares: np.ndarray) -> float:
+        # What rounding leaves of a zero eigenvalue would count as a text of its own at q = 0.
+        p = shares[shares > 1e-12 * len(shares)]
+        p = p / p.sum()
+        if self.q == 1:
+            return float(np.exp(-(p * np.log(p)).sum()))
+        if math.isinf(self.q):
+            return float(1 / p.max())
+        return float(np.exp(np.log((p**self.q).sum()) / (1 - self.q)))
+
+
+def _check_kernel(returned: Any, n: int) -> np.ndarray:
+    kernel = np.asarray(returned, dtype=np.float64)
+    if kernel.shape != (n, n) or not np.isfinite(kernel).all() or not np.allclose(kernel, kernel.T, atol=1e-6):
+        raise ModelError(f"kernel must return finite symmetric similarities of shape ({n}, {n}) for {n} texts.")
+    if not np.allclose(np.diagonal(kernel), 1, atol=1e-6):
+        raise ModelError("kernel must return 1 as the similarity of a text to itself; divide by the diagonal's root.")
+    return kernel

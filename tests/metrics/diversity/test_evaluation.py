@@ -1,0 +1,188 @@
+"""Many metrics over a stream of rows: the figures of the functions, in bounded memory."""
+
+from __future__ import annotations
+
+import itertools
+import tracemalloc
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics import (
+    EAD,
+    DistinctN,
+    SentenceBERT,
+    compare_diversity,
+    per_input_diversity,
+    pooled_diversity,
+)
+from genrlhf.metrics.diversity.catalogue import METRICS, MetricOptions, build_metrics
+from genrlhf.metrics.diversity.evaluation import OutputsRow, Undefined, evaluate_diversity
+from genrlhf.metrics.diversity.levels import across_input_diversity
+from genrlhf.types import Estimate
+
+
+def rows(outputs: list[list[str]], prompts: list[Any] | None = None) -> list[OutputsRow]:
+    prompts = [f"prompt {i}" for i in range(len(outputs))] if prompts is None else prompts
+    return [
+        OutputsRow(f"x.jsonl, line {i}", prompt, texts)
+        for i, (prompt, texts) in enumerate(zip(prompts, outputs, strict=True), start=1)
+    ]
+
+
+def letters(texts: list[str]) -> np.ndarray:
+    return np.array([[text.count(letter) + 0.1 for letter in "abcd"] for text in texts])
+
+
+def some_outputs(seed: int, n: int = 40, k: int = 3) -> list[list[str]]:
+    generator = np.random.default_rng(seed)
+    return [[" ".join(generator.choice(list("abcdefgh"), 6)) for _ in range(k)] for _ in range(n)]
+
+
+def test_figures_are_those_of_the_functions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genrlhf.metrics.diversity.evaluation._CHUNK_TEXTS", 21)
+    outputs = some_outputs(0)
+    metrics = {"ead": EAD(), "sentence_bert": SentenceBERT(letters)}
+    done: list[int] = []
+    found = evaluate_diversity(
+        rows(outputs), metrics, levels=("per_input", "across_input", "pooled"), progress=done.append
+    )
+    assert done == [7] * 5 + [5]
+    assert found.mean_words == 6 and found.outputs_per_input == 3
+    for name, metric in metrics.items():
+        for level, expected in (
+            ("per_input", per_input_diversity(outputs, metric)),
+            ("across_input", across_input_diversity([[text] for text in found.drawn[0]], metric)),
+            ("pooled", pooled_diversity(outputs, metric)),
+        ):
+            figure: Any = found.figure(level, name)  # type: ignore[arg-type]
+            assert isinstance(figure, Estimate)
+            assert (figure.value, figure.stderr, *figure.ci, figure.n) == pytest.approx(
+                (expected.value, expected.stderr, *expected.ci, expected.n), abs=1e-12
+            )
+
+
+def test_comparison_goes_by_prompt() -> None:
+    ours, theirs = some_outputs(0), some_outputs(1)
+    prompts = [f"prompt {i}" for i in range(40)]
+    metrics = {"distinct": DistinctN()}
+    first = evaluate_diversity(rows(ours, prompts), metrics, draws=2)
+    order = list(np.random.default_rng(0).permutation(40))
+    second = evaluate_diversity(rows([theirs[i] for i in order], [prompts[i] for i in order]), metrics, draws=2)
+    aligned = second.in_order_of(first, ("a", "b"))
+    found: Any = aligned.comparison(first, "per_input", "distinct")
+    expected = compare_diversity(ours, theirs, DistinctN())
+    assert found.difference.value == pytest.approx(expected.difference.value, abs=1e-12)
+    assert found.p_value == pytest.approx(expected.p_value)
+    across: Any = aligned.comparison(first, "across_input", "distinct")
+    assert across.difference.n == 40
+    assert all(text in theirs[i] for texts in aligned.drawn for i, text in enumerate(texts))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "message"),
+    [
+        (["a", "x"], r"do not hold the same prompts: 1 of the 2 of the first .* such as that of input 1"),
+        (["a", "b", "c"], r"do not hold the same prompts: 0 of the 2 of the first are not among the 3"),
+        (["a", "a"], r"second, inputs 0 and 1 have the same prompt"),
+        (["a", None], r"second, input 1 has no prompt"),
+    ],
+)
+def test_prompts_that_do_not_line_up(prompts: list[Any], message: str) -> None:
+    metrics = {"distinct": DistinctN()}
+    first = evaluate_diversity(rows([["x", "y"]] * 2, ["a", "b"]), metrics)
+    second = evaluate_diversity(rows([["x", "y"]] * len(prompts), prompts), metrics)
+    with pytest.raises(DataError, match=message):
+        second.in_order_of(first, ("first", "second"))
+
+
+def test_undefined_figures_say_why() -> None:
+    metrics = {"ead": EAD(), "sentence_bert": SentenceBERT(letters)}
+    alone = evaluate_diversity(rows([["a b"], ["c d"]]), metrics)
+    assert isinstance(alone.figure("per_input", "ead"), Estimate)
+    assert isinstance(alone.figure("across_input", "sentence_bert"), Estimate)
+    figure = alone.figure("per_input", "sentence_bert")
+    assert figure == Undefined("needs 2 outputs of an input, and there is one")
+    assert figure.to_dict() == {
+        "value": None,
+        "stderr": None,
+        "ci": [None, None],
+        "n": 0,
+        "reason": "needs 2 outputs of an input, and there is one",
+    }
+    assert isinstance(alone.comparison(alone, "per_input", "sentence_bert"), Undefined)
+    empty = evaluate_diversity(rows([["", ""], [" ", ""]]), metrics)
+    assert empty.figure("per_input", "ead") == Undefined("the outputs of every input are empty")
+    assert empty.figure("across_input", "ead") == Undefined("the texts are empty")
+    assert isinstance(empty.comparison(empty, "per_input", "ead"), Undefined)
+    assert isinstance(empty.comparison(empty, "across_input", "ead"), Undefined)
+    single = evaluate_diversity(rows([["a", "b"]]), metrics)
+    assert single.figure("across_input", "sentence_bert") == Undefined("needs 2 texts, and there is one")
+    some = evaluate_diversity(rows([["", ""], ["a b", "a b"]]), metrics).figure("per_input", "ead")
+    assert isinstance(some, Estimate) and some.n == 1
+
+
+@pytest.mark.parametrize(
+    ("outputs", "message"),
+    [
+        ([["a", "b"], []], r"x.jsonl, line 2 has no outputs; sample some, or drop the row"),
+        ([["a", "b"], ["a"]], r"x.jsonl, line 2 has 1 output\(s\), and the first row has 2"),
+        ([], r"There are no outputs to measure"),
+    ],
+)
+def test_rows_that_cannot_be_measured(outputs: list[list[str]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        evaluate_diversity(rows(outputs), {"ead": EAD()})
+    with pytest.raises(ConfigError, match="draws is 0"):
+        evaluate_diversity(rows([["a"]]), {"ead": EAD()}, draws=0)
+
+
+def test_a_stream_is_not_kept() -> None:
+    def stream(n: int) -> Iterator[OutputsRow]:
+        for i in range(n):
+            yield OutputsRow("x", i, [f"{i} {'long ' * 400}", "short"])
+
+    def peak(n: int) -> int:
+        tracemalloc.start()
+        evaluate_diversity(
+            stream(n), {"distinct_1": DistinctN(1, tokenize=lambda text: text[:9].split())}, levels=("per_input",)
+        )
+        found = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return found
+
+    # 8,192 more rows hold 16 MB of text.
+    assert peak(16384) - peak(8192) < 2e6
+
+
+def test_every_metric_of_the_catalogue_is_made_and_measures() -> None:
+    def scorer(premises: list[str], hypotheses: list[str]) -> list[list[float]]:
+        return [[0, 0, 1] if a == b else [0.8, 0.1, 0.1] for a, b in zip(premises, hypotheses, strict=True)]
+
+    from genrlhf.metrics import Embedder, SharedScorer
+
+    for definition, classes in itertools.product(
+        ("published", "kirk2023", "released-code"), ("exact", "embedding", "entailment")
+    ):
+        options = MetricOptions(
+            definition=definition,  # type: ignore[arg-type]
+            classes=classes,  # type: ignore[arg-type]
+            embedder=Embedder(letters),
+            scorer=SharedScorer(scorer),
+        )
+        names = [
+            name
+            for name in METRICS
+            if name != "bert_score" and not (definition == "released-code" and name.startswith("nli_"))
+        ]
+        metrics = build_metrics(names, options)
+        found = evaluate_diversity(rows(some_outputs(0, n=5)), metrics)
+        for name in names:
+            assert isinstance(found.figure("per_input", name), Estimate), name
+            assert isinstance(found.figure("across_input", name), Estimate), name
+    assert build_metrics(["bert_score"], MetricOptions())
+    with pytest.raises(ConfigError, match="There is no metric 'eda'; the metrics are ead, ead_1"):
+        build_metrics(["eda"], MetricOptions())

@@ -1,0 +1,211 @@
+"""N-gram cosine, Self-BLEU, self-repetition, compression and ROUGE-L, against nltk, plain loops and hand counts."""
+
+from __future__ import annotations
+
+import gzip
+import itertools
+import math
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from nltk.translate.bleu_score import SmoothingFunction, sentence_bleu
+
+from genrlhf.data import rouge_l as rouge_l_of_data
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics import (
+    EAD,
+    CompressionRatio,
+    DistinctN,
+    Homogenisation,
+    NgramCosine,
+    SelfBLEU,
+    SelfRepetition,
+)
+from genrlhf.metrics.diversity.homogenisation import rouge_l
+
+text = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
+some = st.lists(text, min_size=2, max_size=5)
+LEXICAL: list[Any] = [
+    EAD(),
+    DistinctN(),
+    NgramCosine(),
+    SelfBLEU(),
+    SelfRepetition(2),
+    CompressionRatio(),
+    Homogenisation(),
+]
+
+
+def ngrams(words: str, n: int) -> list[tuple[str, ...]]:
+    split = words.split()
+    return [tuple(split[i : i + n]) for i in range(len(split) - n + 1)]
+
+
+def loop_cosine(texts: list[str], n: int) -> float:
+    values = []
+    for a, b in itertools.combinations([Counter(ngrams(t, n)) for t in texts], 2):
+        lengths = math.sqrt(sum(c * c for c in a.values())) * math.sqrt(sum(c * c for c in b.values()))
+        values.append(sum(c * b[gram] for gram, c in a.items()) / lengths if lengths else 0.0)
+    return 1 - sum(values) / len(values)
+
+
+@given(some, st.integers(1, 4))
+def test_cosine_against_a_loop(texts: list[str], n: int) -> None:
+    assert NgramCosine(n)(texts) == pytest.approx(loop_cosine(texts, n), abs=1e-12)
+
+
+def test_cosine_averages_orders() -> None:
+    texts = ["a b c", "a b d", "e"]
+    expected = sum(loop_cosine(texts, n) for n in range(1, 6)) / 5
+    assert NgramCosine()(texts) == pytest.approx(expected, abs=1e-12)
+    assert NgramCosine(1)(["a b", "a b"]) == pytest.approx(0, abs=1e-15)
+
+
+@given(some, st.integers(1, 4))
+def test_self_bleu_against_nltk(texts: list[str], n: int) -> None:
+    words = [t.split() for t in texts]
+    scores = [
+        sentence_bleu(
+            words[:i] + words[i + 1 :],
+            hypothesis,
+            (1 / n,) * n,
+            smoothing_function=SmoothingFunction().method1,
+        )
+        for i, hypothesis in enumerate(words)
+    ]
+    assert SelfBLEU(n=n, tokenize=str.split)(texts) == pytest.approx(sum(scores) / len(scores), abs=1e-12)
+
+
+def test_self_bleu_of_real_sentences_against_nltk() -> None:
+    texts = [
+        "The committee met on Monday to talk about the budget.",
+        "On Monday the committee met and talked about the budget, the budget and nothing else.",
+        "A storm hit the coast.",
+        "The committee met on Monday to talk about the budget.",
+    ]
+    words = [t.split() for t in texts]
+    scores = [
+        sentence_bleu(words[:i] + words[i + 1 :], w, smoothing_function=SmoothingFunction().method1)
+        for i, w in enumerate(words)
+    ]
+    assert SelfBLEU(tokenize=str.split)(texts) == pytest.approx(sum(scores) / 4, abs=1e-12)
+
+
+@given(some, st.integers(1, 3))
+def test_self_repetition_against_a_loop(texts: list[str], n: int) -> None:
+    sets = [set(ngrams(t, n)) for t in texts]
+    total = 0.0
+    for i, own in enumerate(sets):
+        others = sum(gram in other for j, other in enumerate(sets) if j != i for gram in own)
+        total += math.log(others + 1)
+    assert SelfRepetition(n)(texts) == pytest.approx(total / len(texts), abs=1e-12)
+
+
+@given(some)
+def test_homogenisation_is_the_mean_rouge_l_of_pairs(texts: list[str]) -> None:
+    scores = [rouge_l_of_data(a, b) for a, b in itertools.combinations(texts, 2)]
+    assert Homogenisation()(texts) == pytest.approx(sum(scores) / len(scores), abs=1e-12)
+
+
+def test_rouge_l_by_hand() -> None:
+    # police the gunman, as Lin 2004 has it: "police killed the gunman" and "the gunman police killed": 2 of 4
+    pairs = [
+        ("police killed the gunman", "the gunman police killed"),
+        ("Police kill the gunman!", "police the gunman"),
+        ("", "a"),
+    ]
+    assert rouge_l(pairs) == pytest.approx([0.5, 6 / 7, 0.0])
+
+
+def test_homogenisation_with_a_measure_of_ones_own() -> None:
+    def first_letter(pairs: list[tuple[str, str]]) -> list[float]:
+        asked.append(list(pairs))
+        return [float(a[:1] == b[:1]) for a, b in pairs]
+
+    asked: list[list[tuple[str, str]]] = []
+    metric = Homogenisation(first_letter)
+    assert metric.name == "homogenisation_first_letter"
+    assert metric.batch([["ab", "ac", "b"], ["b", "ab"], ["x"]])[:2] == pytest.approx([1 / 3, 0])
+    assert [sorted(pairs) for pairs in asked] == [[("ab", "ac"), ("ab", "b"), ("ac", "b")]]
+    with pytest.raises(ConfigError, match="measure is 'bleu'; give 'rouge_l', 'bert_score' or a callable"):
+        Homogenisation("bleu")  # type: ignore[arg-type]
+
+
+def test_a_pair_budget_draws_pairs_with_a_seed() -> None:
+    texts = [f"w{i % 3} w{i % 5} w{i}" for i in range(30)]
+    every = Homogenisation(max_pairs=None)(texts)
+    drawn = [Homogenisation(max_pairs=50, seed=seed)(texts) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert drawn[0] == pytest.approx(every, abs=0.15)
+    assert Homogenisation(max_pairs=435)(texts) == every
+
+
+def test_compression_ratio() -> None:
+    texts = ["the cat sat on the mat"] * 20
+    data = " ".join(texts).encode()
+    assert CompressionRatio()(texts) == len(data) / len(gzip.compress(data, 9, mtime=0))
+    assert CompressionRatio()(texts) > 5 > CompressionRatio()(texts[:1])
+    assert CompressionRatio("xz")(texts) > 1
+    assert math.isnan(CompressionRatio()(["", " "]))
+    with pytest.raises(ConfigError, match="algorithm is 'zip'"):
+        CompressionRatio("zip")  # type: ignore[arg-type]
+
+
+any_texts = st.lists(st.text(max_size=20), min_size=2, max_size=6)
+
+
+@pytest.mark.parametrize("metric", LEXICAL, ids=lambda metric: metric.name)
+@given(any_texts, st.randoms(use_true_random=False))
+def test_order_does_not_matter_and_any_text_is_taken(metric: Any, texts: list[str], draw: Any) -> None:
+    value = metric(texts)
+    assert not math.isinf(value)
+    shuffled = draw.sample(texts, len(texts))
+    if metric.name != "compression_ratio":
+        assert metric(shuffled) == pytest.approx(value, abs=1e-9, nan_ok=True)
+
+
+@pytest.mark.parametrize("metric", [NgramCosine(1), SelfBLEU(n=1), Homogenisation()], ids=lambda metric: metric.name)
+@given(some.filter(all))
+def test_copies_of_one_text_are_least_diverse(metric: Any, texts: list[str]) -> None:
+    sign = 1 if metric.higher_is_more_diverse else -1
+    copies = metric(texts[:1] * len(texts))
+    assert copies == pytest.approx(0 if sign == 1 else 1)
+    assert sign * (metric(texts) - copies) >= -1e-9
+
+
+@pytest.mark.parametrize("metric", [m for m in LEXICAL if m.name not in ("compression_ratio",)], ids=lambda m: m.name)
+def test_many_sets_at_once_are_the_same_as_one_by_one(metric: Any) -> None:
+    sets = [["a b c d", "b c d e a", "a b c d"], ["é ü", "é ß é", ""], ["one two three four five six", "two three"]]
+    assert metric.batch(sets) == pytest.approx([metric(texts) for texts in sets], abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", [NgramCosine(), SelfBLEU(), Homogenisation()], ids=lambda m: m.name)
+def test_one_text_is_undefined(metric: Any) -> None:
+    assert math.isnan(metric(["a b c"])) and metric.min_texts == 2
+
+
+def test_every_text_is_split_once() -> None:
+    asked: list[str] = []
+
+    def split(given_: str) -> list[str]:
+        asked.append(given_)
+        return given_.split()
+
+    sets = [["a b", "c d"], ["a b", "e"]]
+    for metric in (
+        EAD(tokenize=split),
+        DistinctN(tokenize=split),
+        SelfRepetition(tokenize=split),
+        SelfBLEU(tokenize=split),
+    ):
+        metric.batch(sets)
+    assert sorted(asked) == ["a b", "c d", "e"]
+
+
+def test_what_is_no_text_is_refused() -> None:
+    for metric in LEXICAL:
+        with pytest.raises(DataError, match="row 1 is None, not a string"):
+            metric(["a", None])

@@ -1,0 +1,106 @@
+"""Classes of equal meaning, and what is measured over them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrlhf.errors import ConfigError, DataError, ModelError
+from genrlhf.metrics import (
+    DistinctK,
+    EmbeddingClasses,
+    EntailmentClasses,
+    ExactClasses,
+    JudgedClasses,
+    SemanticEntropy,
+    UtilityK,
+)
+
+
+def test_exact_classes() -> None:
+    assert ExactClasses()([["A ", "b", "a"], [], ["x"]]) == [[0, 1, 0], [], [0]]
+    assert ExactClasses(ignore_case=False)([["A", "b", "a"]]) == [[0, 1, 2]]
+
+
+def test_embedding_classes_compare_with_the_first_of_a_class() -> None:
+    # 0°, 20°, 40°: the middle one joins the first, and the last is too far from that first.
+    angles = {"a": 0.0, "b": 20.0, "c": 40.0}
+
+    def encode(texts: list[str]) -> np.ndarray:
+        turns = np.radians([angles[text] for text in texts])
+        return np.stack([np.cos(turns), np.sin(turns)], axis=1)
+
+    assert EmbeddingClasses(encode, threshold=math.cos(math.radians(25)))([["a", "b", "c", "a"]]) == [[0, 0, 1, 0]]
+    assert EmbeddingClasses(encode, threshold=1)([["a", "a", "b"]]) == [[0, 0, 1]]
+    with pytest.raises(ConfigError, match="threshold is 1.5"):
+        EmbeddingClasses(encode, threshold=1.5)
+
+
+def test_entailment_must_be_mutual() -> None:
+    def scorer(premises: list[str], hypotheses: list[str]) -> list[list[float]]:
+        # A text entails those that begin it: "a b" entails "a".
+        return [[0, 0, 1] if a.startswith(b) else [0, 1, 0] for a, b in zip(premises, hypotheses, strict=True)]
+
+    assert EntailmentClasses(scorer)([["a b", "a", "a b"], ["a", "a b"]]) == [[0, 1, 0], [0, 1]]
+
+
+def test_judged_classes_ask_in_rounds() -> None:
+    asked: list[list[tuple[str, str]]] = []
+
+    def same(texts: list[str], others: list[str]) -> list[bool]:
+        asked.append(list(zip(texts, others, strict=True)))
+        return [a[0] == b[0] for a, b in zip(texts, others, strict=True)]
+
+    assert JudgedClasses(same)([["ax", "bx", "ay", "by"], ["c", "d"]]) == [[0, 1, 0, 1], [0, 1]]
+    assert asked == [[("ax", "bx"), ("ax", "ay"), ("ax", "by"), ("c", "d")], [("bx", "by")]]
+    with pytest.raises(ModelError, match="must return 1 booleans"):
+        JudgedClasses(lambda texts, others: [None] * len(texts))([["a", "b"]])  # type: ignore[list-item]
+
+
+@given(st.lists(st.lists(st.sampled_from(["a", "ab", "b", "ba", "c"]), max_size=6), min_size=1, max_size=4))
+def test_rounds_give_what_one_text_after_the_other_gives(sets: list[list[str]]) -> None:
+    def same(texts: list[str], others: list[str]) -> list[bool]:
+        return [set(a) <= set(b) for a, b in zip(texts, others, strict=True)]
+
+    expected = []
+    for texts in sets:
+        firsts: list[str] = []
+        labels = []
+        for text in texts:
+            found = next((i for i, first in enumerate(firsts) if set(first) <= set(text)), len(firsts))
+            if found == len(firsts):
+                firsts.append(text)
+            labels.append(found)
+        expected.append(labels)
+    assert JudgedClasses(same)(sets) == expected
+
+
+def test_distinct_k_and_entropy_by_hand() -> None:
+    texts = ["yes", "no", "Yes", "maybe"]
+    assert DistinctK()(texts) == 3
+    assert SemanticEntropy()(texts) == pytest.approx(1.5 * math.log(2))
+    assert SemanticEntropy()(["a", "a"]) == 0 and math.copysign(1, SemanticEntropy()(["a", "a"])) == 1
+    assert SemanticEntropy()(list("abcd")) == pytest.approx(math.log(4))
+    for metric in (DistinctK(), SemanticEntropy(), UtilityK()):
+        assert math.isnan(metric([]))
+
+
+def test_utility_by_hand() -> None:
+    # New at places 1, 3 and 4, with p = 0.8: (1 + 0.64 + 0.512) / (1 + 0.8 + 0.64 + 0.512)
+    texts = ["a", "A", "b", "c"]
+    assert UtilityK()(texts) == pytest.approx(2.152 / 2.952)
+    scores = {"a": 10.0, "A": 9.0, "b": 1.0, "c": 5.0}
+    valued = UtilityK(utility=lambda given_: [scores[text] for text in given_])
+    assert valued(texts) == pytest.approx((10 + 0.64 + 5 * 0.512) / 2.952)
+    assert UtilityK()(["a"]) == 1
+    with pytest.raises(ConfigError, match="patience is 1"):
+        UtilityK(patience=1)
+    bad: list[Any] = [[1.0], [math.nan] * 4]
+    for returned in bad:
+        with pytest.raises(DataError, match="must return 4 finite numbers"):
+            UtilityK(utility=lambda given_, returned=returned: returned)(texts)
