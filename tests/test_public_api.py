@@ -30,7 +30,10 @@ PUBLIC = {
         SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity
         compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
     """,
-    "genrlhf.metrics.preference": "ScoreJudge WinRate generalisation_gap preference_vs_reference win_rate",
+    "genrlhf.metrics.preference": """
+        AnnotationWinRate ScoreJudge WinRate annotation_win_rates generalisation_gap length_controlled
+        preference_vs_reference win_rate
+    """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig
         SFTTrainer

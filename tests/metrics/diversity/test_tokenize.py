@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 
 from genrlhf.metrics.diversity.tokenize import sentences, words
@@ -45,3 +47,18 @@ def test_sentences_without_training_data() -> None:
 def test_hostile_texts_lose_nothing_but_blanks(hostile: str) -> None:
     assert "".join(words(hostile)) == "".join(hostile.split())
     assert "".join("".join(sentences(hostile)).split()) == "".join(hostile.split())
+
+
+piece = st.one_of(
+    st.from_regex(r"[A-Za-z]{1,7}[.,;:!?]?", fullmatch=True),
+    st.sampled_from(
+        ["cannot", "Gonna.", "wanna", "gotta!", "lemme", "gimme,", "don't", "U.S.", "3.5", "a-b", "(so)", "e.g.,"]
+    ),
+    st.text("abCD'\".,!?;:-()1$%", min_size=1, max_size=6),
+)
+
+
+@given(st.lists(piece, max_size=6))
+def test_pieces_are_split_as_nltk_does(pieces: list[str]) -> None:
+    split = NLTKWordTokenizer().tokenize
+    assert words(" ".join(pieces)) == [word for part in pieces for word in split(part)]

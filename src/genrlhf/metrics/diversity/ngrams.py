@@ -41,6 +41,7 @@ class NgramTable:
         self.lengths = np.array([len(text) for text in tokens], dtype=np.int64)
         self.sets = sets
         self.num_sets = num_sets
+        self._counts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._orders = [(np.array(flat, dtype=np.int64), np.repeat(np.arange(len(tokens)), self.lengths))]
 
     def ngrams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
@@ -58,14 +59,17 @@ class NgramTable:
 
     def counts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return how many n-grams of every set are distinct, and how many there are, both (sets,) int64."""
-        codes, texts = self.ngrams(n)
-        sets = self.sets[texts]
-        distinct = np.unique(sets * (int(codes.max(initial=0)) + 1) + codes)
-        owners = distinct // (int(codes.max(initial=0)) + 1)
-        return (
-            np.bincount(owners, minlength=self.num_sets),
-            np.bincount(sets, minlength=self.num_sets),
-        )
+        if n not in self._counts:
+            codes, texts = self.ngrams(n)
+            width = int(codes.max(initial=0)) + 1
+            sets = self.sets[texts]
+            keys = np.sort(sets * width + codes)
+            new = np.r_[True, keys[1:] != keys[:-1]][: len(keys)]
+            self._counts[n] = (
+                np.bincount(keys[new] // width, minlength=self.num_sets),
+                np.bincount(sets, minlength=self.num_sets),
+            )
+        return self._counts[n]
 
 
 def ngram_table(sets: Sequence[Sequence[str]], tokenize: Tokenizer) -> NgramTable:

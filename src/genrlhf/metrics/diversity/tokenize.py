@@ -23,9 +23,17 @@ def _sentence_splitter() -> Callable[[str], list[str]]:
     return cast(Callable[[str], list[str]], PunktSentenceTokenizer().tokenize)
 
 
+_SPLIT_IN_TWO = frozenset({"cannot", "gimme", "gonna", "gotta", "lemme", "wanna"})
+"""Letters alone that nltk takes for two words."""
+
+
 # Words repeat, so splitting pieces and remembering them is some thirty times faster than splitting whole texts.
 @functools.lru_cache(maxsize=65536)
 def _split_piece(piece: str) -> tuple[str, ...]:
+    # Most pieces are letters and a mark at most: the result is known without nltk, whose import takes a second.
+    word, mark = (piece[:-1], piece[-1]) if piece[-1] in ".,;:!?" else (piece, "")
+    if word.isalpha() and word.isascii() and word.lower() not in _SPLIT_IN_TWO:
+        return (word, mark) if mark else (word,)
     return tuple(_word_splitter()(piece))
 
 

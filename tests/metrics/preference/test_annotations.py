@@ -1,0 +1,86 @@
+"""Win rates from annotations, against AlpacaEval's published leaderboard."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from genrlhf.errors import DataError, JudgeError
+from genrlhf.metrics.preference import annotation_win_rates
+
+DATA = Path(__file__).parents[4] / "shared" / "data"
+
+
+def rows(*preferences: Any, first: str = "old", second: str = "new") -> list[dict[str, Any]]:
+    return [
+        {"generator_1": first, "output_1": "aa", "generator_2": second, "output_2": "bbbb", "preference": p}
+        for p in preferences
+    ]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the development data is not beside the repository")
+def test_published_judgements_give_the_published_leaderboard() -> None:
+    with gzip.open(DATA / "alpacaeval_gpt4_annotations.jsonl.gz", "rt", encoding="utf-8") as lines:
+        found = annotation_win_rates(map(json.loads, lines))
+    with (DATA / "alpacaeval_gpt4_leaderboard.csv").open(encoding="utf-8") as file:
+        published = {row["model"]: row for row in csv.DictReader(file)}
+    assert found.keys() == published.keys() and len(found) == 4
+    for name, row in published.items():
+        one = found[name]
+        assert one.win_rate == pytest.approx(float(row["win_rate"]), abs=1e-6)
+        assert one.standard_error == pytest.approx(float(row["standard_error"]), abs=1e-6)
+        for count in ("n_wins", "n_wins_base", "n_draws", "n_total"):
+            assert getattr(one, count) == int(row[count]), (name, count)
+        assert one.ci[0] < one.win_rate < one.ci[1]
+        assert one.ci[1] - one.ci[0] == pytest.approx(2 * 1.96 * one.standard_error, rel=0.1)
+    assert found["ultralm-13b-v2.0"].n_unanswered == 3
+
+
+def test_by_hand() -> None:
+    found = annotation_win_rates(rows(1, 2, 2, 1.5, 0, None, math.nan, 1.25))["new"]
+    assert found.win_rate == pytest.approx(100 * (0 + 1 + 1 + 0.5 + 0.5 + 0.25) / 6)
+    assert (found.n_wins, found.n_wins_base, found.n_draws, found.n_total, found.n_unanswered) == (2, 2, 2, 6, 2)
+    values = np.array([0, 1, 1, 0.5, 0.5, 0.25])
+    assert found.standard_error == pytest.approx(100 * values.std(ddof=1) / 6**0.5)
+    assert found.avg_length == 4
+    assert found.length_controlled is None and "length_controlled" not in found.to_dict()
+    assert annotation_win_rates(rows(2))["new"].to_dict()["standard_error"] is None
+
+
+def test_the_baseline_may_be_on_either_side() -> None:
+    mixed = [*rows(1, 2, 2), *rows(2, first="new", second="old")]
+    found = annotation_win_rates(mixed)["new"]
+    assert found.win_rate == 50 and found.avg_length == pytest.approx((4 + 4 + 4 + 2) / 4)
+    turned = annotation_win_rates(mixed, baseline="new")["old"]
+    assert turned.win_rate == 50 and turned.n_wins == 2
+    with pytest.raises(DataError, match=r"row 3 compares 'a' with 'b', and neither is the baseline 'old'"):
+        annotation_win_rates([*rows(1, 2, 2), *rows(1, first="a", second="b")])
+
+
+def test_several_models() -> None:
+    found = annotation_win_rates([*rows(2, 2), *rows(1, second="newer"), *rows(2, second="newer")])
+    assert {name: one.win_rate for name, one in found.items()} == {"new": 100, "newer": 50}
+
+
+@pytest.mark.parametrize("preference", [3, -1, "1", True, 0.5])
+def test_what_is_no_preference(preference: Any) -> None:
+    with pytest.raises(DataError, match=r"row 1 has the preference .*; it must be 1 \(the first output\)"):
+        annotation_win_rates(rows(1, preference))
+
+
+def test_bad_rows() -> None:
+    with pytest.raises(DataError, match="row 0 has no 'preference'"):
+        annotation_win_rates([{"generator_1": "a", "generator_2": "b"}])
+    with pytest.raises(DataError, match="row 0 compares 'a' with itself"):
+        annotation_win_rates(rows(1, first="a", second="a"))
+    with pytest.raises(DataError, match="There are no annotations"):
+        annotation_win_rates([])
+    with pytest.raises(JudgeError, match="None of the 2 comparisons of 'new' has an answer"):
+        annotation_win_rates(rows(None, None))
