@@ -13,7 +13,8 @@ similarities, and every text through the encoder again for every pair. For what 
 `--pairwise-inputs` inputs only, and so does ours for the ratio; `seconds` of ours is for all inputs. `speedup` is the
 plain way's seconds over ours on the same inputs, `largest_difference` the largest distance between two values of an
 input. NLI uses a classifier of the encoder's shape with untrained weights: its values mean nothing, its time and
-number of pairs do. Both sides run once before they are timed, on two inputs.
+number of pairs do. Both sides run once before they are timed, on two inputs; what our metrics share of the n-grams
+is forgotten between them.
 
 A package that does not import is listed with its error.
 """
@@ -49,6 +50,7 @@ from genrlhf.metrics import (
     SentenceBERT,
     VendiScore,
 )
+from genrlhf.metrics.diversity.ngrams import _shared_table
 from genrlhf.metrics.diversity.nli_model import NLIModel
 from genrlhf.metrics.diversity.tokenize import words
 
@@ -215,6 +217,7 @@ def against_plain(metric: Any, plain: Plain, outputs: list[list[str]], pairwise:
     # Other texts, so that nothing of them is remembered.
     warm = [[f"{text} warm" for text in texts] for texts in outputs[:2]]
     metric.batch(warm)
+    _shared_table.cache_clear()
     for texts in warm if pairwise >= len(outputs) else warm[:1]:
         plain(texts)
     theirs, plain_seconds = timed(lambda: [plain(texts) for texts in outputs[:pairwise]])

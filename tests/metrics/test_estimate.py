@@ -114,7 +114,7 @@ def test_bootstrap_interval_of_a_large_sample_is_the_normal_one() -> None:
     assert bootstrap_estimate(np.tile(values, 20)).ci == mean_estimate(np.tile(values, 20)).ci
 
 
-@pytest.mark.parametrize("n", [8, 30])
+@pytest.mark.parametrize("n", [8, 12, 30])
 def test_bootstrap_interval_covers_what_it_says(n: int) -> None:
     # Shares of one in three, as an input's diversity may be; the mean is 1/3.
     generator = np.random.default_rng(n)
@@ -123,9 +123,16 @@ def test_bootstrap_interval_covers_what_it_says(n: int) -> None:
     assert 0.92 <= np.mean([low <= 1 / 3 <= high for low, high in (estimate.ci for estimate in found)]) <= 0.99
 
 
+def test_few_values_have_student_s_interval_and_more_stay_in_their_range() -> None:
+    assert bootstrap_estimate([0.0, 1.0] * 4 + [1.0]).ci == mean_estimate([0.0, 1.0] * 4 + [1.0]).ci
+    low, high = bootstrap_estimate([0.0] + [1.0] * 9).ci
+    assert 0 <= low < high <= 1 < mean_estimate([0.0] + [1.0] * 9).ci[1]
+
+
 def test_bootstrap_leaves_undefined_values_out() -> None:
     found = bootstrap_estimate([1.0, math.nan, 3.0])
-    assert found.n == 2 and found.value == 2 and 1 <= found.ci[0] <= found.ci[1] <= 3
+    assert found.n == 2 and found.value == 2
+    assert bootstrap_estimate([0.0, 1.0, math.nan, 0.5] * 5).n == 15
     assert math.isnan(bootstrap_estimate([1.0]).stderr)
     with pytest.raises(DataError, match="None of the 1 values is defined"):
         bootstrap_estimate([math.nan])

@@ -22,8 +22,9 @@ __all__ = [
 ]
 
 _NUMBERS_AT_ONCE = 4_000_000
-_LARGE = 100_000
-"""Values from which on a bootstrap interval of their mean does not differ from Student's to three digits."""
+_FEW, _LARGE = 10, 100_000
+"""Below the first, resamples know too little of the values' spread; from the second on, Student's interval is the same to
+three digits."""
 
 Unit = TypeVar("Unit")
 
@@ -64,8 +65,9 @@ def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 
 
     The interval is the percentile interval of Efron 1979, "Bootstrap methods", expanded for small n as Hesterberg 2015,
     "What Teachers Should Know About the Bootstrap", section 5.3, proposes: the quantiles are those at which a normal
-    sample's interval would equal Student's, Φ(∓ √(n / (n − 1)) t). It never leaves the range of the values. The
-    standard error is s / √n, which the bootstrap's own approaches. From 100,000 values on, the interval is Student's.
+    sample's interval would equal Student's, Φ(∓ √(n / (n − 1)) t). It never leaves the range of the values, which for
+    fewer than 10 is too narrow: their interval is Student's, as is that of 100,000 values and more. The standard error
+    is s / √n, which the bootstrap's own approaches.
 
     Args:
         values: (m,) floats; NaN marks an input whose value is undefined, as in `mean_estimate`.
@@ -77,8 +79,8 @@ def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 
         ConfigError: for fewer than 100 resamples.
 
     Example:
-        >>> estimate = bootstrap_estimate([1.0, 2.0, 3.0, 4.0, 9.0])
-        >>> estimate.ci[0] < estimate.value < estimate.ci[1]
+        >>> estimate = bootstrap_estimate([0.0] * 10 + [1.0] * 10)
+        >>> 0 < estimate.ci[0] < estimate.value < estimate.ci[1] < 1
         True
     """
     from scipy.special import ndtr, stdtrit
@@ -87,7 +89,7 @@ def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 
         raise ConfigError(f"resamples is {resamples}; give at least 100, such as 2000.")
     plain = mean_estimate(values)
     n = plain.n
-    if n < 2 or n >= _LARGE:
+    if not _FEW <= n < _LARGE:
         return plain
     generator = np.random.default_rng(seed)
     means = np.empty(resamples)

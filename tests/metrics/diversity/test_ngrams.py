@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from fractions import Fraction
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -120,3 +121,15 @@ def test_bad_vocabulary_and_texts() -> None:
         EAD()("a bare string")
     with pytest.raises(DataError, match="texts, row 1 is None"):
         DistinctN()(["a", None])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("build", [EAD, DistinctN])
+@pytest.mark.parametrize("definition", ["published", "released-code"])
+@given(st.lists(st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join), min_size=3, max_size=8), st.integers(1, 4))
+def test_leaving_out_blocks_is_measuring_the_rest(build: Any, definition: str, sets: list[str], size: int) -> None:
+    metric = build(definition=definition)
+    blocks = [list(range(start, min(start + size, len(sets) - 1))) for start in range(0, len(sets) - 1, size)]
+    value, without = metric.leave_out(sets, blocks)
+    expected = [metric([text for i, text in enumerate(sets) if i not in block]) for block in blocks]
+    assert value == pytest.approx(metric(sets), abs=1e-12, nan_ok=True)
+    assert without == pytest.approx(expected, abs=1e-12, nan_ok=True)

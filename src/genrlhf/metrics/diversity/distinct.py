@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
+
+import numpy as np
 
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
-from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders
+from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
 from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
 
 __all__ = ["DistinctN"]
@@ -50,11 +52,17 @@ class DistinctN:
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the diversity of every set of texts."""
+        return mean_over_orders(sets, **self._settings())
+
+    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
+        """Return the diversity of `texts`, and that without each block of indices, counting every text once."""
+        return mean_over_orders_without(texts, blocks, **self._settings())
+
+    def _settings(self) -> dict[str, Any]:
         released = self.definition == "released-code"
-        return mean_over_orders(
-            sets,
-            check_orders(self.n),
-            self.tokenize or (pieces_without_stops if released else words),
-            lambda distinct, total: distinct / total,
-            missing=0.0 if released else None,
-        )
+        return {
+            "orders": check_orders(self.n),
+            "tokenize": self.tokenize or (pieces_without_stops if released else words),
+            "score": np.divide,
+            "missing": 0.0 if released else None,
+        }

