@@ -47,6 +47,8 @@ def test_json_of_one_file(files: list[str], capsys: pytest.CaptureFixture[str]) 
     assert set(found["across_input"]) == set(found["per_input"]) == {"ead", "distinct"}
     assert found["mean_words"] == 6 and found["inputs"] == 12 and found["outputs_per_input"] == 3
     assert found["lower_is_more_diverse"] == [] and found["warnings"] == []
+    assert found["settings"]["definition"] == "published" and found["settings"]["vocab_size"] == 50257
+    assert "NLTKWordTokenizer" in found["settings"]["words"]
 
 
 def test_comparison_table_csv_and_plot(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,12 +42,20 @@ def comparisons(found: Mapping[str, DiversityEvaluation], levels: Sequence[Level
 
 
 def to_json(
-    found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons, warnings: Sequence[str]
+    found: Mapping[str, DiversityEvaluation],
+    figures: Figures,
+    comparisons: Comparisons,
+    *,
+    warnings: Sequence[str],
+    settings: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return the JSON form: the figures of one file, or of several by their names with the comparisons."""
     files = {
         file: {
-            **{level: {name: figure.to_dict() for name, figure in row.items()} for level, row in levels.items()},
+            **{
+                level: {name: _figure_json(figure, found[file], level, name) for name, figure in row.items()}
+                for level, row in levels.items()
+            },
             "inputs": len(found[file].keys),
             "outputs_per_input": found[file].outputs_per_input,
             "mean_words": round(found[file].mean_words, 3),
@@ -55,7 +63,11 @@ def to_json(
         for file, levels in figures.items()
     }
     lower = [name for name, metric in next(iter(found.values())).metrics.items() if not _higher(metric)]
-    shared: dict[str, Any] = {"lower_is_more_diverse": lower, "warnings": list(warnings)}
+    shared: dict[str, Any] = {
+        "lower_is_more_diverse": lower,
+        "settings": dict(settings),
+        "warnings": list(warnings),
+    }
     if len(files) == 1:
         return {**next(iter(files.values())), **shared}
     compared = {
@@ -67,6 +79,11 @@ def to_json(
         **({"compared_with": next(iter(found)), "comparisons": compared} if compared else {}),
         **shared,
     }
+
+
+def _figure_json(figure: Estimate | Undefined, one: DiversityEvaluation, level: Level, name: str) -> dict[str, Any]:
+    error = one.pair_error(level, name)
+    return {**figure.to_dict(), **({"pair_error": error} if error else {})}
 
 
 def table(found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons) -> str:

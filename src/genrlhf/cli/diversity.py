@@ -131,7 +131,8 @@ def run(args: argparse.Namespace) -> int:
     for warning in warnings:
         print(f"genrlhf: {warning}", file=sys.stderr)
     if args.json:
-        print(json.dumps(report.to_json(found, figures, comparisons, warnings), allow_nan=False))
+        form = report.to_json(found, figures, comparisons, warnings=warnings, settings=_settings(args))
+        print(json.dumps(form, allow_nan=False))
     else:
         print(report.table(found, figures, comparisons))
     if args.csv:
@@ -195,6 +196,21 @@ def _options(args: argparse.Namespace) -> MetricOptions:
         threshold=args.threshold,
         seed=args.seed,
     )
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Return what figures depend on beside the outputs."""
+    released = args.definition == "released-code"
+    words = (
+        "blank-separated pieces without full stops"
+        if released
+        else "nltk's NLTKWordTokenizer on blank-separated pieces"
+    )
+    kept = (
+        *("definition", "vocab_size", "encoder", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes"),
+        *("threshold", "bert_score_model", "draws", "seed", "outputs_per_input", "limit", "match_lengths"),
+    )
+    return {"words": words, **{name: getattr(args, name) for name in kept}}
 
 
 def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> dict[str, DiversityEvaluation]:

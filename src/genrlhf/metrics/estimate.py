@@ -23,8 +23,8 @@ __all__ = [
 
 _NUMBERS_AT_ONCE = 4_000_000
 _FEW, _LARGE = 10, 100_000
-"""Below the first, resamples know too little of the values' spread; from the second on, Student's interval is the same to
-three digits."""
+"""Below the first, resamples know too little of the values' spread; from the second on, Student's interval is the same
+to three digits."""
 
 Unit = TypeVar("Unit")
 

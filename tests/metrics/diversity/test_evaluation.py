@@ -14,6 +14,7 @@ from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics import (
     EAD,
     DistinctN,
+    NLIDiversity,
     SentenceBERT,
     compare_diversity,
     per_input_diversity,
@@ -123,6 +124,21 @@ def test_undefined_figures_say_why() -> None:
     assert single.figure("across_input", "sentence_bert") == Undefined("needs 2 texts, and there is one")
     some = evaluate_diversity(rows([["", ""], ["a b", "a b"]]), metrics).figure("per_input", "ead")
     assert isinstance(some, Estimate) and some.n == 1
+
+
+def test_the_error_of_a_pair_budget() -> None:
+    def scorer(premises: list[str], hypotheses: list[str]) -> list[list[float]]:
+        return [[0, 0, 1] if a[0] == b[0] else [0.8, 0.1, 0.1] for a, b in zip(premises, hypotheses, strict=True)]
+
+    metric = NLIDiversity(scorer, split="texts", max_pairs=100)
+    found = evaluate_diversity(
+        rows(some_outputs(0)), {"nli": metric, "ead": EAD()}, levels=("across_input", "pooled"), draws=4
+    )
+    errors = [metric.pair_error(texts) for texts in found.drawn]
+    assert min(errors) > 0
+    assert found.pair_error("across_input", "nli") == pytest.approx(sum(e * e for e in errors) ** 0.5 / 4)
+    assert found.pair_error("pooled", "nli") > 0
+    assert found.pair_error("per_input", "nli") == found.pair_error("across_input", "ead") == 0
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,21 @@ class DiversityEvaluation:
         left = leave_out_inputs(inputs, metric, self.blocks)
         return left if math.isfinite(left.value) else Undefined("the texts are empty")
 
+    def pair_error(self, level: Level, name: str) -> float:
+        """Return the standard error that a metric's drawing of pairs adds to a figure, 0 where it takes all of them.
+
+        It is not part of the figure's own error, which is that over inputs.
+        """
+        error_of = getattr(self.metrics[name], "pair_error", None)
+        if error_of is None:
+            return 0.0
+        if level == "pooled":
+            return float(error_of([text for texts in self.pooled or [] for text in texts]))
+        if level == "across_input":
+            # The draws of inputs draw their pairs independently of each other.
+            return math.hypot(*(error_of(texts) for texts in self.drawn)) / len(self.drawn)
+        return 0.0
+
     def comparison(self, first: DiversityEvaluation, level: Level, name: str) -> DiversityComparison | Undefined:
         """Return the figure less that of `first`, an evaluation of the same inputs in the same order."""
         if level == "per_input":

@@ -48,7 +48,7 @@ class AnnotationWinRate:
         n_draws: for neither.
         n_total: comparisons with an answer.
         n_unanswered: without one.
-        ci: the 95 % bootstrap interval over comparisons.
+        ci: the 95 % bootstrap interval over comparisons (see `bootstrap_estimate`), within 0 and 100.
         length_controlled: the win rate at equal lengths (see `length_controlled`), if it was asked for.
         avg_length: mean characters of the model's outputs.
     """
@@ -127,7 +127,7 @@ def annotation_win_rates(
             n_draws=int((one.wins == 0.5).sum()),
             n_total=len(one.wins),
             n_unanswered=one.unanswered,
-            ci=(100 * estimate.ci[0], 100 * estimate.ci[1]),
+            ci=(max(0.0, 100 * estimate.ci[0]), min(100.0, 100 * estimate.ci[1])),
             avg_length=float(one.lengths[:, 0].mean()),
             length_controlled=length_controlled(one.wins, one.lengths, resamples=resamples, seed=seed)
             if control_length
