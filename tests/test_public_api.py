@@ -31,8 +31,8 @@ PUBLIC = {
         compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
     """,
     "genrlhf.metrics.preference": """
-        AnnotationWinRate ScoreJudge WinRate annotation_win_rates generalisation_gap length_controlled
-        preference_vs_reference win_rate
+        AlpacaEvalJudge AnnotationWinRate JudgeAnswer JudgeTemplate PromptJudge ScoreJudge WinRate annotation_win_rates
+        generalisation_gap judge_template length_controlled load_alpaca_eval_judge preference_vs_reference win_rate
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig

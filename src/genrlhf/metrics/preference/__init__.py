@@ -6,30 +6,45 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from genrlhf.metrics.preference.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
     from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates
     from genrlhf.metrics.preference.generalisation import generalisation_gap
     from genrlhf.metrics.preference.judges import ScoreJudge
     from genrlhf.metrics.preference.length_control import length_controlled
+    from genrlhf.metrics.preference.prompt_judge import JudgeAnswer, PromptJudge
+    from genrlhf.metrics.preference.templates import JudgeTemplate, judge_template
     from genrlhf.metrics.preference.winrate import WinRate, preference_vs_reference, win_rate
 
 _HOMES = {
+    "AlpacaEvalJudge": "alpaca_eval",
     "AnnotationWinRate": "annotations",
+    "JudgeAnswer": "prompt_judge",
+    "JudgeTemplate": "templates",
+    "PromptJudge": "prompt_judge",
     "ScoreJudge": "judges",
     "WinRate": "winrate",
     "annotation_win_rates": "annotations",
     "generalisation_gap": "generalisation",
+    "judge_template": "templates",
     "length_controlled": "length_control",
+    "load_alpaca_eval_judge": "alpaca_eval",
     "preference_vs_reference": "winrate",
     "win_rate": "winrate",
 }
 
 __all__ = [
+    "AlpacaEvalJudge",
     "AnnotationWinRate",
+    "JudgeAnswer",
+    "JudgeTemplate",
+    "PromptJudge",
     "ScoreJudge",
     "WinRate",
     "annotation_win_rates",
     "generalisation_gap",
+    "judge_template",
     "length_controlled",
+    "load_alpaca_eval_judge",
     "preference_vs_reference",
     "win_rate",
 ]
