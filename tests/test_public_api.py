@@ -31,8 +31,9 @@ PUBLIC = {
         compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
     """,
     "genrlhf.metrics.preference": """
-        AlpacaEvalJudge AnnotationWinRate JudgeAnswer JudgeTemplate PromptJudge ScoreJudge WinRate annotation_win_rates
-        generalisation_gap judge_template length_controlled load_alpaca_eval_judge preference_vs_reference win_rate
+        AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison JudgeAnswer JudgeTemplate
+        JudgedComparisons PromptJudge ScoreJudge Usage WinRate annotation_win_rates generalisation_gap
+        judge_comparisons judge_template length_controlled load_alpaca_eval_judge preference_vs_reference win_rate
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig

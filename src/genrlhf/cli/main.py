@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import demo, diversity, sample, win_rate
+from genrlhf.cli import demo, diversity, judge, sample, win_rate
 from genrlhf.errors import GenRLHFError
 
 __all__ = ["main"]
@@ -24,6 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_command(commands)
     sample.add_command(commands)
     diversity.add_command(commands)
+    judge.add_command(commands)
     win_rate.add_command(commands)
     return parser
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genrlhf.metrics.preference.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
     from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates
+    from genrlhf.metrics.preference.answer_store import AnswerStore
+    from genrlhf.metrics.preference.comparisons import Comparison, JudgedComparisons, judge_comparisons
+    from genrlhf.metrics.preference.endpoint import ChatEndpoint, Usage
     from genrlhf.metrics.preference.generalisation import generalisation_gap
     from genrlhf.metrics.preference.judges import ScoreJudge
     from genrlhf.metrics.preference.length_control import length_controlled
@@ -18,13 +21,19 @@ if TYPE_CHECKING:
 _HOMES = {
     "AlpacaEvalJudge": "alpaca_eval",
     "AnnotationWinRate": "annotations",
+    "AnswerStore": "answer_store",
+    "ChatEndpoint": "endpoint",
+    "Comparison": "comparisons",
     "JudgeAnswer": "prompt_judge",
     "JudgeTemplate": "templates",
+    "JudgedComparisons": "comparisons",
     "PromptJudge": "prompt_judge",
     "ScoreJudge": "judges",
+    "Usage": "endpoint",
     "WinRate": "winrate",
     "annotation_win_rates": "annotations",
     "generalisation_gap": "generalisation",
+    "judge_comparisons": "comparisons",
     "judge_template": "templates",
     "length_controlled": "length_control",
     "load_alpaca_eval_judge": "alpaca_eval",
@@ -35,13 +44,19 @@ _HOMES = {
 __all__ = [
     "AlpacaEvalJudge",
     "AnnotationWinRate",
+    "AnswerStore",
+    "ChatEndpoint",
+    "Comparison",
     "JudgeAnswer",
     "JudgeTemplate",
+    "JudgedComparisons",
     "PromptJudge",
     "ScoreJudge",
+    "Usage",
     "WinRate",
     "annotation_win_rates",
     "generalisation_gap",
+    "judge_comparisons",
     "judge_template",
     "length_controlled",
     "load_alpaca_eval_judge",

@@ -15,7 +15,15 @@ from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.types import Estimate, Judge
 
-__all__ = ["WinRate", "preference_vs_reference", "score_interval", "win_rate"]
+__all__ = [
+    "WinRate",
+    "check_sides",
+    "preference_vs_reference",
+    "score_interval",
+    "shares_of",
+    "shown_swapped",
+    "win_rate",
+]
 
 
 @dataclass(frozen=True)
@@ -108,23 +116,47 @@ def score_interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def _compare(prompts: Sequence[str], sides: dict[str, Sequence[str]], judge: Judge, seed: int) -> WinRate:
+    asked, ours, theirs = check_sides(prompts, sides)
+    if not asked:
+        raise DataError("There are no prompts; give at least one comparison.")
+    swapped = [shown_swapped(seed, *row) for row in zip(asked, ours, theirs, strict=True)]
+    won = shares_of(judge, asked, ours, theirs, swapped)
+    return _count([share for share in won if share is not None], len(won))
+
+
+def check_sides(prompts: Sequence[str], sides: dict[str, Sequence[str]]) -> tuple[list[str], list[str], list[str]]:
+    """Return prompts and the outputs of both sides as lists of one length, or raise `DataError`."""
     asked = check_texts(prompts, "prompts")
     ours, theirs = (check_texts(texts, name) for name, texts in sides.items())
     if not len(asked) == len(ours) == len(theirs):
         names = " and ".join(f"{len(texts)} {name}" for name, texts in zip(sides, (ours, theirs), strict=True))
         raise DataError(f"There are {len(asked)} prompts, {names}; give one of each per comparison.")
-    if not asked:
-        raise DataError("There are no prompts; give at least one comparison.")
-    swapped = [_swap(seed, *row) for row in zip(asked, ours, theirs, strict=True)]
+    return asked, ours, theirs
+
+
+def shares_of(
+    judge: Judge, prompts: list[str], ours: list[str], theirs: list[str], swapped: Sequence[bool]
+) -> list[float | None]:
+    """Return the share of a win of our side in every comparison, None where the judge has no answer.
+
+    Args:
+        judge: is shown their side first where `swapped` says so.
+        prompts: one a comparison.
+        ours: the outputs of our side.
+        theirs: those of the other.
+        swapped: one a comparison.
+
+    Raises:
+        JudgeError: the judge answers with something else, or not to every comparison.
+    """
     shown = [(b, a) if swap else (a, b) for a, b, swap in zip(ours, theirs, swapped, strict=True)]
-    answers = list(judge(asked, [first for first, _ in shown], [second for _, second in shown]))
-    if len(answers) != len(asked):
-        raise JudgeError(f"The judge gave {len(answers)} answers to {len(asked)} comparisons; it must give one each.")
-    won = [_share(answer, swapped[row], row, asked[row]) for row, answer in enumerate(answers)]
-    return _count([share for share in won if share is not None], len(won))
+    answers = list(judge(prompts, [first for first, _ in shown], [second for _, second in shown]))
+    if len(answers) != len(prompts):
+        raise JudgeError(f"The judge gave {len(answers)} answers to {len(prompts)} comparisons; it must give one each.")
+    return [_share(answer, swapped[row], row, prompts[row]) for row, answer in enumerate(answers)]
 
 
-def _swap(seed: int, prompt: str, ours: str, theirs: str) -> bool:
+def shown_swapped(seed: int, prompt: str, ours: str, theirs: str) -> bool:
     """Say whether `theirs` is shown first, the same for a pair whichever way round it is given."""
     digest = hashlib.sha256()
     for part in (str(seed), prompt, *sorted((ours, theirs))):

@@ -1,0 +1,156 @@
+"""`genrlhf judge` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from genrlhf.cli import main
+from tests.metrics.preference.chat_server import ChatServer
+
+pytestmark = pytest.mark.enable_socket
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    monkeypatch.setattr("genrlhf.metrics.preference.endpoint._LONGEST_PAUSE", 0.01)
+    sft = [{"prompt": f"p{i}", "outputs": ["a" * (i + 1), "x"], "reference": "rr"} for i in range(6)]
+    ppo = [{"prompt": f"p{i}", "outputs": ["b" * 4]} for i in range(6)]
+    return [write(tmp_path / "sft.jsonl", sft), write(tmp_path / "ppo.jsonl", ppo[::-1])]
+
+
+def lines(file: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(file).read_text().splitlines()]
+
+
+def test_two_models_in_both_orders(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer() as server:
+        command = ["judge", *files, "--model", "m", "--base-url", server.url, "--order", "both", "--json"]
+        assert main(command) == 0
+        found = json.loads(capsys.readouterr().out)
+        # The server prefers the longer text, and of equal ones what it sees first: 3 wins, 2 losses, 1 flip.
+        assert (found["n_wins"], found["n_wins_base"], found["n_draws"], found["n_total"]) == (3, 2, 1, 6)
+        assert found["model"] == "ppo" and found["baseline"] == "sft"
+        assert found["flip_rate"] == pytest.approx(1 / 6) and found["answered_now"] == 12 and found["cost"] is None
+        rows = lines("annotations.jsonl")
+        assert [row["preference"] for row in rows] == [2, 2, 2, 1.5, 1, 1]
+        assert rows[0]["generator_1"] == "sft" and rows[0]["annotator"] == "m:instructions-ranking"
+        assert main(command) == 0
+        again = json.loads(capsys.readouterr().out)
+        assert again["answered_now"] == 0 and again["stored"] == 12 and len(server.requests) == 12
+        assert main(["win-rate", "annotations.jsonl", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["ppo"]["win_rate"] == found["win_rate"]
+
+
+def test_references_prices_and_table(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer() as server:
+        options = ["--model", "m", "--base-url", server.url, "--task", "news", "--prices", "10", "30", "--limit", "5"]
+        assert main(["judge", files[0], "--references", *options, "--dry-run"]) == 0
+        assert "5 calls with at most" in capsys.readouterr().out and not server.requests
+        assert main(["judge", files[0], "--references", *options, "--budget", "1"]) == 0
+        out = capsys.readouterr().out
+        assert "sft beats reference in" in out and "cost" in out and "what was shown first won in" in out
+        assert main(["judge", files[0], "--references", *options, "--dry-run", "--json"]) == 0
+        assert json.loads(capsys.readouterr().out) == {
+            "calls": 0,
+            "stored": 5,
+            "most_prompt_tokens": 0,
+            "most_completion_tokens": 0,
+            "most_cost": 0.0,
+        }
+        assert main(["judge", files[0], "--references", *options, "--output", "o.jsonl", "--budget", "1e-9"]) == 1
+        assert "The budget of 1e-09 is reached" in capsys.readouterr().err
+
+
+def test_alpaca_eval_judge(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "prompt.txt").write_text("{instruction}\n<<<\n{output_1}\n>>>\n<<<\n{output_2}\n>>>")
+    (folder / "configs.yaml").write_text(
+        "mine:\n  prompt_template: prompt.txt\n  fn_completions: openai_completions\n"
+        "  completions_kwargs: {model_name: gpt-4-0613, max_tokens: 9, temperature: 0.5}\n"
+        "  fn_completion_parser: ranking_parser\n"
+    )
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"
+
+    with ChatServer(answer=answer) as server:
+        assert main(["judge", *files, "--alpaca-eval", str(folder), "--base-url", server.url, "--json"]) == 0
+        body = server.requests[0]
+        assert (body["model"], body["max_tokens"], body["temperature"]) == ("gpt-4-0613", 9, 0.5)
+        assert json.loads(capsys.readouterr().out)["first_shown_wins"] == 0
+
+
+def test_unreadable_and_missing_answers(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer(answer=lambda messages: "I like both.") as server:
+        assert main(["judge", *files, "--model", "m", "--base-url", server.url]) == 1
+        assert "None of the 6 comparisons has an answer that can be read, such as 'I like both.'" in (
+            capsys.readouterr().err
+        )
+        assert [row["preference"] for row in lines("annotations.jsonl")] == [None] * 6
+        url = server.url
+    assert main(["judge", *files, "--model", "other", "--base-url", url, "--max-retries", "0"]) == 1
+    assert "6 calls were not answered" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "There is no judge; name a model"),
+        (["--model", "m", "--references"], "Give outputs of two models, or of one and --references"),
+        (["--model", "m", "--output", "a.csv"], "must end in .jsonl"),
+        (["--model", "m", "--budget", "1"], "A budget needs prices"),
+        (["--model", "m", "--limit", "0"], "--limit must be at least 1"),
+        (["--model", "m", "--concurrency", "0"], "concurrency must be at least 1"),
+        (["--alpaca-eval", "nowhere"], "There is no nowhere/configs.yaml"),
+    ],
+)
+def test_bad_options(files: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", *files, *options]) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            [{"prompt": "p0", "outputs": ["b"]}],
+            "5 of the 6 of the first are not among the 1 of the second, such as 'p1'",
+        ),
+        ([{"prompt": "p0", "outputs": ["b"]}] * 2, "line 2 has the same prompt as"),
+        ([{"prompt": "p0", "outputs": []}], 'has [] for "outputs"'),
+        ([{"prompt": 5, "outputs": ["b"]}], "has 5 for a prompt; give text or messages"),
+    ],
+)
+def test_files_that_do_not_go_together(
+    files: list[str], tmp_path: Path, rows: list[dict[str, Any]], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = write(tmp_path / "other.jsonl", rows)
+    assert main(["judge", files[0], other, "--model", "m"]) == 1
+    assert message in capsys.readouterr().err
+
+
+def test_missing_references(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["judge", files[1], "--references", "--model", "m"]) == 1
+    assert 'line 1 has no "reference"' in capsys.readouterr().err
+
+
+def test_a_wrong_key_is_named_but_not_shown(
+    files: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
+    with ChatServer(key="right") as server:
+        assert main(["judge", *files, "--model", "m", "--base-url", server.url]) == 1
+        err = capsys.readouterr().err
+        assert "refuses the key" in err and "sk-secret" not in err
