@@ -25,7 +25,7 @@ def add_command(commands: Any) -> None:
         help="have a language model compare two models' outputs",
         description="Ask a model behind an OpenAI-compatible endpoint which of two outputs is better, for every "
         "prompt, and write the judgements in AlpacaEval's form. The key is read from OPENAI_API_KEY. Answers are kept, "
-        "so that the same command goes on where it stopped and pays for nothing twice.",
+        "so that the same command goes on where it stopped and pays for no answer twice.",
     )
     parser.add_argument("first", help="outputs of one model, such as the reference model: .jsonl or .json")
     parser.add_argument("second", nargs="?", help="outputs of the other model, whose win rate is counted")
