@@ -121,7 +121,7 @@ def encoder(folder: Path) -> str:
     )
     save_model(BertModel(config), tiny_tokenizer(), folder / "bert")
     transformer = Transformer(str(folder / "bert"))
-    pooling = Pooling(transformer.get_embedding_dimension())
+    pooling = Pooling(16)
     SentenceTransformer(modules=[transformer, pooling], device="cpu").save(str(folder / "encoder"))
     return str(folder / "encoder")
 
