@@ -7,7 +7,7 @@ from typing import Any
 
 from genrlhf.errors import DataError, excerpt
 
-__all__ = ["check_outputs", "check_texts"]
+__all__ = ["check_outputs", "check_texts", "whole_characters"]
 
 
 def check_texts(texts: Any, name: str) -> list[str]:
@@ -53,3 +53,8 @@ def check_outputs(outputs: Any, *, at_least: int = 1, metric: str = "the metric"
     if not checked:
         raise DataError("outputs is empty; give the outputs of at least one input.")
     return checked
+
+
+def whole_characters(text: str) -> str:
+    """Return `text` with a question mark for every half of a character, which neither tokenizers nor files take."""
+    return text.encode("utf-8", "replace").decode("utf-8")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genrlhf.errors import ModelError, excerpt
+from genrlhf.metrics.checks import whole_characters
 
 __all__ = ["BERTScorer"]
 
@@ -57,7 +58,7 @@ class BERTScorer:
         order = sorted(texts, key=len)
         for start in range(0, len(order), self.batch_size):
             part = order[start : start + self.batch_size]
-            shown = [text.encode("utf-8", "replace").decode("utf-8") for text in part]
+            shown = [whole_characters(text) for text in part]
             inputs = tokenizer(shown, padding=True, truncation=True, return_tensors="pt").to(model.device)
             with torch.inference_mode():
                 states = model(**inputs, output_hidden_states=True).hidden_states[self.layer]

@@ -5,20 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from genrlhf.errors import ConfigError
-from genrlhf.metrics.diversity.definitions import Definition, check_definition
-from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
-from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
+from genrlhf.metrics.diversity.definitions import Definition
+from genrlhf.metrics.diversity.ngrams import Tokenizer
+from genrlhf.metrics.diversity.set_metric import OrderMean
 
 __all__ = ["EAD"]
 
 
 @dataclass(frozen=True)
-class EAD:
+class EAD(OrderMean):
     """The number of distinct n-grams over the number expected of so much text: N / (V (1 − ((V − 1) / V)^C)).
 
     N of the C n-grams in the whole set of texts are distinct; the denominator is how many distinct ones C draws from V
@@ -55,31 +55,9 @@ class EAD:
     definition: Definition = "published"
 
     def __post_init__(self) -> None:
-        check_orders(self.n)
-        check_definition(self.definition)
+        super().__post_init__()
         if self.vocab_size < 2:
             raise ConfigError(f"vocab_size is {self.vocab_size}; give at least 2 words, such as 50257.")
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`; NaN for texts without a single word."""
-        return self.batch([texts])[0]
-
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
-        """Return the diversity of every set of texts."""
-        return mean_over_orders(sets, **self._settings())
-
-    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
-        """Return the diversity of `texts`, and that without each block of indices, counting every text once."""
-        return mean_over_orders_without(texts, blocks, **self._settings())
-
-    def _settings(self) -> dict[str, Any]:
-        released = self.definition == "released-code"
-        return {
-            "orders": check_orders(self.n),
-            "tokenize": self.tokenize or (pieces_without_stops if released else words),
-            "score": self._score,
-            "missing": 0.0 if released else None,
-        }
 
     def _score(self, distinct: np.ndarray, total: np.ndarray) -> np.ndarray:
         # (1 − 1/V)^C in logarithms: 1 − that would lose all digits where V is large beside C.

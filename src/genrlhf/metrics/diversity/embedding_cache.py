@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from genrlhf.errors import ConfigError
+from genrlhf.metrics.keyed_table import KeyedTable
 
 __all__ = ["EmbeddingCache", "model_key"]
-
-_ASKED_AT_ONCE = 500
-"""SQLite takes a limited number of values in one question."""
 
 
 class EmbeddingCache:
@@ -30,22 +25,10 @@ class EmbeddingCache:
     """
 
     def __init__(self, folder: Path, model: str) -> None:
-        self.file = folder / "embeddings.sqlite"
         self.model = model
-        folder.mkdir(parents=True, exist_ok=True)
-        with self._open() as database:
-            database.execute("CREATE TABLE IF NOT EXISTS embeddings (key BLOB PRIMARY KEY, vector BLOB) WITHOUT ROWID")
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self.file, timeout=60)
-        try:
-            with database:
-                yield database
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{self.file} is no cache of embeddings ({error}); delete it or name another.") from error
-        finally:
-            database.close()
+        self._table = KeyedTable(
+            folder / "embeddings.sqlite", "embeddings", {"vector": "BLOB"}, what="cache of embeddings"
+        )
 
     def _key(self, text: str) -> bytes:
         return hashlib.sha256(f"{self.model}\0{text}".encode("utf-8", "surrogatepass")).digest()
@@ -53,21 +36,13 @@ class EmbeddingCache:
     def read(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
         """Return the embeddings that are there."""
         keys = {self._key(text): text for text in texts}
-        asked = list(keys)
-        found: dict[str, np.ndarray] = {}
-        with self._open() as database:
-            for start in range(0, len(asked), _ASKED_AT_ONCE):
-                part = asked[start : start + _ASKED_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                rows = database.execute(f"SELECT key, vector FROM embeddings WHERE key IN ({marks})", part)
-                found |= {keys[key]: np.frombuffer(vector, dtype="<f4") for key, vector in rows}
-        return found
+        return {
+            keys[key]: np.frombuffer(vector, dtype="<f4") for key, (vector,) in self._table.read(list(keys)).items()
+        }
 
     def write(self, embeddings: Mapping[str, np.ndarray]) -> None:
         """Add embeddings, all of them or none."""
-        rows = [(self._key(text), vector.astype("<f4").tobytes()) for text, vector in embeddings.items()]
-        with self._open() as database:
-            database.executemany("INSERT OR REPLACE INTO embeddings VALUES (?, ?)", rows)
+        self._table.write((self._key(text), vector.astype("<f4").tobytes()) for text, vector in embeddings.items())
 
 
 def model_key(name: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from genrlhf.errors import ConfigError, DataError, ModelError, excerpt
+from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.diversity.embedding_cache import EmbeddingCache, model_key
 
 __all__ = ["DEFAULT_ENCODER", "Embedder", "Encoder", "as_embedder"]
@@ -104,8 +105,7 @@ class Embedder:
     def _encode(self, texts: list[str]) -> Any:
         if isinstance(self.encoder, str):
             self.encoder = _load(self.encoder, self.device)
-        # Half of a character written in two is no text to a tokenizer.
-        texts = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
+        texts = [whole_characters(text) for text in texts]
         if hasattr(self.encoder, "encode"):
             return self.encoder.encode(
                 texts, batch_size=self.batch_size, convert_to_numpy=True, show_progress_bar=False

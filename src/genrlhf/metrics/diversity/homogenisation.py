@@ -12,6 +12,7 @@ from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.bert_score import BERTScorer
 from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
+from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["Homogenisation", "rouge_l"]
 
@@ -19,7 +20,7 @@ PairScorer: TypeAlias = Callable[[list[tuple[str, str]]], Sequence[float]]
 """A symmetric similarity: pairs of texts -> one number a pair."""
 
 
-class Homogenisation:
+class Homogenisation(SetMetric):
     """The mean similarity of two different texts of a set: 2 / (n (n − 1)) Σ_{i<j} sim(i, j).
 
     Padmakumar & He 2024, "Does Writing with Language Models Reduce Content Diversity?"; Shaib et al. 2024,
@@ -64,10 +65,6 @@ class Homogenisation:
             self._score = measure
         self.max_pairs = max_pairs
         self.seed = seed
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the homogenisation of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the homogenisation of every set of texts, scoring all their pairs in one go, equal ones once."""

@@ -11,13 +11,14 @@ import numpy as np
 
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
 
 __all__ = ["NgramCosine"]
 
 
 @dataclass(frozen=True)
-class NgramCosine:
+class NgramCosine(SetMetric):
     """One minus the mean cosine similarity of the n-gram counts of two different texts of a set.
 
     With c_i the vector of how often each n-gram is in text i::
@@ -57,10 +58,6 @@ class NgramCosine:
         if self.n is not None:
             return self.n
         return 3 if self.definition == "released-code" else (1, 2, 3, 4, 5)
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the diversity of every set of texts."""

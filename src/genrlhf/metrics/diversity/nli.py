@@ -14,6 +14,7 @@ from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.nli_scorer import NLIScorer, SharedScorer
 from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.metrics.diversity.tokenize import sentences
 
 __all__ = ["NLIDiversity"]
@@ -45,7 +46,7 @@ class _Pair(NamedTuple):
     second: str
 
 
-class NLIDiversity:
+class NLIDiversity(SetMetric):
     """How much the sentences of different texts contradict each other, less how much they entail each other.
 
     For a pair of sentences a classifier predicts contradiction (+1), neutral (0) or entailment (−1); the score s is
@@ -124,10 +125,6 @@ class NLIDiversity:
     def higher_is_more_diverse(self) -> bool:
         """Whether a higher value means more diverse texts: not so in the released code."""
         return not self.released
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the diversity of every set of texts, scoring the pairs of all of them in one pass, equal ones once."""

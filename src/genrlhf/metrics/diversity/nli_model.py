@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from genrlhf.errors import ModelError, excerpt
+from genrlhf.metrics.checks import whole_characters
 
 __all__ = ["NLI_CLASSES", "NLIModel"]
 
@@ -65,8 +66,8 @@ class NLIModel:
         if not premises:
             return probabilities
         encoded = self.tokenizer(
-            [_as_text(text) for text in premises],
-            [_as_text(text) for text in hypotheses],
+            [whole_characters(text) for text in premises],
+            [whole_characters(text) for text in hypotheses],
             truncation=True,
             max_length=self.max_length,
         )
@@ -90,11 +91,6 @@ class NLIModel:
             batch.append(row)
         if batch:
             yield batch
-
-
-def _as_text(text: str) -> str:
-    """Return `text` without halves of characters, which no tokenizer takes."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _columns(id2label: dict[int, Any], model: str) -> list[int]:

@@ -10,11 +10,19 @@ import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.diversity.classes import Classes, ExactClasses
+from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["DistinctK", "SemanticEntropy", "UtilityK"]
 
 
-class DistinctK:
+class _OverClasses(SetMetric):
+    """A measure of the classes that texts are in."""
+
+    def __init__(self, classes: Classes | None = None) -> None:
+        self.classes = classes or ExactClasses()
+
+
+class DistinctK(_OverClasses):
     """The number of classes among K texts.
 
     Zhang et al. 2025, "NoveltyBench" (distinct_k). In [1, K], higher is more diverse; it grows with K. NaN for none.
@@ -30,19 +38,12 @@ class DistinctK:
     name: ClassVar[str] = "distinct_k"
     higher_is_more_diverse: ClassVar[bool] = True
 
-    def __init__(self, classes: Classes | None = None) -> None:
-        self.classes = classes or ExactClasses()
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the number of classes of `texts`."""
-        return self.batch([texts])[0]
-
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the number of classes of every set of texts."""
         return [float(max(found) + 1) if found else math.nan for found in self.classes(sets)]
 
 
-class SemanticEntropy:
+class SemanticEntropy(_OverClasses):
     """The entropy of the classes of texts: −Σ_c p_c log p_c, with p_c the share of the texts in class c.
 
     Kuhn, Gal & Farquhar 2023, "Semantic Uncertainty"; with shares in place of probabilities, Farquhar et al. 2024,
@@ -60,19 +61,12 @@ class SemanticEntropy:
     name: ClassVar[str] = "semantic_entropy"
     higher_is_more_diverse: ClassVar[bool] = True
 
-    def __init__(self, classes: Classes | None = None) -> None:
-        self.classes = classes or ExactClasses()
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the entropy of `texts`."""
-        return self.batch([texts])[0]
-
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the entropy of every set of texts."""
         return [_entropy(np.bincount(found)) if found else math.nan for found in self.classes(sets)]
 
 
-class UtilityK:
+class UtilityK(_OverClasses):
     """What a user gains who reads K texts in their order and goes on with probability p after each.
 
     With u_i the utility of text i, counted where no earlier text is of its class::
@@ -107,13 +101,9 @@ class UtilityK:
     ) -> None:
         if not 0 < patience < 1:
             raise ConfigError(f"patience is {patience}; give a probability above 0 and below 1, such as 0.8.")
-        self.classes = classes or ExactClasses()
+        super().__init__(classes)
         self.utility = utility
         self.patience = patience
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the utility of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the utility of every set of texts."""

@@ -10,6 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.metrics.diversity.tokenize import words
 
 __all__ = ["SelfBLEU"]
@@ -19,7 +20,7 @@ _EPSILON = 0.1
 
 
 @dataclass(frozen=True)
-class SelfBLEU:
+class SelfBLEU(SetMetric):
     """The mean over texts of the BLEU score of one text with all others of the set as its references.
 
     Zhu et al. 2018, "Texygen: A Benchmarking Platform for Text Generation Models". BLEU (Papineni et al. 2002) is the
@@ -47,10 +48,6 @@ class SelfBLEU:
 
     def __post_init__(self) -> None:
         check_orders(self.n)
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the Self-BLEU of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the Self-BLEU of every set of texts."""

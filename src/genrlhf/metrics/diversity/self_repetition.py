@@ -10,13 +10,14 @@ from typing import ClassVar
 import numpy as np
 
 from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, ngram_table
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.metrics.diversity.tokenize import words
 
 __all__ = ["SelfRepetition"]
 
 
 @dataclass(frozen=True)
-class SelfRepetition:
+class SelfRepetition(SetMetric):
     """How often the n-grams of a text come back in the others: the mean over texts of log(1 + Σ_g m_g).
 
     The sum goes over the distinct n-grams g of the text, and m_g is the number of other texts of the set with g in
@@ -43,10 +44,6 @@ class SelfRepetition:
 
     def __post_init__(self) -> None:
         check_orders(self.n)
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the self-repetition of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the self-repetition of every set of texts."""

@@ -10,11 +10,12 @@ import numpy as np
 
 from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.embeddings import DEFAULT_ENCODER, Embedder, Encoder, as_embedder
+from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["SentenceBERT"]
 
 
-class SentenceBERT:
+class SentenceBERT(SetMetric):
     """One minus the mean cosine similarity of the embeddings of two different texts of a set.
 
     With `u_i = e_i / |e_i|` the directions of n embeddings::
@@ -51,10 +52,6 @@ class SentenceBERT:
         device: str | None = None,
     ) -> None:
         self.embedder = as_embedder(encoder, batch_size=batch_size, device=device)
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the diversity of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the diversity of every set of texts, embedding all of them in one pass, equal texts once."""

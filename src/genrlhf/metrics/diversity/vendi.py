@@ -12,11 +12,12 @@ import numpy as np
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.embeddings import DEFAULT_ENCODER, Embedder, Encoder, as_embedder
+from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["VendiScore"]
 
 
-class VendiScore:
+class VendiScore(SetMetric):
     """The exponential of the entropy of a similarity matrix's eigenvalues: the effective number of different texts.
 
     With K the (n, n) similarities, 1 on the diagonal, and λ the eigenvalues of K / n::
@@ -57,10 +58,6 @@ class VendiScore:
         self.embedder = None if kernel is not None else as_embedder(encoder)
         self.kernel = kernel
         self.q = q
-
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the Vendi score of `texts`."""
-        return self.batch([texts])[0]
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the Vendi score of every set of texts, embedding all of them in one pass."""

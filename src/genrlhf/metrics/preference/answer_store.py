@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrlhf.errors import ConfigError
+from genrlhf.metrics.checks import whole_characters
+from genrlhf.metrics.keyed_table import KeyedTable
 
 __all__ = ["AnswerStore", "StoredAnswer"]
-
-_ASKED_AT_ONCE = 500
-"""SQLite takes a limited number of values in one question."""
 
 
 @dataclass(frozen=True)
@@ -49,24 +45,13 @@ class AnswerStore:
     """
 
     def __init__(self, file: str | Path) -> None:
-        self.file = Path(file).expanduser()
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._open() as database:
-            database.execute(
-                "CREATE TABLE IF NOT EXISTS answers (key BLOB PRIMARY KEY, model TEXT NOT NULL, text TEXT NOT NULL, "
-                "prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL) WITHOUT ROWID"
-            )
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        database = sqlite3.connect(self.file, timeout=60)
-        try:
-            with database:
-                yield database
-        except sqlite3.DatabaseError as error:
-            raise ConfigError(f"{self.file} is no store of answers ({error}); move it or name another.") from error
-        finally:
-            database.close()
+        columns = {
+            "model": "TEXT NOT NULL",
+            "text": "TEXT NOT NULL",
+            "prompt_tokens": "INTEGER NOT NULL",
+            "completion_tokens": "INTEGER NOT NULL",
+        }
+        self._table = KeyedTable(Path(file).expanduser(), "answers", columns, what="store of answers")
 
     @staticmethod
     def key(settings: Mapping[str, Any], conversation: Sequence[Mapping[str, str]]) -> bytes:
@@ -76,30 +61,16 @@ class AnswerStore:
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
         """Return the answers that are there."""
-        found: dict[bytes, StoredAnswer] = {}
-        with self._open() as database:
-            for start in range(0, len(keys), _ASKED_AT_ONCE):
-                part = keys[start : start + _ASKED_AT_ONCE]
-                marks = ",".join("?" * len(part))
-                rows = database.execute(
-                    f"SELECT key, text, prompt_tokens, completion_tokens FROM answers WHERE key IN ({marks})", part
-                )
-                found |= {key: StoredAnswer(*rest) for key, *rest in rows}
-        return found
+        return {key: StoredAnswer(*rest) for key, (_, *rest) in self._table.read(keys).items()}
 
     def write(self, key: bytes, model: str, answer: StoredAnswer) -> None:
         """Keep an answer; on return it is on disk."""
-        # Half of a character cannot be kept as text.
-        text = answer.text.encode("utf-8", "replace").decode("utf-8")
-        with self._open() as database:
-            database.execute(
-                "INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)",
-                (key, model, text, answer.prompt_tokens, answer.completion_tokens),
-            )
+        row = (key, model, whole_characters(answer.text), answer.prompt_tokens, answer.completion_tokens)
+        self._table.write([row])
 
     def total(self) -> tuple[int, int, int]:
         """Return the number of answers, and the sums of their prompt and completion tokens."""
-        with self._open() as database:
+        with self._table.open() as database:
             row = database.execute(
                 "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM answers"
             ).fetchone()

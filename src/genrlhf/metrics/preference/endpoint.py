@@ -37,6 +37,7 @@ class Usage:
         prompt_tokens: of the calls that were answered now.
         completion_tokens: of these.
         cost: of these, in the unit of the prices; None without prices.
+        last_error: why the latest attempt that failed did.
     """
 
     answered: int = 0
