@@ -9,6 +9,8 @@ import torch
 from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
 from transformers import (
+    BertConfig,
+    BertModel,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -123,6 +125,20 @@ def tiny_reward_model(*, seed: int = 0, num_labels: int = 1, **overrides: Any) -
     """Return a Llama with a score head."""
     torch.manual_seed(seed)
     return LlamaForSequenceClassification(_llama_config(num_labels=num_labels, **overrides)).eval()
+
+
+def tiny_bert(**overrides: Any) -> BertModel:
+    """Return an encoder."""
+    torch.manual_seed(0)
+    config = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 64,
+    }
+    return BertModel(BertConfig(**{**config, **overrides})).eval()
 
 
 def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase | None, folder: Path) -> Path:

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
-from transformers import BertConfig, BertModel
 
 from genrlhf.cli import main
 from genrlhf.metrics import EAD, per_input_diversity
-from tests.helpers import VOCAB_SIZE, save_model, tiny_reward_model, tiny_tokenizer
+from tests.helpers import save_model, tiny_bert, tiny_reward_model, tiny_tokenizer
 
 
 def write(path: Path, outputs: list[list[str]], prompts: list[Any] | None = None) -> str:
@@ -110,16 +108,7 @@ def test_undefined_figures_are_null(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def encoder(folder: Path) -> str:
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=16,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
-    save_model(BertModel(config), tiny_tokenizer(), folder / "bert")
+    save_model(tiny_bert(), tiny_tokenizer(), folder / "bert")
     transformer = Transformer(str(folder / "bert"))
     pooling = Pooling(16)
     SentenceTransformer(modules=[transformer, pooling], device="cpu").save(str(folder / "encoder"))

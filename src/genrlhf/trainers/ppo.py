@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
@@ -19,7 +18,6 @@ from transformers.trainer_utils import EvalLoopOutput
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.gather import whole
-from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
@@ -33,6 +31,7 @@ from genrlhf.trainers._common import (
 )
 from genrlhf.trainers._masking import LaggingPolicy
 from genrlhf.trainers._ppo_checkpoint import PPOCheckpoint, newest_complete_checkpoint, removed_on_failure
+from genrlhf.trainers._ppo_files import load_trained, save_trained
 from genrlhf.trainers._ppo_loss import PPOLoss
 from genrlhf.trainers._ppo_models import build_models
 from genrlhf.trainers._ppo_report import Phases, RunHealth, completion_table, show
@@ -47,9 +46,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PPOTrainer"]
-
-VALUE_HEAD_FILE = "value_head.safetensors"
-VALUE_MODEL_FOLDER = "value_model"
 
 
 def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -385,27 +381,12 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         if not self.args.should_save:
             return
         target.mkdir(parents=True, exist_ok=True)
-        state = self.collector.model.state_dict() if state_dict is None else state_dict
-
-        def part(prefix: str) -> dict[str, torch.Tensor]:
-            return {k.removeprefix(prefix): v.contiguous() for k, v in state.items() if k.startswith(prefix)}
-
-        self.policy.save_pretrained(target, state_dict=part("policy."))
-        if self.collector.model.value_model is None:
-            save_file(part("value_head."), target / VALUE_HEAD_FILE)
-        else:
-            value_model = self.collector.model.value_model
-            value_model.save_pretrained(target / VALUE_MODEL_FOLDER, state_dict=part("value_model."))
+        save_trained(self.collector.model, target, state_dict)
         self.processing_class.save_pretrained(target)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        load_weights(self.policy, folder)
-        model = self.collector.model
-        if model.value_head is not None:
-            load_whole_state(model.value_head, load_file(folder / VALUE_HEAD_FILE))
-        if model.value_model is not None:
-            load_weights(model.value_model, folder / VALUE_MODEL_FOLDER)
+        load_trained(self.collector.model, folder)
         self._checkpoint_of(folder).load_state(self.ppo_state, self._masking)
         self._resumed_from = folder
 

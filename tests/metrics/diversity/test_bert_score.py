@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from transformers import BertConfig, BertModel
+from transformers import BertModel
 
 from genrlhf.errors import ModelError
 from genrlhf.metrics import Homogenisation
 from genrlhf.metrics.diversity.bert_score import BERTScorer
-from tests.helpers import VOCAB_SIZE, save_model, tiny_tokenizer
+from tests.helpers import save_model, tiny_bert, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        max_position_embeddings=64,
-    )
-    return str(save_model(BertModel(config).eval(), tiny_tokenizer(), tmp_path_factory.mktemp("bert")))
+    return str(save_model(tiny_bert(num_hidden_layers=2), tiny_tokenizer(), tmp_path_factory.mktemp("bert")))
 
 
 def by_hand(folder: str, a: str, b: str) -> float:

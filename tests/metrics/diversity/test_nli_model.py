@@ -47,6 +47,20 @@ def test_probabilities_in_the_stated_order(tmp_path: Path, batch_size: int) -> N
     assert scorer([], []).shape == (0, 3)
 
 
+def test_batches_keep_to_the_tokens_they_may_have(tmp_path: Path) -> None:
+    scorer = NLIModel(save(tmp_path, LABELS), max_batch_tokens=40, max_length=64, device="cpu")
+    shapes: list[tuple[int, int]] = []
+    scorer.model.register_forward_pre_hook(
+        lambda _module, _args, kwargs: shapes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    expected = one_by_one(scorer.model, scorer.tokenizer)
+    shapes.clear()
+    assert scorer(PREMISES, HYPOTHESES) == pytest.approx(np.array(expected), abs=1e-5)
+    assert sum(rows for rows, _ in shapes) == len(PREMISES)
+    assert all(rows * width <= 40 for rows, width in shapes)
+    assert 1 < len(shapes) < len(PREMISES)
+
+
 def test_the_longer_sentence_is_cut(tmp_path: Path) -> None:
     scorer = NLIModel(save(tmp_path, LABELS), max_length=12, device="cpu")
     assert scorer(["abc"], ["x" * 500]) == pytest.approx(scorer(["abc"], ["x" * 9]), abs=1e-6)

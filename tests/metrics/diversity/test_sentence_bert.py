@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
-from transformers import BertConfig, BertModel
 
 from genrlhf.errors import DataError, ModelError
 from genrlhf.metrics import SentenceBERT
-from tests.helpers import VOCAB_SIZE, save_model, tiny_tokenizer
+from tests.helpers import save_model, tiny_bert, tiny_tokenizer
 
 
 def letters(texts: list[str]) -> np.ndarray:
@@ -101,19 +99,9 @@ def test_bad_texts() -> None:
 
 
 def test_a_folder_and_a_module_of_sentence_transformers(tmp_path: Path) -> None:
-    config = BertConfig(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.5,
-    )
-    torch.manual_seed(0)
     tokenizer = tiny_tokenizer()
     tokenizer.padding_side = "right"  # BERT's positions are absolute
-    save_model(BertModel(config).eval(), tokenizer, tmp_path / "bert")
+    save_model(tiny_bert(initializer_range=0.5), tokenizer, tmp_path / "bert")
     transformer = Transformer(str(tmp_path / "bert"))
     model = SentenceTransformer(modules=[transformer, Pooling(16, "mean")], device="cpu")
     model.save(str(tmp_path / "sbert"))
