@@ -15,6 +15,7 @@ from genrlhf.metrics import (
     EAD,
     DistinctN,
     NLIDiversity,
+    SelfBLEU,
     SentenceBERT,
     compare_diversity,
     per_input_diversity,
@@ -98,6 +99,14 @@ def test_prompts_that_do_not_line_up(prompts: list[Any], message: str) -> None:
     second = evaluate_diversity(rows([["x", "y"]] * len(prompts), prompts), metrics)
     with pytest.raises(DataError, match=message):
         second.in_order_of(first, ("first", "second"))
+
+
+def test_other_numbers_of_outputs_are_not_compared() -> None:
+    metrics = {"self_bleu": SelfBLEU()}
+    one = evaluate_diversity(rows([["a"], ["b"]]), metrics)
+    two = evaluate_diversity(rows([["a", "b"], ["c", "d"]]), metrics)
+    with pytest.raises(DataError, match=r"x has 1 output\(s\) of an input and y has 2; .* compare as many of both"):
+        two.in_order_of(one, ("x", "y"))
 
 
 def test_undefined_figures_say_why() -> None:

@@ -144,8 +144,15 @@ class DiversityEvaluation:
             names: of the other and this one, for messages.
 
         Raises:
-            DataError: a prompt is missing, there twice, or in one of the two alone.
+            DataError: a prompt is missing, there twice, or in one of the two alone; or both have other numbers of
+                outputs.
         """
+        if first.outputs_per_input != self.outputs_per_input:
+            raise DataError(
+                f"{names[0]} has {first.outputs_per_input} output(s) of an input and {names[1]} has "
+                f"{self.outputs_per_input}; diversity depends on their number, so compare as many of both "
+                "(--outputs-per-input takes the first so many)."
+            )
         for evaluation, name in zip((first, self), names, strict=True):
             _refuse_unclear(evaluation.keys, name)
         places = {key: place for place, key in enumerate(self.keys)}
