@@ -92,14 +92,16 @@ def completion_logits(
     if "logits_to_keep" in accepted:
         extra["logits_to_keep"] = length + 1
     captured: list[torch.Tensor] = []
+
     # The input of the head is the last hidden state in every family, whatever norm or projection comes before it.
-    handle = (
-        inner_model(model)
-        .get_output_embeddings()
-        .register_forward_pre_hook(lambda _module, args: captured.append(args[0]))
-    )
+    def capture(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        # A slice of positions is not contiguous, and would be multiplied row by row.
+        captured.append(args[0].contiguous())
+        return (captured[0],)
+
+    handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(capture)
     try:
-        output = (model if trunk is None else top_of(model, *trunk))(
+        output = (model if trunk is None else top_of(model, *trunk, last=length + 1))(
             input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
             attention_mask=mask.long(),
             use_cache=False,
@@ -133,13 +135,14 @@ def classifier_scores(
         (B, T + 1) float32.
     """
     mask = torch.cat([prompt_mask, completion_mask], dim=1)
-    view: Any = model if trunk is None else top_of(model, *trunk)
+    last = completion_ids.shape[1] + 1
+    view: Any = model if trunk is None else top_of(model, *trunk, last=last)
     hidden = view.base_model(
         input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
         attention_mask=mask.long(),
         use_cache=False,
         **position_arguments(view.base_model, mask),
-    ).last_hidden_state[:, -completion_ids.shape[1] - 1 :]
+    ).last_hidden_state[:, -last:]
     scores: torch.Tensor = view.score(hidden).squeeze(-1).float()
     return scores
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from genrlhf.models.freezing import decoder_layers, inner_model, position_arguments
+from genrlhf.models.last_positions import LastPositions, can_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -57,30 +58,35 @@ def _before_layers(owner: nn.Module) -> list[nn.Module]:
     return [owner.get_input_embeddings(), *rest]  # type: ignore[operator]
 
 
-def top_of(model: Any, depth: int, states: torch.Tensor) -> Any:
+def top_of(model: Any, depth: int, states: torch.Tensor, last: int) -> Any:
     """Return a view of `model` without its first `depth` layers, which reads `states` where they would end.
 
-    The view shares every parameter and submodule with `model`, takes the same inputs and returns the same outputs.
-    It is good for one forward pass over the tokens that `states` belong to.
+    The view shares every parameter and submodule with `model`, takes the same inputs and returns the same outputs at
+    the last `last` positions; those before are undefined. It is good for one forward pass over the tokens that `states`
+    belong to.
 
     Args:
         model: of a family in `TRUNK_FAMILIES`, with any head, in or out of a PEFT wrapper.
         depth: k.
         states: (B, L, d), the hidden states that enter layer k.
+        last: how many positions' outputs are wanted.
     """
     owner = inner_model(model)
     layers = decoder_layers(owner)
+    kept = list(layers)[depth:]
+    if can_limit(kept[-1], owner.config):
+        kept[-1] = LastPositions(kept[-1], last)
 
     def replace(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
 
-    first = _shallow(layers[depth])
+    first = _shallow(kept[0])
     first._forward_pre_hooks = type(first._forward_pre_hooks)(first._forward_pre_hooks)
     first._forward_pre_hooks_with_kwargs = type(first._forward_pre_hooks_with_kwargs)(
         first._forward_pre_hooks_with_kwargs
     )
     first.register_forward_pre_hook(replace, with_kwargs=True)
-    return _with_layers(owner, layers, nn.ModuleList([first, *layers[depth + 1 :]]), slice(depth, None))
+    return _with_layers(owner, layers, nn.ModuleList([first, *kept[1:]]), slice(depth, None))
 
 
 class _Stop(Exception):  # noqa: N818
