@@ -32,8 +32,9 @@ PUBLIC = {
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison JudgeAnswer JudgeTemplate
-        JudgedComparisons PromptJudge ScoreJudge Usage WinRate annotation_win_rates generalisation_gap
-        judge_comparisons judge_template length_controlled load_alpaca_eval_judge preference_vs_reference win_rate
+        JudgedComparisons ModelAnswer OpenAIJudge PromptJudge ScoreJudge Usage WinRate annotation_win_rates
+        generalisation_gap judge_comparisons judge_template known_preferences length_controlled
+        load_alpaca_eval_judge preference_vs_reference win_rate
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig

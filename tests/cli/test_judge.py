@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from genrlhf.cli import main
+from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.metrics.preference.chat_server import ChatServer
 
 pytestmark = pytest.mark.enable_socket
@@ -72,6 +73,66 @@ def test_references_prices_and_table(files: list[str], capsys: pytest.CaptureFix
         assert "The budget of 1e-09 is reached" in capsys.readouterr().err
 
 
+def test_human_preferences(tmp_path: Path, files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        {"prompt": "p", "chosen": "longer", "rejected": "short", "dataset": "tldr"},
+        {"prompt": "p", "chosen": "longer", "rejected": "short", "dataset": "tldr"},
+        {"prompt": "p", "chosen": "a", "rejected": "longer", "dataset": "cnn"},
+        {
+            "prompt": [{"role": "user", "content": "q"}],
+            "chosen": [{"role": "assistant", "content": "long"}],
+            "rejected": [{"role": "assistant", "content": "s"}],
+        },
+    ]
+    with ChatServer() as server:
+        options = ["--preferences", "--model", "m", "--base-url", server.url, "--json"]
+        assert main(["judge", write(tmp_path / "pairs.jsonl", rows), *options]) == 0
+        found = json.loads(capsys.readouterr().out)
+        assert (found["model"], found["n_wins"], found["n_total"]) == ("chosen", 2, 3)
+        assert [row.get("dataset") for row in lines("annotations.jsonl")] == ["tldr", "cnn", None]
+        assert {row["generator_2"] for row in lines("annotations.jsonl")} == {"chosen"}
+        assert "dataset" not in lines("annotations.jsonl")[2]
+
+
+def test_known_judgements_are_not_asked_and_files_of_alpaca_eval_are_written(
+    files: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ChatServer() as server:
+        command = ["judge", *files, "--model", "m", "--base-url", server.url, "--order", "alpaca_eval", "--json"]
+        assert main([*command, "--output", "annotations.json", "--limit", "4"]) == 0
+        rows = json.loads(Path("annotations.json").read_text())
+        assert len(rows) == 4 and rows[0]["raw_completion"].startswith("[{")
+        capsys.readouterr()
+        known = ["--known", "annotations.json", "--output", "all.jsonl", "--store", "other.sqlite"]
+        assert main([*command, *known, "--dry-run"]) == 0
+        assert json.loads(capsys.readouterr().out)["calls"] == 2
+        assert main([*command, *known]) == 0
+        assert json.loads(capsys.readouterr().out)["answered_now"] == 2
+        assert [row["preference"] for row in lines("all.jsonl")] == [2, 2, 2, lines("all.jsonl")[3]["preference"], 1, 1]
+        assert len(server.requests) == 6
+
+
+def test_judges_on_this_machine(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = tiny_tokenizer(chat_template=True)
+    reward = str(save_model(tiny_reward_model(), tokenizer, tmp_path / "rm"))
+    assert main(["judge", *files, "--reward-model", reward, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["n_total"] == 6 and found["answered_now"] is None
+    assert lines("annotations.jsonl")[0]["annotator"] == "reward_model:rm"
+    assert main(["judge", *files, "--reward-model", reward]) == 0
+    assert "ppo beats sft" in capsys.readouterr().out
+    assert main(["judge", *files, "--reward-model", reward, "--dry-run"]) == 1
+    assert "--dry-run prices the calls of an endpoint" in capsys.readouterr().err
+    local = str(save_model(tiny_llama(max_position_embeddings=2048), tokenizer, tmp_path / "lm"))
+    # So small a model gives no verdict.
+    command = ["judge", *files, "--local-model", local, "--answer", "letter", "--json"]
+    assert main(command) == 1
+    assert "None of the 6 comparisons has an answer that can be read" in capsys.readouterr().err
+    assert len(lines("annotations.jsonl")) == 6 and isinstance(lines("annotations.jsonl")[0]["raw_completion"], str)
+    assert main([*command, "--reward-model", reward]) == 1
+    assert "Give one judge" in capsys.readouterr().err
+
+
 def test_alpaca_eval_judge(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -130,7 +191,7 @@ def test_bad_options(files: list[str], options: list[str], message: str, capsys:
         ),
         ([{"prompt": "p0", "outputs": ["b"]}] * 2, "line 2 has the same prompt as"),
         ([{"prompt": "p0", "outputs": []}], 'has [] for "outputs"'),
-        ([{"prompt": 5, "outputs": ["b"]}], "has 5 for a prompt; give text or messages"),
+        ([{"prompt": 5, "outputs": ["b"]}], "prompt, is 5; give text or messages"),
     ],
 )
 def test_files_that_do_not_go_together(

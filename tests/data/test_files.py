@@ -98,6 +98,15 @@ def test_written_rows_are_read_back(tmp_path: Path, name: str) -> None:
     assert [file.name for file in (tmp_path / name).parent.iterdir()] == [Path(name).name]
 
 
+@pytest.mark.parametrize("name", ["rows.json", "rows.json.gz"])
+def test_rows_written_as_one_list_are_read_back(tmp_path: Path, name: str) -> None:
+    write_rows(ROWS, tmp_path / name)
+    data = (tmp_path / name).read_bytes()
+    assert json.loads(gzip.decompress(data) if name.endswith("gz") else data) == [dict(row) for row in ROWS]
+    write_rows(read_rows(tmp_path / name), tmp_path / name)
+    assert (tmp_path / name).read_bytes() == data
+
+
 def test_a_row_that_cannot_be_written_leaves_the_file_alone(tmp_path: Path) -> None:
     write_rows(ROWS, tmp_path / "rows.jsonl")
     for bad in (float("nan"), {1, 2}):

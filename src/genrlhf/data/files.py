@@ -66,25 +66,28 @@ def iter_rows(path: str | os.PathLike[str]) -> Iterator[tuple[str, dict[str, Any
 
 
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
-    """Write rows as JSON lines, gzipped where the name ends in `.gz`; the file appears whole or not at all.
+    """Write rows as JSON lines, or as one list; the file appears whole or not at all.
 
     Args:
         rows: a dataset, or dictionaries that JSON can hold.
-        path: a name that ends in `.jsonl` or `.jsonl.gz`; its folder is made where it is missing.
+        path: a name that ends in one of `SUFFIXES`, see `read_rows`; its folder is made where it is missing.
 
     Raises:
         DataError: another kind of file, or a row that JSON cannot hold.
     """
     file = Path(path).expanduser()
-    if not file.name.endswith((".jsonl", ".jsonl.gz")):
-        raise DataError(f"write_rows cannot write {file}; give a name that ends in .jsonl or .jsonl.gz.")
+    if not file.name.endswith(SUFFIXES):
+        raise DataError(f"write_rows cannot write {file}; give a name that ends in {', '.join(SUFFIXES)}.")
     lines = []
     for number, row in enumerate(rows):
         try:
-            lines.append(json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode() + b"\n")
+            lines.append(json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode())
         except (TypeError, ValueError) as error:
             raise DataError(f"row {number} cannot be written as JSON ({error}); change {excerpt(row)}.") from error
-    data = b"".join(lines)
+    if file.name.endswith((".jsonl", ".jsonl.gz")):
+        data = b"".join(line + b"\n" for line in lines)
+    else:
+        data = b"[\n" + b",\n".join(lines) + b"\n]\n"
     file.parent.mkdir(parents=True, exist_ok=True)
     partial = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:

@@ -32,7 +32,7 @@ class ChatServer:
     Args:
         fault_rate: share of calls that end in one of `FAULTS`.
         key: that must be sent; None for any.
-        answer: from messages to the text of the answer.
+        answer: from messages to the text of the answer, or to a dictionary of it, `logprobs` and `tool_calls`.
         seed: of the faults.
     """
 
@@ -90,14 +90,16 @@ class _Handler(BaseHTTPRequestHandler):
             return self._send_bytes(200, b"<html>it works!</html>", "text/html")
         if fault == "empty":
             return self._send(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []})
-        text = type(self).reply(body["messages"])
-        message = {"role": "assistant", "content": text}
+        reply = type(self).reply(body["messages"])
+        said = {"text": reply} if isinstance(reply, str) else reply
+        message = {"role": "assistant", "content": said["text"], "tool_calls": said.get("tool_calls")}
+        choice = {"index": 0, "finish_reason": "stop", "message": message, "logprobs": said.get("logprobs")}
         answer = {
             "id": "x",
             "object": "chat.completion",
             "created": 0,
             "model": body["model"],
-            "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+            "choices": [choice],
             "usage": {"prompt_tokens": tokens_of(body["messages"]), "completion_tokens": 7, "total_tokens": 0},
         }
         data = json.dumps(answer).encode()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def folder(tmp_path: Path, configs: str = RANKING, template: str = TEMPLATE) -> 
 
 def test_a_ranking_judge(tmp_path: Path) -> None:
     judge = load_alpaca_eval_judge(folder(tmp_path))
-    assert judge.model == "gpt-4-0613" and judge.settings == {"temperature": 0}
+    assert judge.model == "gpt-4-0613" and judge.settings == {"temperature": 0, "top_p": 1.0}
     assert judge.template.name == "my_judge" and judge.template.max_new_tokens == 50
     assert judge.template.fill("I", "one", "two <|im_end|>") == [
         {"role": "system", "content": "You rank models."},
@@ -62,7 +63,7 @@ claude:
     assert [message["role"] for message in judge.template.messages] == ["user"]
     assert judge.template.read("Well.\nOutput (b)") == 2
     assert judge.template.read("Output (c)") is None
-    assert judge.model == "" and judge.template.max_new_tokens == 100
+    assert judge.model == "" and judge.template.max_new_tokens == 2048
 
 
 def test_a_judge_of_two_scores(tmp_path: Path) -> None:
@@ -70,12 +71,59 @@ def test_a_judge_of_two_scores(tmp_path: Path) -> None:
     assert judge.template.read("3 8\nbecause") == 2
 
 
+def test_a_judge_of_log_probabilities(tmp_path: Path) -> None:
+    options = """  completion_key: "completions_all"
+  completion_parser_kwargs:
+    numerator_token: "m"
+    denominator_tokens: ["m", "M"]
+    is_binarize: false
+    log_prob_index: -1
+"""
+    configs = RANKING.replace("ranking_parser", "logprob_parser").replace("  batch_size: 1\n", options)
+    read = load_alpaca_eval_judge(folder(tmp_path, configs)).template.read_logprobs
+    assert read is not None
+    said = [{"M": 0.0}, {"m": math.log(0.2), "M": math.log(0.6)}]
+    assert read(said) == pytest.approx(1.75, rel=1e-12)
+    assert load_alpaca_eval_judge(tmp_path / "my_judge").template.read("m") is None
+    (tmp_path / "my_judge" / "configs.yaml").write_text(configs.replace("is_binarize: false\n", "\n"))
+    read = load_alpaca_eval_judge(tmp_path / "my_judge").template.read_logprobs
+    assert read is not None and read(said) == 2
+
+
+def test_a_judge_that_calls_a_function(tmp_path: Path) -> None:
+    options = """  completion_parser_kwargs:
+    parsers_to_kwargs:
+      json_parser: {annotation_key: "ordered_models"}
+      ranking_parser: {model_1_name: "m"}
+  processors_to_kwargs: {ChainOfThoughtProcessor: {}}
+"""
+    configs = RANKING.replace('"ranking_parser"', "pipeline_meta_parser") + options
+    template = load_alpaca_eval_judge(folder(tmp_path, configs)).template
+    said = '{"concise_explanation": "…", "ordered_models": [{"model": "M", "rank": 1}, {"model": "m", "rank": 2}]}'
+    assert template.read(said) == 2
+
+
+def test_what_only_alpaca_eval_s_own_functions_take_is_not_sent(tmp_path: Path) -> None:
+    options = """    max_tokens_to_sample: 70
+    requires_chatml: true
+    price_per_token: 9.0e-7
+    client_kwargs: {base_url: "https://example.org/v1"}
+    seed: 5
+"""
+    judge = load_alpaca_eval_judge(folder(tmp_path, RANKING.replace("    max_tokens: 50\n", options)))
+    assert judge.settings == {"temperature": 0, "top_p": 1.0, "seed": 5}
+    assert judge.base_url == "https://example.org/v1" and judge.template.max_new_tokens == 70
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
         ("batch_size: 1", "batch_sise: 1", "unknown key 'batch_sise'"),
         ("batch_size: 1", "batch_size: 5", "asks for batch_size 5"),
-        ("ranking_parser", "logprob_parser", "asks for 'logprob_parser'"),
+        ("ranking_parser", "eval_parser", "asks for 'eval_parser'"),
+        ("ranking_parser", "logprob_parser", "needs a numerator_token and a list of denominator_tokens"),
+        ("ranking_parser", "pipeline_meta_parser", "json_parser before ranking_parser is supported"),
+        ("max_tokens: 50", "tokens_to_favor: [a]", "asks for tokens_to_favor"),
         ("my_judge/prompt.txt", "other.txt", "is neither in .* nor beside it"),
         ('  prompt_template: "my_judge/prompt.txt"\n', "", "names no prompt_template"),
         ('  fn_completion_parser: "ranking_parser"\n', "", "needs completion_parser_kwargs.outputs_to_match"),

@@ -39,11 +39,15 @@ def conversations(n: int) -> list[list[dict[str, str]]]:
     return [template.fill(*row) for row in zip(*pairs(n), strict=True)]
 
 
+def texts(answers: list[Any]) -> list[str | None]:
+    return [None if answer is None else answer.text for answer in answers]
+
+
 def test_answers_and_the_bill(tmp_path: Path) -> None:
     with ChatServer() as server:
         endpoint = ChatEndpoint("judge", base_url=server.url, store=AnswerStore(tmp_path / "s.sqlite"), prices=(10, 30))
         asked = conversations(30)
-        assert endpoint([*asked, asked[0]]) == [verdict(messages) for messages in [*asked, asked[0]]]
+        assert texts(endpoint([*asked, asked[0]])) == [verdict(messages) for messages in [*asked, asked[0]]]
         assert set(server.answered.values()) == {1} and len(server.answered) == 30
         assert server.requests[0]["model"] == "judge" and server.requests[0]["temperature"] == 0
         prompt_tokens = sum(map(tokens_of, asked))
@@ -53,8 +57,26 @@ def test_answers_and_the_bill(tmp_path: Path) -> None:
         assert usage.cost == pytest.approx((prompt_tokens * 10 + 210 * 30) / 1e6)
         assert AnswerStore(tmp_path / "s.sqlite").total() == (30, prompt_tokens, 210)
         again = ChatEndpoint("judge", base_url=server.url, store=AnswerStore(tmp_path / "s.sqlite"))
-        assert again(asked) == [verdict(messages) for messages in asked]
+        assert texts(again(asked)) == [verdict(messages) for messages in asked]
         assert again.usage.stored == 30 and len(server.requests) == 30
+
+
+def test_log_probabilities_and_called_functions_are_answers_and_kept(tmp_path: Path) -> None:
+    def answer(messages: list[dict[str, str]]) -> Any:
+        if "prompt 0" in messages[-1]["content"]:
+            call = {"id": "c", "type": "function", "function": {"name": "rank", "arguments": '{"a": 1}'}}
+            return {"text": None, "tool_calls": [call]}
+        top = [{"token": token, "logprob": logprob, "bytes": None} for token, logprob in (("m", -0.5), ("M", -1.0))]
+        position = {"token": "m", "logprob": -0.5, "bytes": None, "top_logprobs": [*top, {**top[0], "logprob": -9.0}]}
+        return {"text": "m", "logprobs": {"content": [position], "refusal": None}}
+
+    with ChatServer(answer=answer) as server:
+        store = AnswerStore(tmp_path / "s.sqlite")
+        found = ChatEndpoint("judge", base_url=server.url, store=store)(conversations(2))
+        assert texts(found) == ['{"a": 1}', "m"]
+        assert [one and one.top_logprobs for one in found] == [None, [{"m": -0.5, "M": -1.0}]]
+        assert ChatEndpoint("judge", base_url=server.url, store=store)(conversations(2)) == found
+        assert len(server.requests) == 2
 
 
 def test_another_of_anything_that_matters_is_asked_anew(tmp_path: Path) -> None:
@@ -85,7 +107,7 @@ def test_bad_weather(tmp_path: Path) -> None:
         store = AnswerStore(tmp_path / "s.sqlite")
         endpoint = ChatEndpoint("judge", base_url=server.url, store=store, timeout=0.8, max_retries=12)
         asked = conversations(300)
-        assert endpoint(asked) == [verdict(messages) for messages in asked]
+        assert texts(endpoint(asked)) == [verdict(messages) for messages in asked]
         assert endpoint.usage.failed == 0 and endpoint.usage.attempts > 330
         assert set(server.answered.values()) == {1} and len(server.answered) == 300
         assert store.total()[0] == 300 and store.total()[1] == sum(map(tokens_of, asked))

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from genrlhf.errors import ConfigError, JudgeError
-from genrlhf.metrics.preference import JudgeTemplate, PromptJudge, judge_template, win_rate
+from genrlhf.metrics.preference import JudgeTemplate, ModelAnswer, PromptJudge, judge_template, win_rate
 from genrlhf.metrics.preference.verdicts import read_letter
 
 TASKS: list[Any] = ["instructions", "forum_posts", "news"]
-ANSWERS: list[Any] = ["ranking", "letter", "reasoned"]
+ANSWERS: list[Any] = ["ranking", "letter", "logprobs", "reasoned"]
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -26,6 +26,7 @@ def test_own_templates_show_all_and_can_be_answered(task: Any, answer: Any) -> N
     replies = {
         "ranking": '[{"model": "model_2", "rank": 1}, {"model": "model_1", "rank": 2}]',
         "letter": "M",
+        "logprobs": "M",
         "reasoned": "The second is right.\n[[B]]",
     }
     assert template.read(replies[answer]) == 2
@@ -65,8 +66,18 @@ def test_win_rate_by_a_prompt_judge() -> None:
 def test_no_answer_and_wrong_answers() -> None:
     judge = PromptJudge(lambda conversations: [None] * len(conversations))
     assert judge(["p"], ["a"], ["b"]) == [None]
-    assert judge.answers[0].text is None
+    assert judge.answers[0].text is None and judge.answers[0].shown == ("p", "a", "b")
     wrong: list[Any] = [["m", "M"], [1]]
     for returned in wrong:
         with pytest.raises(JudgeError, match="a text, or None, for each of 1 conversations"):
             PromptJudge(lambda conversations, returned=returned: returned)(["p"], ["a"], ["b"])
+
+
+def test_log_probabilities_before_the_letter_where_there_are_any() -> None:
+    template = judge_template("news", "logprobs")
+    assert template.settings["logprobs"] and template.max_new_tokens == 1
+    # Three to one for the second output, though the letter drawn is that of the first.
+    answers = [ModelAnswer("m", top_logprobs=[{"m": -2.0986122886681098, "M": -1.0}]), ModelAnswer("m"), "M", None]
+    judge = PromptJudge(lambda conversations: answers, template)
+    assert judge(["p"] * 4, ["a"] * 4, ["b"] * 4) == [pytest.approx(1.75, rel=1e-12), 1.0, 2.0, None]
+    assert [answer.text for answer in judge.answers] == ["m", "m", "M", None]

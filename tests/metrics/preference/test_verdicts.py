@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Any
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrlhf.metrics.preference.verdicts import (
+    LogprobReader,
     read_letter,
     read_patterns,
     read_ranking,
@@ -159,3 +161,38 @@ def test_megabytes_are_read_in_no_time(text: str) -> None:
 
 def test_the_verdict_of_a_long_answer_is_at_its_end() -> None:
     assert read_verdict("thinking " * 100_000 + "[[B]]") == 2
+
+
+@pytest.mark.parametrize(
+    ("likely", "expected", "binary"),
+    [
+        ({"m": 0.3, "M": 0.1, "?": 0.6}, 1.25, 1),
+        ({"m": 0.1, "M": 0.3}, 1.75, 2),
+        ({"M": 0.9, "?": 0.1}, 2, 2),
+        ({"m": 1e-9}, 1, 1),
+        ({"m": 0.4, "M": 0.4}, 1.5, 2),
+        ({"?": 1.0}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_log_probabilities(likely: dict[str, float], expected: float | None, binary: float | None) -> None:
+    said = [{token: math.log(share) for token, share in likely.items()}]
+    found = LogprobReader("m", ("m", "M"))(said)
+    assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
+    assert LogprobReader("m", ("m", "M"), binarise=True)(said) == binary
+
+
+def test_log_probabilities_of_other_positions() -> None:
+    said = [{"m": 0.0}, {"M": 0.0}]
+    assert [LogprobReader("m", ("m", "M"), position=place)(said) for place in (0, 1, -1, -2)] == [1, 2, 2, 1]
+    assert [LogprobReader("m", ("m", "M"), position=place)(said) for place in (2, -3)] == [None, None]
+    assert LogprobReader("m", ("m", "M"))([]) is None
+    assert LogprobReader("m", ("m", "M"))([{"m": -1000.0, "M": -math.inf}]) == 1
+    assert LogprobReader("m", ("m", "M"))([{"m": -math.inf, "M": -math.inf}]) is None
+
+
+def test_a_ranking_whose_second_name_does_not_matter() -> None:
+    said = "[{'model': 'gpt', 'rank': 1}, {'model': 'm', 'rank': 2}]"
+    assert read_ranking(said, ("m", None)) == 2
+    assert read_ranking(said) is None
+    assert read_ranking("[{'model': 'm', 'rank': 1}, {'model': 'm', 'rank': 2}]", ("m", None)) is None

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrlhf.metrics.preference.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
-    from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates
-    from genrlhf.metrics.preference.answer_store import AnswerStore
+    from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates, known_preferences
+    from genrlhf.metrics.preference.answer_store import AnswerStore, ModelAnswer
     from genrlhf.metrics.preference.comparisons import Comparison, JudgedComparisons, judge_comparisons
-    from genrlhf.metrics.preference.endpoint import ChatEndpoint, Usage
+    from genrlhf.metrics.preference.endpoint import ChatEndpoint
     from genrlhf.metrics.preference.generalisation import generalisation_gap
     from genrlhf.metrics.preference.judges import ScoreJudge
     from genrlhf.metrics.preference.length_control import length_controlled
+    from genrlhf.metrics.preference.openai_judge import OpenAIJudge
     from genrlhf.metrics.preference.prompt_judge import JudgeAnswer, PromptJudge
+    from genrlhf.metrics.preference.spending import Usage
     from genrlhf.metrics.preference.templates import JudgeTemplate, judge_template
     from genrlhf.metrics.preference.winrate import WinRate, preference_vs_reference, win_rate
 
@@ -27,14 +29,17 @@ _HOMES = {
     "JudgeAnswer": "prompt_judge",
     "JudgeTemplate": "templates",
     "JudgedComparisons": "comparisons",
+    "ModelAnswer": "answer_store",
+    "OpenAIJudge": "openai_judge",
     "PromptJudge": "prompt_judge",
     "ScoreJudge": "judges",
-    "Usage": "endpoint",
+    "Usage": "spending",
     "WinRate": "winrate",
     "annotation_win_rates": "annotations",
     "generalisation_gap": "generalisation",
     "judge_comparisons": "comparisons",
     "judge_template": "templates",
+    "known_preferences": "annotations",
     "length_controlled": "length_control",
     "load_alpaca_eval_judge": "alpaca_eval",
     "preference_vs_reference": "winrate",
@@ -50,6 +55,8 @@ __all__ = [
     "JudgeAnswer",
     "JudgeTemplate",
     "JudgedComparisons",
+    "ModelAnswer",
+    "OpenAIJudge",
     "PromptJudge",
     "ScoreJudge",
     "Usage",
@@ -58,6 +65,7 @@ __all__ = [
     "generalisation_gap",
     "judge_comparisons",
     "judge_template",
+    "known_preferences",
     "length_controlled",
     "load_alpaca_eval_judge",
     "preference_vs_reference",

@@ -11,7 +11,7 @@ from typing import Any
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.metrics.preference.templates import JudgeTemplate
-from genrlhf.metrics.preference.verdicts import VerdictReader, read_patterns, read_ranking, read_scores
+from genrlhf.metrics.preference.verdicts import LogprobReader, VerdictReader, read_patterns, read_ranking, read_scores
 
 __all__ = ["AlpacaEvalJudge", "load_alpaca_eval_judge"]
 
@@ -19,8 +19,19 @@ _KEYS = frozenset(
     """
     prompt_template fn_completions completions_kwargs fn_completion_parser completion_parser_kwargs batch_size
     completion_key base_dir is_randomize_output_order is_shuffle randomize_seed seed is_store_raw_completions
+    processors_to_kwargs
     """.split()  # noqa: SIM905
 )
+_OWN_ARGUMENTS = frozenset(
+    """
+    requires_chatml is_strip num_procs batch_size price_per_token client_kwargs client_function_name model_kwargs
+    """.split()  # noqa: SIM905
+)
+"""What AlpacaEval's own functions take of `completions_kwargs`, and no endpoint."""
+_LENGTHS = ("max_tokens", "max_tokens_to_sample", "max_new_tokens")
+"""What the longest answer is called, for one kind of endpoint or another."""
+_DEFAULTS = {"temperature": 0.7, "top_p": 1.0}
+"""What AlpacaEval sends where a judge's folder does not say."""
 _MARKED = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 
 
@@ -32,11 +43,13 @@ class AlpacaEvalJudge:
         template: what is asked, and how the answer is read.
         model: the model that it is written for.
         settings: what its model is called with, such as `temperature`.
+        base_url: of the endpoint that has the model, where it is not OpenAI's.
     """
 
     template: JudgeTemplate
     model: str
     settings: Mapping[str, Any]
+    base_url: str | None = None
 
 
 def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
@@ -49,8 +62,8 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
 
     Raises:
         ConfigError: there is no such file, it has more than one judge, a key that AlpacaEval does not know, or asks for
-            what is not supported: batches of several comparisons, or another parser than `ranking_parser`,
-            `regex_parser` and `lmsys_parser`.
+            what is not supported: batches of several comparisons, favoured or avoided tokens, or another parser than
+            `ranking_parser` (alone or behind `json_parser`), `regex_parser`, `lmsys_parser` and `logprob_parser`.
     """
     place = Path(folder)
     file = place / "configs.yaml"
@@ -60,15 +73,22 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
         raise ConfigError(f"{file} has the unknown key {unknown[0]!r}; the keys are {', '.join(sorted(_KEYS))}.")
     if config.get("batch_size", 1) != 1:
         raise ConfigError(f"{file} asks for batch_size {config['batch_size']}; only 1, a comparison a call, is read.")
-    called = config.get("completions_kwargs") or {}
+    called = dict(config.get("completions_kwargs") or {})
+    for name_of in ("tokens_to_favor", "tokens_to_avoid"):
+        if called.get(name_of):
+            raise ConfigError(f"{file} asks for {name_of}, which is not supported; take it out.")
+    read, read_logprobs = _readers(config, file)
     template = JudgeTemplate(
         name=name,
         messages=_messages(_template_file(place, config.get("prompt_template"))),
-        read=_reader(config, file),
-        max_new_tokens=int(called.get("max_tokens", 100)),
+        read=read,
+        max_new_tokens=int(next((called[key] for key in _LENGTHS if key in called), 2048)),
+        read_logprobs=read_logprobs,
     )
-    settings = {key: value for key, value in called.items() if key not in ("model_name", "max_tokens")}
-    return AlpacaEvalJudge(template, str(called.get("model_name", "")), settings)
+    base_url = (called.get("client_kwargs") or {}).get("base_url")
+    left_out = {"model_name", *_LENGTHS, *_OWN_ARGUMENTS}
+    settings = {**_DEFAULTS, **{key: value for key, value in called.items() if key not in left_out}}
+    return AlpacaEvalJudge(template, str(called.get("model_name", "")), settings, base_url)
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
@@ -104,15 +124,46 @@ def _messages(file: Path) -> list[dict[str, str]]:
     return [{"role": role.strip(), "content": content.strip()} for role, content in marked]
 
 
-def _reader(config: Mapping[str, Any], file: Path) -> VerdictReader:
+def _readers(config: Mapping[str, Any], file: Path) -> tuple[VerdictReader, LogprobReader | None]:
     parser = config.get("fn_completion_parser", "regex_parser")
+    options = config.get("completion_parser_kwargs") or {}
+    if parser == "pipeline_meta_parser":
+        stages = options.get("parsers_to_kwargs") or {}
+        if list(stages) != ["json_parser", "ranking_parser"]:
+            raise ConfigError(f"{file} chains {', '.join(stages)}; json_parser before ranking_parser is supported.")
+        # The ranking is found wherever it stands in the JSON.
+        parser, options = "ranking_parser", stages["ranking_parser"] or {}
     if parser == "ranking_parser":
-        return read_ranking
+        return partial(read_ranking, names=(str(options.get("model_1_name", "model_1")), None)), None
     if parser == "lmsys_parser":
-        return read_scores
+        return read_scores, None
+    if parser == "logprob_parser":
+        return _no_text, _logprob_reader(options, file)
     if parser != "regex_parser":
-        raise ConfigError(f"{file} asks for {parser!r}; regex_parser, ranking_parser and lmsys_parser are supported.")
-    patterns = (config.get("completion_parser_kwargs") or {}).get("outputs_to_match")
+        raise ConfigError(
+            f"{file} asks for {parser!r}; regex_parser, ranking_parser, lmsys_parser and logprob_parser are supported."
+        )
+    return _pattern_reader(options, file), None
+
+
+def _no_text(text: str) -> None:
+    """Read nothing: a judge of log-probabilities says nothing without them."""
+
+
+def _logprob_reader(options: Mapping[str, Any], file: Path) -> LogprobReader:
+    first, tokens, index = (options.get(key) for key in ("numerator_token", "denominator_tokens", "log_prob_index"))
+    if not isinstance(first, str) or not isinstance(tokens, list) or not all(isinstance(one, str) for one in tokens):
+        raise ConfigError(f"{file} needs a numerator_token and a list of denominator_tokens for its logprob_parser.")
+    return LogprobReader(
+        first,
+        tuple(dict.fromkeys([first, *tokens])),
+        binarise=bool(options.get("is_binarize", True)),
+        position=index if isinstance(index, int) else 0,
+    )
+
+
+def _pattern_reader(options: Mapping[str, Any], file: Path) -> VerdictReader:
+    patterns = options.get("outputs_to_match")
     if not isinstance(patterns, dict) or not patterns or not set(patterns) <= {0, 1, 1.5, 2}:
         raise ConfigError(f"{file} needs completion_parser_kwargs.outputs_to_match with patterns for 1 and 2.")
     try:

@@ -14,7 +14,7 @@ from genrlhf.metrics.estimate import bootstrap_estimate
 from genrlhf.metrics.preference.length_control import length_controlled
 from genrlhf.types import Estimate
 
-__all__ = ["AnnotationWinRate", "Annotations", "annotation_win_rates", "collect_annotations"]
+__all__ = ["AnnotationWinRate", "Annotations", "annotation_win_rates", "collect_annotations", "known_preferences"]
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,35 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
         )
         for model, values in wins.items()
     }
+
+
+def known_preferences(
+    rows: Iterable[Mapping[str, Any]], *, annotator: str | None = None
+) -> dict[tuple[str, str, str], float]:
+    """Return the preferences of annotations by (instruction, first output, second output), and the other way round.
+
+    What AlpacaEval's `annotations.json` or another file of judgements holds so needs no second judgement: see
+    `judge_comparisons`.
+
+    Args:
+        rows: with `instruction`, `output_1`, `output_2`, `preference`; those without an answer are left out.
+        annotator: only what this one said; None for all.
+
+    Raises:
+        DataError: a row lacks a column or has a preference that is none.
+    """
+    found: dict[tuple[str, str, str], float] = {}
+    for number, row in enumerate(rows):
+        if annotator is not None and row.get("annotator") != annotator:
+            continue
+        share = _share(_column(row, "preference", number), number)
+        if share is not None:
+            prompt, first, second = (
+                str(_column(row, name, number)) for name in ("instruction", "output_1", "output_2")
+            )
+            found[prompt, first, second] = 1 + share
+            found[prompt, second, first] = 2 - share
+    return found
 
 
 def _column(row: Mapping[str, Any], name: str, number: int) -> Any:

@@ -12,22 +12,25 @@ from typing import Any
 from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.keyed_table import KeyedTable
 
-__all__ = ["AnswerStore", "StoredAnswer"]
+__all__ = ["AnswerStore", "ModelAnswer"]
 
 
 @dataclass(frozen=True)
-class StoredAnswer:
+class ModelAnswer:
     """An answer and what it took.
 
     Attributes:
         text: what the model answered.
         prompt_tokens: that the endpoint counted.
         completion_tokens: that it counted.
+        top_logprobs: of every position of the answer, the likeliest tokens and their log-probabilities; None where the
+            endpoint gave none.
     """
 
     text: str
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    top_logprobs: list[dict[str, float]] | None = None
 
 
 class AnswerStore:
@@ -50,6 +53,7 @@ class AnswerStore:
             "text": "TEXT NOT NULL",
             "prompt_tokens": "INTEGER NOT NULL",
             "completion_tokens": "INTEGER NOT NULL",
+            "top_logprobs": "TEXT",
         }
         self._table = KeyedTable(Path(file).expanduser(), "answers", columns, what="store of answers")
 
@@ -59,14 +63,18 @@ class AnswerStore:
         content = json.dumps([dict(settings), list(map(dict, conversation))], sort_keys=True)
         return hashlib.sha256(content.encode()).digest()
 
-    def read(self, keys: Sequence[bytes]) -> dict[bytes, StoredAnswer]:
+    def read(self, keys: Sequence[bytes]) -> dict[bytes, ModelAnswer]:
         """Return the answers that are there."""
-        return {key: StoredAnswer(*rest) for key, (_, *rest) in self._table.read(keys).items()}
+        return {
+            key: ModelAnswer(text, prompt_tokens, completion_tokens, None if logprobs is None else json.loads(logprobs))
+            for key, (_, text, prompt_tokens, completion_tokens, logprobs) in self._table.read(keys).items()
+        }
 
-    def write(self, key: bytes, model: str, answer: StoredAnswer) -> None:
+    def write(self, key: bytes, model: str, answer: ModelAnswer) -> None:
         """Keep an answer; on return it is on disk."""
-        row = (key, model, whole_characters(answer.text), answer.prompt_tokens, answer.completion_tokens)
-        self._table.write([row])
+        logprobs = None if answer.top_logprobs is None else json.dumps(answer.top_logprobs)
+        text = whole_characters(answer.text)
+        self._table.write([(key, model, text, answer.prompt_tokens, answer.completion_tokens, logprobs)])
 
     def total(self) -> tuple[int, int, int]:
         """Return the number of answers, and the sums of their prompt and completion tokens."""

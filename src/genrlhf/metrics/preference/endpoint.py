@@ -8,46 +8,19 @@ import random
 import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import openai
 from openai import AsyncOpenAI
 
 from genrlhf.errors import ConfigError, JudgeError, excerpt
-from genrlhf.metrics.preference.answer_store import AnswerStore, StoredAnswer
+from genrlhf.metrics.preference.answer_store import AnswerStore, ModelAnswer
+from genrlhf.metrics.preference.spending import Spending, Usage, longest_prompt
 
-__all__ = ["ChatEndpoint", "Usage"]
+__all__ = ["ChatEndpoint"]
 
 _NO_KEY = "none"
 _LONGEST_PAUSE = 60.0
-_CHARACTERS_A_TOKEN = 2.0
-"""Few enough that a prompt has no more tokens than its characters by this, in most languages."""
-
-
-@dataclass
-class Usage:
-    """What a judge's calls took, this time.
-
-    Attributes:
-        answered: calls that were answered now.
-        stored: answers that were there already.
-        failed: calls without an answer after all attempts.
-        attempts: requests sent.
-        prompt_tokens: of the calls that were answered now.
-        completion_tokens: of these.
-        cost: of these, in the unit of the prices; None without prices.
-        last_error: why the latest attempt that failed did.
-    """
-
-    answered: int = 0
-    stored: int = 0
-    failed: int = 0
-    attempts: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float | None = None
-    last_error: str = field(default="", repr=False)
 
 
 class ChatEndpoint:
@@ -96,24 +69,16 @@ class ChatEndpoint:
             ("concurrency", concurrency, concurrency >= 1, "at least 1"),
             ("timeout", timeout, timeout > 0, "above 0"),
             ("max_retries", max_retries, max_retries >= 0, "0 or more"),
-            ("budget", budget, budget is None or budget > 0, "above 0"),
-            ("prices", prices, prices is None or min(prices) >= 0, "0 or more"),
         ):
             if not good:
                 raise ConfigError(f"{name} must be {wanted}, not {value}.")
-        if budget is not None and prices is None:
-            raise ConfigError("A budget needs prices, of a million prompt tokens and of a million completion tokens.")
         self.model = model
         self.settings = {"model": model, "max_tokens": max_tokens, "temperature": 0, **(settings or {})}
         self.store = store
         self.concurrency = concurrency
         self.max_retries = max_retries
-        self.prices = prices
-        self.budget = budget
         self.progress = progress
-        self.usage = Usage(cost=None if prices is None else 0.0)
-        self._reserved = 0.0
-        self._over_budget = False
+        self._spending = Spending(prices, budget)
         url = base_url or os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
         self._where = re.sub(r"//[^/@]*@", "//", url)
         key = api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY
@@ -129,7 +94,12 @@ class ChatEndpoint:
         self._client: Callable[[], AsyncOpenAI] = client
         self._redact: Callable[[str], str] = redact
 
-    def __call__(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[str | None]:
+    @property
+    def usage(self) -> Usage:
+        """What the calls have taken so far."""
+        return self._spending.usage
+
+    def __call__(self, conversations: Sequence[Sequence[Mapping[str, str]]]) -> list[ModelAnswer | None]:
         """Return the answer to every conversation, None where all attempts failed.
 
         Raises:
@@ -138,9 +108,9 @@ class ChatEndpoint:
         """
         keys = [AnswerStore.key(self.settings, conversation) for conversation in conversations]
         waiting = dict(zip(keys, conversations, strict=True))
-        found: dict[bytes, str] = {}
+        found: dict[bytes, ModelAnswer] = {}
         if self.store is not None:
-            found = {key: answer.text for key, answer in self.store.read(list(waiting)).items()}
+            found = self.store.read(list(waiting))
             self.usage.stored += len(found)
         missing = {key: conversation for key, conversation in waiting.items() if key not in found}
         self._report(len(keys) - len(missing))
@@ -156,18 +126,17 @@ class ChatEndpoint:
         keys = {AnswerStore.key(self.settings, conversation): conversation for conversation in conversations}
         stored = self.store.read(list(keys)) if self.store is not None else {}
         missing = [conversation for key, conversation in keys.items() if key not in stored]
-        prompts = sum(map(_longest_prompt, missing))
+        prompts = sum(map(longest_prompt, missing))
         completions = len(missing) * int(self.settings["max_tokens"])
-        cost = None if self.prices is None else self._cost(prompts, completions)
         return Usage(
             answered=len(missing),
             stored=len(stored),
             prompt_tokens=prompts,
             completion_tokens=completions,
-            cost=cost,
+            cost=self._spending.cost(prompts, completions),
         )
 
-    def _run(self, missing: dict[bytes, Sequence[Mapping[str, str]]]) -> dict[bytes, str]:
+    def _run(self, missing: dict[bytes, Sequence[Mapping[str, str]]]) -> dict[bytes, ModelAnswer]:
         """Ask in a thread with an event loop of its own, because a caller in a notebook is inside a running one."""
         outcome: list[Any] = []
 
@@ -182,23 +151,23 @@ class ChatEndpoint:
         thread.join()
         if isinstance(outcome[0], BaseException):
             raise outcome[0]
-        answers: dict[bytes, str] = outcome[0]
+        answers: dict[bytes, ModelAnswer] = outcome[0]
         return answers
 
-    async def _ask_all(self, missing: dict[bytes, Sequence[Mapping[str, str]]]) -> dict[bytes, str]:
-        answers: dict[bytes, str] = {}
+    async def _ask_all(self, missing: dict[bytes, Sequence[Mapping[str, str]]]) -> dict[bytes, ModelAnswer]:
+        answers: dict[bytes, ModelAnswer] = {}
         jobs = iter(missing.items())
         async with self._client() as client:
 
             async def worker() -> None:
                 for key, conversation in jobs:
-                    reserved = self._reserve(conversation)
-                    if self._over_budget:
+                    reserved = self._spending.reserve(longest_prompt(conversation), int(self.settings["max_tokens"]))
+                    if self._spending.exhausted:
                         return
                     try:
                         answer = await self._ask(client, key, conversation)
                     finally:
-                        self._reserved -= reserved
+                        self._spending.release(reserved)
                     if answer is not None:
                         answers[key] = answer
                     self._report(1)
@@ -211,14 +180,12 @@ class ChatEndpoint:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-        if self._over_budget:
-            raise JudgeError(
-                f"The budget of {self.budget:g} is reached: {self.usage.cost:.6g} is spent on {self.usage.answered} "
-                "answers, and another call might go over it. The answers are kept; raise the budget to go on."
-            )
+        self._spending.raise_if_exhausted()
         return answers
 
-    async def _ask(self, client: AsyncOpenAI, key: bytes, conversation: Sequence[Mapping[str, str]]) -> str | None:
+    async def _ask(
+        self, client: AsyncOpenAI, key: bytes, conversation: Sequence[Mapping[str, str]]
+    ) -> ModelAnswer | None:
         for attempt in range(self.max_retries + 1):
             self.usage.attempts += 1
             try:
@@ -235,12 +202,8 @@ class ChatEndpoint:
                 continue
             if self.store is not None:
                 self.store.write(key, self.model, answer)
-            self.usage.answered += 1
-            self.usage.prompt_tokens += answer.prompt_tokens
-            self.usage.completion_tokens += answer.completion_tokens
-            if self.usage.cost is not None:
-                self.usage.cost += self._cost(answer.prompt_tokens, answer.completion_tokens)
-            return answer.text
+            self._spending.count(answer.prompt_tokens, answer.completion_tokens)
+            return answer
         self.usage.failed += 1
         return None
 
@@ -262,39 +225,40 @@ class ChatEndpoint:
             pause = max(pause, min(_LONGEST_PAUSE, float(asked)))
         await asyncio.sleep(pause)
 
-    def _reserve(self, conversation: Sequence[Mapping[str, str]]) -> float:
-        """Set aside what a call may cost and return it; where that would go over the budget, note that instead."""
-        if self.budget is None:
-            return 0.0
-        most = self._cost(_longest_prompt(conversation), int(self.settings["max_tokens"]))
-        self._over_budget = self._over_budget or (self.usage.cost or 0.0) + self._reserved + most > self.budget
-        if self._over_budget:
-            return 0.0
-        self._reserved += most
-        return most
-
-    def _cost(self, prompt_tokens: int, completion_tokens: int) -> float:
-        assert self.prices is not None
-        return (prompt_tokens * self.prices[0] + completion_tokens * self.prices[1]) / 1e6
-
     def _report(self, count: int) -> None:
         if self.progress is not None:
             for _ in range(count):
                 self.progress()
 
 
-def _longest_prompt(conversation: Sequence[Mapping[str, str]]) -> int:
-    # Some tokens go to roles and marks.
-    return sum(8 + int(len(message["content"]) / _CHARACTERS_A_TOKEN) for message in conversation)
+def _read(completion: Any) -> ModelAnswer:
+    """Return the answer in what a server sent, or raise `ValueError` where there is none.
 
-
-def _read(completion: Any) -> StoredAnswer:
-    """Return the answer in what a server sent, or raise `ValueError` where there is none."""
-    choices = getattr(completion, "choices", None)
-    text = choices[0].message.content if choices else None
+    Where the model called a function, as it may have been asked to, its arguments are the answer.
+    """
+    choice = next(iter(getattr(completion, "choices", None) or []), None)
+    message = getattr(choice, "message", None)
+    text = getattr(message, "content", None)
+    calls = getattr(message, "tool_calls", None)
+    if calls:
+        text = calls[0].function.arguments
     if not isinstance(text, str):
         raise ValueError(f"the answer holds no text: {excerpt(completion)}")
     usage = getattr(completion, "usage", None)
-    return StoredAnswer(
-        text, int(getattr(usage, "prompt_tokens", 0) or 0), int(getattr(usage, "completion_tokens", 0) or 0)
+    return ModelAnswer(
+        text,
+        int(getattr(usage, "prompt_tokens", 0) or 0),
+        int(getattr(usage, "completion_tokens", 0) or 0),
+        _logprobs(getattr(choice, "logprobs", None)),
     )
+
+
+def _logprobs(found: Any) -> list[dict[str, float]] | None:
+    """Return the likeliest tokens of every position; the first counts where a server names a token twice."""
+    positions = getattr(found, "content", None)
+    if not positions:
+        return None
+    return [
+        {str(one.token): float(one.logprob) for one in reversed(getattr(position, "top_logprobs", None) or [])}
+        for position in positions
+    ]

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from genrlhf.errors import JudgeError
+from genrlhf.metrics.preference.answer_store import ModelAnswer
 from genrlhf.metrics.preference.templates import JudgeTemplate, judge_template
 
 __all__ = ["Complete", "JudgeAnswer", "PromptJudge"]
 
-Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | None]"]
-"""From conversations to the text of an answer each, None where there is none."""
+Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | ModelAnswer | None]"]
+"""From conversations to an answer each, as text or with log-probabilities, None where there is none."""
 
 
 @dataclass(frozen=True)
@@ -20,10 +21,12 @@ class JudgeAnswer:
     """What a judge answered to one comparison.
 
     Attributes:
+        shown: prompt, first and second output.
         text: the answer, None if there was none.
         preference: what it says: 1, 2, 1.5, or None if it cannot be read.
     """
 
+    shown: tuple[str, str, str]
     text: str | None
     preference: float | None
 
@@ -34,8 +37,8 @@ class PromptJudge:
     Answers that cannot be read are no verdict, and `win_rate` counts them as unanswered; `answers` keeps all texts.
 
     Args:
-        complete: any function from conversations (lists of messages with `role` and `content`) to the text of an answer
-            each, None where there is none, such as a call of a `Sampler`.
+        complete: any function from conversations (lists of messages with `role` and `content`) to an answer each, None
+            where there is none: a `ChatEndpoint`, or a function that returns texts, such as a call of a `Sampler`.
         template: what is asked, and how the answer is read.
 
     Example:
@@ -56,12 +59,25 @@ class PromptJudge:
         Raises:
             JudgeError: the function returns something else than one text, or None, a conversation.
         """
-        conversations = [self.template.fill(*row) for row in zip(prompts, first, second, strict=True)]
-        texts = list(self.complete(conversations))
-        if len(texts) != len(conversations) or any(text is not None and not isinstance(text, str) for text in texts):
+        shown = list(zip(prompts, first, second, strict=True))
+        conversations = [self.template.fill(*row) for row in shown]
+        found = list(self.complete(conversations))
+        if len(found) != len(conversations) or not all(
+            isinstance(one, (str, ModelAnswer, type(None))) for one in found
+        ):
             raise JudgeError(
                 f"The judge's model must return a text, or None, for each of {len(conversations)} conversations."
             )
-        answers = [JudgeAnswer(text, None if text is None else self.template.read(text)) for text in texts]
+        answers = [
+            JudgeAnswer(row, None, None) if one is None else JudgeAnswer(row, *self._read(one))
+            for row, one in zip(shown, found, strict=True)
+        ]
         self.answers += answers
         return [answer.preference for answer in answers]
+
+    def _read(self, answer: str | ModelAnswer) -> tuple[str, float | None]:
+        if isinstance(answer, str):
+            return answer, self.template.read(answer)
+        if self.template.read_logprobs is not None and answer.top_logprobs is not None:
+            return answer.text, self.template.read_logprobs(answer.top_logprobs)
+        return answer.text, self.template.read(answer.text)

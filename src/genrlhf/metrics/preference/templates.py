@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from genrlhf.errors import ConfigError
-from genrlhf.metrics.preference.verdicts import VerdictReader, read_letter, read_ranking, read_verdict
+from genrlhf.metrics.preference.verdicts import LogprobReader, VerdictReader, read_letter, read_ranking, read_verdict
 
 __all__ = ["JudgeTemplate", "judge_template"]
 
@@ -16,7 +16,7 @@ _PLACEHOLDERS = ("instruction", "output_1", "output_2")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
 
 Task = Literal["instructions", "forum_posts", "news"]
-Answer = Literal["ranking", "letter", "reasoned"]
+Answer = Literal["ranking", "letter", "logprobs", "reasoned"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,9 @@ class JudgeTemplate:
         messages: dictionaries of `role` and `content`, with `{instruction}`, `{output_1}` and `{output_2}` among them.
         read: from the answer to a preference.
         max_new_tokens: how long an answer may be.
+        read_logprobs: reads the preference from the answer's log-probabilities, where the model gives any; None to read
+            the text.
+        settings: what the model has to be called with for that.
 
     Raises:
         ConfigError: a placeholder is missing.
@@ -37,6 +40,8 @@ class JudgeTemplate:
     messages: Sequence[Mapping[str, str]]
     read: VerdictReader
     max_new_tokens: int
+    read_logprobs: LogprobReader | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         there = {name for message in self.messages for name in _PLACEHOLDER.findall(message["content"])}
@@ -80,6 +85,7 @@ _TASKS: dict[Task, tuple[str, str, str]] = {
     ),
 }
 
+_LETTER = "Reply with a single letter and nothing else: m if that of model_1 is better, M if that of model_2 is."
 _ANSWERS: dict[Answer, tuple[str, VerdictReader, int]] = {
     "ranking": (
         'Reply with a JSON list that ranks both, the better one first and nothing else, such as [{"model": "model_2", '
@@ -87,11 +93,8 @@ _ANSWERS: dict[Answer, tuple[str, VerdictReader, int]] = {
         read_ranking,
         100,
     ),
-    "letter": (
-        "Reply with a single letter and nothing else: m if that of model_1 is better, M if that of model_2 is.",
-        read_letter,
-        4,
-    ),
+    "letter": (_LETTER, read_letter, 4),
+    "logprobs": (_LETTER, read_letter, 1),
     "reasoned": (
         "Say in a few sentences what speaks for each. Then end with your verdict on a line of its own: [[A]] if that "
         "of model_1 is better, [[B]] if that of model_2 is, [[C]] if neither is.",
@@ -106,8 +109,9 @@ def judge_template(task: Task = "instructions", answer: Answer = "ranking") -> J
 
     Args:
         task: "instructions", or summaries of "forum_posts" or "news".
-        answer: "ranking" of the two by name, as AlpacaEval's `alpaca_eval_gpt4` asks for; a single "letter", for judges
-            whose log-probabilities one wants; or a "reasoned" verdict.
+        answer: "ranking" of the two by name, as AlpacaEval's `alpaca_eval_gpt4` asks for; a single "letter"; the
+            "logprobs" of the letter, a preference by degree as `weighted_alpaca_eval_gpt4_turbo` takes it, or the
+            letter itself where the model gives none; or a "reasoned" verdict.
 
     Raises:
         ConfigError: for any other.
@@ -137,4 +141,8 @@ def judge_template(task: Task = "instructions", answer: Answer = "ranking") -> J
         ]
     )
     messages = ({"role": "system", "content": system}, {"role": "user", "content": user})
-    return JudgeTemplate(f"{task}-{answer}", messages, read, length)
+    if answer != "logprobs":
+        return JudgeTemplate(f"{task}-{answer}", messages, read, length)
+    # At temperature 1 the probabilities are the model's own, for servers that report them as they draw.
+    settings = {"logprobs": True, "top_logprobs": 5, "temperature": 1}
+    return JudgeTemplate(f"{task}-{answer}", messages, read, length, LogprobReader("m", ("m", "M")), settings)

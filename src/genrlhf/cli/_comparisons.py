@@ -1,0 +1,131 @@
+"""The files of outputs that are compared with each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from genrlhf.errors import ConfigError, DataError, excerpt
+
+__all__ = ["ComparedOutputs", "read_models", "read_preferences", "read_references"]
+
+
+@dataclass(frozen=True)
+class ComparedOutputs:
+    """Two outputs of every prompt.
+
+    Attributes:
+        names: what the two sides are called.
+        prompts: one a comparison.
+        first: the outputs of the first side.
+        second: those of the second, whose win rate is counted.
+        datasets: the test set of every comparison, None where the file does not say.
+    """
+
+    names: tuple[str, str]
+    prompts: list[str]
+    first: list[str]
+    second: list[str]
+    datasets: list[Any]
+
+
+def read_models(first: str, second: str, limit: int | None) -> ComparedOutputs:
+    """Return the first outputs of two files with the same prompts.
+
+    Raises:
+        DataError: they do not hold the same prompts, saying how many and which.
+    """
+    one, other = _read(first, limit), _read(second, None)
+    lost = [prompt for prompt in one if prompt not in other]
+    if lost or (limit is None and len(other) != len(one)):
+        shown = f", such as {excerpt(lost[0])}" if lost else ""
+        raise DataError(
+            f"{first} and {second} do not hold the same prompts: {len(lost)} of the {len(one)} of the first are not "
+            f"among the {len(other)} of the second{shown}; compare outputs of the same prompts."
+        )
+    stems = (_stem(first), _stem(second))
+    return ComparedOutputs(
+        stems if stems[0] != stems[1] else (first, second),
+        list(one),
+        [row["outputs"][0] for _, row in one.values()],
+        [other[prompt][1]["outputs"][0] for prompt in one],
+        [row.get("dataset") for _, row in one.values()],
+    )
+
+
+def read_references(file: str, limit: int | None) -> ComparedOutputs:
+    """Return the first outputs of a file against the references of its rows, which come first."""
+    read = _read(file, limit)
+    for place, row in read.values():
+        if not isinstance(row.get("reference"), str):
+            raise DataError(f'{place} has no "reference"; add it, or give outputs of a second model.')
+    rows = [row for _, row in read.values()]
+    return ComparedOutputs(
+        ("reference", _stem(file)),
+        list(read),
+        [row["reference"] for row in rows],
+        [row["outputs"][0] for row in rows],
+        [row.get("dataset") for row in rows],
+    )
+
+
+def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
+    """Return the rejected and the chosen texts of a set of human preferences.
+
+    The win rate of the chosen ones is how often a judge agrees with the humans. A pair that occurs twice counts once;
+    a prompt may have several pairs.
+    """
+    from genrlhf.data.files import iter_rows
+
+    pairs: dict[tuple[str, str, str], Any] = {}
+    for place, row in iter_rows(file):
+        where = f"{file}, {place}"
+        prompt = _text(row.get("prompt"), f"{where}, prompt,")
+        chosen, rejected = (_text(row.get(side), f"{where}, {side},") for side in ("chosen", "rejected"))
+        pairs.setdefault((prompt, rejected, chosen), row.get("dataset"))
+        if len(pairs) == limit:
+            break
+    if not pairs:
+        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+    prompts, rejecteds, chosens = (list(column) for column in zip(*pairs, strict=True))
+    return ComparedOutputs(("rejected", "chosen"), prompts, rejecteds, chosens, list(pairs.values()))
+
+
+def _stem(file: str) -> str:
+    return Path(file).name.split(".")[0]
+
+
+def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
+    """Return place and content of every row, by the text of its prompt."""
+    from genrlhf.data.files import iter_rows
+
+    if limit is not None and limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {limit}.")
+    rows: dict[str, tuple[str, dict[str, Any]]] = {}
+    for place, row in iter_rows(file):
+        where = f"{file}, {place}"
+        outputs = row.get("outputs")
+        if not isinstance(outputs, list) or not outputs or not isinstance(outputs[0], str):
+            raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
+        prompt = _text(row.get("prompt"), f"{where}, prompt,")
+        if prompt in rows:
+            raise DataError(f"{where} has the same prompt as {rows[prompt][0]}; a comparison needs every prompt once.")
+        rows[prompt] = (where, row)
+        if len(rows) == limit:
+            break
+    if not rows:
+        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+    return rows
+
+
+def _text(value: Any, where: str) -> str:
+    """Return a text as it is; of a conversation, what was said in turn."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and all(
+        isinstance(part, dict) and isinstance(part.get("content"), str) for part in value
+    ):
+        said = [part["content"] for part in value]
+        return said[0] if len(said) == 1 else "\n\n".join(f"{part.get('role')}: {part['content']}" for part in value)
+    raise DataError(f"{where} is {excerpt(value)}; give text or messages.")
