@@ -76,3 +76,72 @@ def test_bad_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad.write_text(json.dumps(annotation("first")))
     assert main(["win-rate", str(bad)]) == 1
     assert "it must be 1 (the first output)" in capsys.readouterr().err
+
+
+def write(file: Path, rows: list[dict[str, Any]]) -> str:
+    file.write_text(json.dumps(rows), encoding="utf-8")
+    return str(file)
+
+
+def several(model: str, preferences: list[Any], text: str = "write a poem") -> list[dict[str, Any]]:
+    return [{**annotation(p, model), "instruction": f"{text} {number}"} for number, p in enumerate(preferences)]
+
+
+def test_matrix(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [*several("a", [1, 2, 2]), *several("b", [1, 1, 1]), {**annotation(1, "b"), "generator_1": "a"}]
+    file = write(tmp_path / "rows.json", rows)
+    assert main(["win-rate", file, "--matrix"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["a", "b", "old"] and lines[1].startswith("a") and "100.0 [" in lines[1]
+    assert main(["win-rate", file, "--matrix", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["a"]["old"]["win_rate"] == pytest.approx(66.66667) and found["old"]["b"]["win_rate"] == 100
+
+
+def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "rows.json", [*several("a", [1, 2, 1, 1]), *several("b", [2, 2, 2, 1])])
+    assert main(["win-rate", file, "--compare", "a", "b", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["value"], found["n"], found["p_value"]) == (50, 4, 0.5)
+    assert main(["win-rate", file, "--compare", "a", "b"]) == 0
+    assert "b less a  +50.00 [" in capsys.readouterr().out
+
+
+def test_gaps_out_of_distribution(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    inside = write(tmp_path / "inside.json", several("a", [2] * 9 + [1] * 3))
+    near = write(tmp_path / "near.json", several("a", [2] * 6 + [1] * 6, "write a song"))
+    far = write(tmp_path / "far.json", several("a", [2] * 3 + [1] * 9, "sum up news"))
+    assert main(["win-rate", inside, "--ood", f"songs={near}", far, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["a"]
+    assert {name: one["value"] for name, one in found["win_rate"].items()} == {"id": 75, "songs": 50, "far": 25}
+    assert {name: one["value"] for name, one in found["gaps"].items()} == {"songs": 25, "far": 50}
+    assert 0 < found["shift"]["songs"] < found["shift"]["far"] < 1
+    assert found["per_shift"]["ci"][0] < found["per_shift"]["value"] < found["per_shift"]["ci"][1]
+    assert main(["win-rate", inside, "--ood", near]) == 0
+    out = capsys.readouterr().out
+    assert "near" in out and "+25.00 [" in out and "gap per shift" not in out
+
+
+def test_difficulty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "rows.json", several("a", [1, 2, 2, 1] * 5))
+    table = [{"instruction": f"write a poem {n}", "instruction_difficulty": n / 10} for n in range(20)]
+    command = ["win-rate", file, "--resamples", "100", "--json", "--difficulty"]
+    assert main([*command, write(tmp_path / "difficulty.json", table)]) == 0
+    assert 0 < json.loads(capsys.readouterr().out)["a"]["length_controlled"]["value"] < 1
+    assert main([*command, write(tmp_path / "short.json", table[:3])]) == 1
+    assert "The difficulty of 17 of 20 instructions is not known" in capsys.readouterr().err
+    assert main([*command, write(tmp_path / "bad.json", [{"instruction": "i"}])]) == 1
+    assert "give an instruction and its instruction_difficulty" in capsys.readouterr().err
+
+
+def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    one, other = (write(tmp_path / f"{name}.json", several(name, [1, 2])) for name in "ab")
+    for options, message in (
+        (["--matrix", "--compare", "a", "b"], "Give one of --matrix, --compare and --ood"),
+        (["--ood", other], "No model is judged on all test sets"),
+        (["--ood", f"id={other}"], "needs a name of its own"),
+        (["--ood", other, other], "needs a name of its own"),
+        (["--compare", "a", "c"], "There are no judgements of 'c'"),
+    ):
+        assert main(["win-rate", one, *options]) == 1
+        assert message in capsys.readouterr().err

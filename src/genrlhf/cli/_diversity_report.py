@@ -12,14 +12,14 @@ from genrlhf.errors import ConfigError
 from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, Undefined
 
 if TYPE_CHECKING:
-    from genrlhf.metrics.diversity.compare import DiversityComparison
+    from genrlhf.metrics.paired import PairedComparison
     from genrlhf.types import Estimate
 
 __all__ = ["comparisons", "figures", "plot", "table", "to_json", "write_csv"]
 
 # By file, level and metric.
 Figures = Mapping[str, Mapping[Level, Mapping[str, "Estimate | Undefined"]]]
-Comparisons = Mapping[str, Mapping[Level, Mapping[str, "DiversityComparison | Undefined"]]]
+Comparisons = Mapping[str, Mapping[Level, Mapping[str, "PairedComparison | Undefined"]]]
 
 _TITLES = {"per_input": "per input", "across_input": "across inputs", "pooled": "pooled"}
 

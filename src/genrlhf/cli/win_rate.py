@@ -5,9 +5,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from genrlhf.errors import ConfigError
+from genrlhf.errors import ConfigError, DataError, excerpt
+
+if TYPE_CHECKING:
+    from genrlhf.metrics.preference import AnnotationWinRate
+    from genrlhf.types import Estimate
 
 __all__ = ["add_command"]
 
@@ -27,6 +32,25 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--length-controlled", action="store_true", help="also the win rate at equal lengths (Dubois et al. 2024)"
     )
+    parser.add_argument(
+        "--difficulty",
+        metavar="FILE",
+        help='rows of "instruction" and "instruction_difficulty", for the win rate at equal lengths',
+    )
+    parser.add_argument("--matrix", action="store_true", help="every model against every other")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        metavar="MODEL",
+        help="the second model's win rate less the first's, instruction by instruction",
+    )
+    parser.add_argument(
+        "--ood",
+        nargs="+",
+        default=[],
+        metavar="[NAME=]ANNOTATIONS",
+        help="judgements of the same models out of distribution: the gap to each, and by the size of the shift",
+    )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -35,26 +59,47 @@ def add_command(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Count, and print."""
-    from genrlhf.data.files import iter_rows
-    from genrlhf.metrics.preference.annotations import annotation_win_rates
-
     if args.resamples < 100:
         raise ConfigError(f"--resamples must be at least 100, not {args.resamples}.")
-    rows = itertools.chain.from_iterable((row for _, row in iter_rows(file)) for file in args.files)
-    found = annotation_win_rates(
+    if sum((args.matrix, bool(args.compare), bool(args.ood))) > 1:
+        raise ConfigError("Give one of --matrix, --compare and --ood.")
+    rows = list(itertools.chain.from_iterable(map(_rows, args.files)))
+    show = _matrix if args.matrix else _compare if args.compare else _gaps if args.ood else _win_rates
+    found, table = show(args, rows)
+    if args.json:
+        print(json.dumps(found, allow_nan=False))
+        return 0
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    return 0
+
+
+Shown = tuple[dict[str, Any], list[list[str]]]
+
+
+def _rows(file: str) -> list[dict[str, Any]]:
+    from genrlhf.data.files import iter_rows
+
+    return [row for _, row in iter_rows(file)]
+
+
+def _win_rates(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
+    from genrlhf.metrics.preference.annotations import annotation_win_rates
+
+    controlled = args.length_controlled or args.difficulty is not None
+    counted = annotation_win_rates(
         rows,
         baseline=args.baseline,
-        control_length=args.length_controlled,
+        control_length=controlled,
+        difficulty=_difficulty(args.difficulty) if args.difficulty else None,
         resamples=args.resamples,
         seed=args.seed,
     )
-    ranked = sorted(found.items(), key=lambda item: -item[1].win_rate)
-    if args.json:
-        print(json.dumps({name: one.to_dict() for name, one in ranked}, allow_nan=False))
-        return 0
+    ranked = dict(sorted(counted.items(), key=lambda item: -item[1].win_rate))
     titles = ["model", "win rate", "std. error", "95 %", "wins", "losses", "draws", "total", "unanswered", "length"]
-    table = [[*titles, "length-controlled"] if args.length_controlled else titles]
-    for name, one in ranked:
+    table = [[*titles, "length-controlled"] if controlled else titles]
+    for name, one in ranked.items():
         line = [
             name,
             f"{one.win_rate:.2f}",
@@ -67,7 +112,104 @@ def run(args: argparse.Namespace) -> int:
             low, high = (100 * end for end in one.length_controlled.ci)
             line.append(f"{100 * one.length_controlled.value:.2f} [{low:.2f}, {high:.2f}]")
         table.append(line)
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
-    return 0
+    return {name: one.to_dict() for name, one in ranked.items()}, table
+
+
+def _difficulty(file: str) -> dict[str, float]:
+    found = {}
+    for number, row in enumerate(_rows(file)):
+        value = row.get("instruction_difficulty")
+        if (
+            not isinstance(row.get("instruction"), str)
+            or isinstance(value, bool)
+            or not isinstance(value, (int, float))
+        ):
+            raise DataError(
+                f"{file}, row {number} is {excerpt(row)}; give an instruction and its instruction_difficulty, a number."
+            )
+        found[row["instruction"]] = float(value)
+    return found
+
+
+def _matrix(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
+    from genrlhf.metrics.preference.between_models import head_to_head
+
+    found = head_to_head(rows, resamples=args.resamples, seed=args.seed)
+    table = [["", *found]]
+    for model, others in found.items():
+        table.append([model, *(_percent(others[other]) if other in others else "" for other in found)])
+    form = {model: {other: one.to_dict() for other, one in others.items()} for model, others in found.items()}
+    return form, table
+
+
+def _percent(one: AnnotationWinRate) -> str:
+    return f"{one.win_rate:.1f} [{one.ci[0]:.1f}, {one.ci[1]:.1f}]"
+
+
+def _compare(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
+    from genrlhf.metrics.preference.between_models import compare_win_rates
+
+    first, second = args.compare
+    found = compare_win_rates(rows, first, second, baseline=args.baseline, seed=args.seed)
+    line = [f"{second} less {first}", _points(found.difference), f"{found.p_value:.2g}", str(found.difference.n)]
+    return {"first": first, "second": second, **found.to_dict()}, [["", "points [95 %]", "p", "instructions"], line]
+
+
+def _points(estimate: Estimate) -> str:
+    return f"{estimate.value:+.2f} [{estimate.ci[0]:+.2f}, {estimate.ci[1]:+.2f}]"
+
+
+def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
+    """Return PvR in distribution and on every other set, the gaps, and how they grow with the shift of the words."""
+    from genrlhf.metrics.estimate import bootstrap_estimate
+    from genrlhf.metrics.preference.annotations import collect_annotations
+    from genrlhf.metrics.preference.generalisation import generalisation_gaps, word_shift
+
+    sets = {"id": rows, **_named(args.ood)}
+    collected = {name: collect_annotations(given, baseline=args.baseline) for name, given in sets.items()}
+    models = [model for model in collected["id"] if all(model in found for found in collected.values())]
+    if not models:
+        raise DataError("No model is judged on all test sets; give judgements of the same model, by the same name.")
+    instructions = {name: _instructions(given) for name, given in sets.items()}
+    shifts = {name: word_shift(instructions["id"], instructions[name]) for name in sets if name != "id"}
+    known = {name: shift for name, shift in shifts.items() if shift > 0}
+    form: dict[str, Any] = {}
+    table = [["model", "test set", "shift", "win rate [95 %]", "gap [95 %]"]]
+    for model in models:
+        figures = {
+            name: bootstrap_estimate(100 * found[model].wins, resamples=args.resamples, seed=args.seed)
+            for name, found in collected.items()
+        }
+        inside = figures.pop("id")
+        found = generalisation_gaps(inside, figures, shifts=known)
+        form[model] = {
+            "win_rate": {name: one.to_dict() for name, one in {"id": inside, **figures}.items()},
+            "shift": shifts,
+            **found.to_dict(),
+        }
+        table.append([model, "id", "", _interval(inside), ""])
+        for name, one in figures.items():
+            table.append(["", name, f"{shifts[name]:.3f}", _interval(one), _points(found.gaps[name])])
+        if found.per_shift is not None:
+            table.append(["", "gap per shift of 1", "", "", _points(found.per_shift)])
+    return form, table
+
+
+def _interval(estimate: Estimate) -> str:
+    return f"{estimate.value:.2f} [{estimate.ci[0]:.2f}, {estimate.ci[1]:.2f}]"
+
+
+def _named(files: list[str]) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for given in files:
+        name, equals, file = given.partition("=")
+        if not equals:
+            name, file = Path(given).name.split(".")[0], given
+        if not name or name == "id" or name in found:
+            raise ConfigError(f"--ood {given} needs a name of its own, as in cnn=annotations.jsonl, that is not id.")
+        found[name] = _rows(file)
+    return found
+
+
+def _instructions(rows: list[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(str(row.get("instruction", "")) for row in rows))

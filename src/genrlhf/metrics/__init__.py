@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from genrlhf.metrics.diversity.classes import EmbeddingClasses, EntailmentClasses, ExactClasses, JudgedClasses
-    from genrlhf.metrics.diversity.compare import DiversityComparison, compare_diversity
+    from genrlhf.metrics.diversity.compare import compare_diversity
     from genrlhf.metrics.diversity.compression import CompressionRatio
     from genrlhf.metrics.diversity.distinct import DistinctN
     from genrlhf.metrics.diversity.ead import EAD
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.self_repetition import SelfRepetition
     from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
     from genrlhf.metrics.diversity.vendi import VendiScore
+    from genrlhf.metrics.paired import PairedComparison
     from genrlhf.types import Estimate
 
 _HOMES = {
@@ -31,7 +32,6 @@ _HOMES = {
     "CompressionRatio": "genrlhf.metrics.diversity.compression",
     "DistinctK": "genrlhf.metrics.diversity.novelty",
     "DistinctN": "genrlhf.metrics.diversity.distinct",
-    "DiversityComparison": "genrlhf.metrics.diversity.compare",
     "Embedder": "genrlhf.metrics.diversity.embeddings",
     "EmbeddingClasses": "genrlhf.metrics.diversity.classes",
     "EntailmentClasses": "genrlhf.metrics.diversity.classes",
@@ -42,6 +42,7 @@ _HOMES = {
     "NLIDiversity": "genrlhf.metrics.diversity.nli",
     "NgramCosine": "genrlhf.metrics.diversity.ngram_cosine",
     "OpenAIEmbeddings": "genrlhf.metrics.diversity.openai_embeddings",
+    "PairedComparison": "genrlhf.metrics.paired",
     "SelfBLEU": "genrlhf.metrics.diversity.self_bleu",
     "SelfRepetition": "genrlhf.metrics.diversity.self_repetition",
     "SemanticEntropy": "genrlhf.metrics.diversity.novelty",
@@ -62,7 +63,6 @@ __all__ = [
     "CompressionRatio",
     "DistinctK",
     "DistinctN",
-    "DiversityComparison",
     "Embedder",
     "EmbeddingClasses",
     "EntailmentClasses",
@@ -73,6 +73,7 @@ __all__ = [
     "NLIDiversity",
     "NgramCosine",
     "OpenAIEmbeddings",
+    "PairedComparison",
     "SelfBLEU",
     "SelfRepetition",
     "SemanticEntropy",

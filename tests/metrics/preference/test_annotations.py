@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from genrlhf.errors import DataError, JudgeError
-from genrlhf.metrics.preference import annotation_win_rates
+from genrlhf.metrics.preference import annotation_win_rates, length_controlled
 
 DATA = Path(__file__).parents[4] / "shared" / "data"
 
@@ -52,6 +52,24 @@ def test_by_hand() -> None:
     assert found.avg_length == 4
     assert found.length_controlled is None and "length_controlled" not in found.to_dict()
     assert annotation_win_rates(rows(2))["new"].to_dict()["standard_error"] is None
+
+
+def test_difficulty_by_instruction() -> None:
+    judged = [{**row, "instruction": f"i{number % 4}"} for number, row in enumerate(rows(*[1, 2, 2, 1, 2] * 8))]
+    table = {"i0": -1.0, "i1": 0.0, "i2": 0.5, "i3": 2.0}
+    found = annotation_win_rates(judged, control_length=True, difficulty=table)["new"].length_controlled
+    wins = np.array([0, 1, 1, 0, 1] * 8)
+    lengths = np.tile([4, 2], (40, 1))
+    expected = length_controlled(wins, lengths, difficulty=np.array([table[f"i{i % 4}"] for i in range(40)]))
+    assert found is not None and found.value == pytest.approx(expected.value, abs=1e-12)
+    with pytest.raises(DataError, match=r"The difficulty of 20 of 40 instructions is not known, such as that of 'i0'"):
+        annotation_win_rates(judged, control_length=True, difficulty={"i1": 0.0, "i3": 0.0})
+
+
+def test_p_value_is_that_of_the_sign_test() -> None:
+    # 1 win and 7 losses: 2 · (1 + 8) / 2⁸
+    assert annotation_win_rates(rows(2, *[1] * 7))["new"].p_value == pytest.approx(18 / 256)
+    assert annotation_win_rates(rows(2, 1, 1.5))["new"].p_value == 1
 
 
 def test_the_baseline_may_be_on_either_side() -> None:

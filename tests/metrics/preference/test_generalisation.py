@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
+from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.estimate import mean_estimate
-from genrlhf.metrics.preference import generalisation_gap
+from genrlhf.metrics.preference import generalisation_gap, generalisation_gaps, word_shift
 
 
 def test_welch_by_hand() -> None:
@@ -44,3 +46,52 @@ def test_an_unknown_error_stays_unknown() -> None:
     assert gap.value == -0.5
     assert math.isnan(gap.stderr)
     assert all(math.isnan(end) for end in gap.ci)
+
+
+def test_gaps_to_several_sets_and_their_growth() -> None:
+    inside = mean_estimate([3, 5, 4, 4])  # 4, s² = 2/3, s²/n = 1/6
+    near, far = mean_estimate([3, 4, 2]), mean_estimate([0, 2, 1])  # 3 and 1, s² = 1, s²/n = 1/3
+    found = generalisation_gaps(inside, {"near": near, "far": far, "other": near}, shifts={"near": 1, "far": 2})
+    assert [found.gaps[name].value for name in ("near", "far", "other")] == [1, 3, 1]
+    assert found.gaps["far"].ci == generalisation_gap(inside, far).ci
+    # Σ = [[1/2, 1/6], [1/6, 1/2]], Σ⁻¹ = 9/2 · [[1/2, −1/6], [−1/6, 1/2]], Σ⁻¹x = (3/4, 15/4), xᵀΣ⁻¹x = 33/4
+    assert found.per_shift is not None
+    assert found.per_shift.value == pytest.approx((0.75 * 1 + 3.75 * 3) / 8.25, rel=1e-12)
+    assert found.per_shift.stderr == pytest.approx(math.sqrt(4 / 33), rel=1e-12)
+    assert found.per_shift.ci[1] - found.per_shift.value == pytest.approx(1.959964 * math.sqrt(4 / 33), rel=1e-6)
+    assert found.to_dict()["gaps"]["near"]["value"] == 1
+
+
+def test_the_interval_of_the_growth_covers_the_truth() -> None:
+    generator, inside, shifts = np.random.default_rng(0), 0, {"a": 0.2, "b": 0.5, "c": 1.0}
+    for _ in range(200):
+        base = mean_estimate(generator.normal(1, 1, 100))
+        others = {name: mean_estimate(generator.normal(1 - 0.7 * x, 2, 80)) for name, x in shifts.items()}
+        slope = generalisation_gaps(base, others, shifts=shifts).per_shift
+        assert slope is not None
+        inside += slope.ci[0] <= 0.7 <= slope.ci[1]
+    assert 183 <= inside <= 198
+
+
+def test_growth_that_is_not_known() -> None:
+    inside, other = mean_estimate([1, 0, 1]), mean_estimate([0, 0, 1])
+    assert generalisation_gaps(inside, {"a": other}, shifts={"a": 1.0}).per_shift is None
+    assert generalisation_gaps(inside, {"a": other}).to_dict()["per_shift"] is None
+    sure = mean_estimate([1, 1, 1])
+    slope = generalisation_gaps(sure, {"a": mean_estimate([0, 0]), "b": sure}, shifts={"a": 1, "b": 1}).per_shift
+    assert slope is not None and slope.value == 0.5 and math.isnan(slope.stderr)
+    with pytest.raises(DataError, match="There is no test set out of distribution"):
+        generalisation_gaps(inside, {})
+    for shifts in ({"b": 1.0}, {"a": 0.0}, {"a": math.nan}):
+        with pytest.raises(ConfigError, match="give a number above 0 for a set that is there"):
+            generalisation_gaps(inside, {"a": other}, shifts=shifts)
+
+
+def test_word_shift_by_hand() -> None:
+    # p = (1, 0), q = (1/2, 1/2), m = (3/4, 1/4): ½ log2 4/3 + ½ (½ log2 2/3 + ½ log2 2)
+    expected = 0.5 * math.log2(4 / 3) + 0.25 * math.log2(2 / 3) + 0.25
+    assert word_shift(["The the"], ["the cat"]) == pytest.approx(expected, rel=1e-12)
+    assert word_shift(["the cat"], ["The the"]) == pytest.approx(expected, rel=1e-12)
+    assert word_shift(["a b", "c"], ["c", "b a"]) == 0 and word_shift(["a"], ["b"]) == 1
+    with pytest.raises(DataError, match="second holds no words"):
+        word_shift(["a"], ["", " "])

@@ -75,3 +75,38 @@ def test_one_sided_judgements_stay_finite() -> None:
     assert found.value == pytest.approx(0.5, abs=1e-6)
     with pytest.raises(DataError, match=r"There are 2 comparisons and lengths of shape \(2,\)"):
         length_controlled(np.ones(2), np.ones(2))
+
+
+def test_difficulty_against_a_general_optimiser() -> None:
+    wins, lengths = judged(1, 0.4, 1.0)
+    difficulty = np.random.default_rng(2).normal(size=400)
+    wins = (np.random.default_rng(3).random(400) < sigmoid(0.2 + 1.5 * difficulty)).astype(float)
+    d = lengths[:, 0] - lengths[:, 1]
+    x = np.stack([np.ones(400), difficulty, np.tanh(d / d.std())], axis=1)
+
+    def loss(weights: np.ndarray) -> float:
+        p = sigmoid(x @ weights)
+        return float(-(wins * np.log(p) + (1 - wins) * np.log(1 - p)).sum() + 0.5e-3 * (weights**2).sum())
+
+    best = minimize(loss, np.zeros(3), tol=1e-12).x
+    found = length_controlled(wins, lengths, difficulty=difficulty, resamples=200)
+    assert found.value == pytest.approx(float(sigmoid(best[0] + best[1] * difficulty).mean()), abs=1e-5)
+    assert found.ci[0] < found.value < found.ci[1]
+    assert found.value != pytest.approx(length_controlled(wins, lengths, resamples=100).value, abs=1e-3)
+    for wrong in (difficulty[:5], np.full(400, np.nan)):
+        with pytest.raises(DataError, match="difficulty must hold 400 numbers"):
+            length_controlled(wins, lengths, difficulty=wrong, resamples=100)
+
+
+def test_the_truth_lies_in_the_interval_where_instructions_differ_in_difficulty() -> None:
+    many = np.random.default_rng(9).normal(size=100_000)
+    truth, inside = float(sigmoid(0.5 + 3 * many).mean()), 0
+    for seed in range(100):
+        generator = np.random.default_rng(seed)
+        lengths = generator.integers(100, 1000, size=(400, 2))
+        d, difficulty = lengths[:, 0] - lengths[:, 1], generator.normal(size=400)
+        p = sigmoid(0.5 + 3 * difficulty + 1.5 * np.tanh(d / d.std()))
+        wins = (generator.random(400) < p).astype(float)
+        found = length_controlled(wins, lengths, difficulty=difficulty, resamples=300, seed=seed)
+        inside += found.ci[0] <= truth <= found.ci[1]
+    assert inside >= 90

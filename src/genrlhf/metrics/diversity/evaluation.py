@@ -13,10 +13,10 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.diversity.compare import DiversityComparison, paired_comparison
 from genrlhf.metrics.diversity.lengths import count_words
 from genrlhf.metrics.diversity.levels import LeftOut, least_texts, leave_out_inputs, values_of_sets
 from genrlhf.metrics.estimate import bootstrap_estimate
+from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate
 
 __all__ = ["LEVELS", "DiversityEvaluation", "Level", "OutputsRow", "Undefined", "evaluate_diversity"]
@@ -119,7 +119,7 @@ class DiversityEvaluation:
             return math.hypot(*(error_of(texts) for texts in self.drawn)) / len(self.drawn)
         return 0.0
 
-    def comparison(self, first: DiversityEvaluation, level: Level, name: str) -> DiversityComparison | Undefined:
+    def comparison(self, first: DiversityEvaluation, level: Level, name: str) -> PairedComparison | Undefined:
         """Return the figure less that of `first`, an evaluation of the same inputs in the same order."""
         if level == "per_input":
             if self.outputs_per_input < least_texts(self.metrics[name]):
@@ -134,7 +134,7 @@ class DiversityEvaluation:
                 return side
         ours, theirs = sides
         assert isinstance(ours, LeftOut) and isinstance(theirs, LeftOut)
-        return DiversityComparison(theirs.less(ours), None)
+        return PairedComparison(theirs.less(ours), None)
 
     def in_order_of(self, first: DiversityEvaluation, names: tuple[str, str]) -> DiversityEvaluation:
         """Return this evaluation with its inputs in the order of another's.

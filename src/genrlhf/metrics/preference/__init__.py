@@ -9,9 +9,15 @@ if TYPE_CHECKING:
     from genrlhf.metrics.preference.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
     from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates, known_preferences
     from genrlhf.metrics.preference.answer_store import AnswerStore, ModelAnswer
+    from genrlhf.metrics.preference.between_models import compare_win_rates, head_to_head
     from genrlhf.metrics.preference.comparisons import Comparison, JudgedComparisons, judge_comparisons
     from genrlhf.metrics.preference.endpoint import ChatEndpoint
-    from genrlhf.metrics.preference.generalisation import generalisation_gap
+    from genrlhf.metrics.preference.generalisation import (
+        GeneralisationGaps,
+        generalisation_gap,
+        generalisation_gaps,
+        word_shift,
+    )
     from genrlhf.metrics.preference.judges import ScoreJudge
     from genrlhf.metrics.preference.length_control import length_controlled
     from genrlhf.metrics.preference.openai_judge import OpenAIJudge
@@ -26,6 +32,7 @@ _HOMES = {
     "AnswerStore": "answer_store",
     "ChatEndpoint": "endpoint",
     "Comparison": "comparisons",
+    "GeneralisationGaps": "generalisation",
     "JudgeAnswer": "prompt_judge",
     "JudgeTemplate": "templates",
     "JudgedComparisons": "comparisons",
@@ -36,7 +43,10 @@ _HOMES = {
     "Usage": "spending",
     "WinRate": "winrate",
     "annotation_win_rates": "annotations",
+    "compare_win_rates": "between_models",
     "generalisation_gap": "generalisation",
+    "generalisation_gaps": "generalisation",
+    "head_to_head": "between_models",
     "judge_comparisons": "comparisons",
     "judge_template": "templates",
     "known_preferences": "annotations",
@@ -44,6 +54,7 @@ _HOMES = {
     "load_alpaca_eval_judge": "alpaca_eval",
     "preference_vs_reference": "winrate",
     "win_rate": "winrate",
+    "word_shift": "generalisation",
 }
 
 __all__ = [
@@ -52,6 +63,7 @@ __all__ = [
     "AnswerStore",
     "ChatEndpoint",
     "Comparison",
+    "GeneralisationGaps",
     "JudgeAnswer",
     "JudgeTemplate",
     "JudgedComparisons",
@@ -62,7 +74,10 @@ __all__ = [
     "Usage",
     "WinRate",
     "annotation_win_rates",
+    "compare_win_rates",
     "generalisation_gap",
+    "generalisation_gaps",
+    "head_to_head",
     "judge_comparisons",
     "judge_template",
     "known_preferences",
@@ -70,6 +85,7 @@ __all__ = [
     "load_alpaca_eval_judge",
     "preference_vs_reference",
     "win_rate",
+    "word_shift",
 ]
 
 

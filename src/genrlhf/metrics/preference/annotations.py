@@ -11,6 +11,7 @@ import numpy as np
 
 from genrlhf.errors import DataError, JudgeError, excerpt
 from genrlhf.metrics.estimate import bootstrap_estimate
+from genrlhf.metrics.paired import sign_flip_test
 from genrlhf.metrics.preference.length_control import length_controlled
 from genrlhf.types import Estimate
 
@@ -27,6 +28,7 @@ class Annotations:
         wins: (n,) float64, of every comparison with an answer how much the judge prefers the model: 1, 0, 0.5: a tie.
         lengths: (n, 2) int64, characters of the model's output and of the baseline's.
         unanswered: comparisons without an answer.
+        instructions: of the comparisons with an answer; "" where a row has none.
     """
 
     model: str
@@ -34,6 +36,7 @@ class Annotations:
     wins: np.ndarray
     lengths: np.ndarray
     unanswered: int
+    instructions: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class AnnotationWinRate:
         n_total: comparisons with an answer.
         n_unanswered: without one.
         ci: the 95 % bootstrap interval over comparisons (see `bootstrap_estimate`), within 0 and 100.
+        p_value: of the sign-flip test (see `sign_flip_test`) that the judge favours neither side; with ties left out
+            and no preferences by degree the sign test.
         length_controlled: the win rate at equal lengths (see `length_controlled`), if it was asked for.
         avg_length: mean characters of the model's outputs.
     """
@@ -61,6 +66,7 @@ class AnnotationWinRate:
     n_total: int
     n_unanswered: int
     ci: tuple[float, float]
+    p_value: float
     avg_length: float
     length_controlled: Estimate | None = None
 
@@ -75,6 +81,7 @@ class AnnotationWinRate:
             "n_total": self.n_total,
             "n_unanswered": self.n_unanswered,
             "ci": [None if math.isnan(end) else end for end in self.ci],
+            "p_value": self.p_value,
             "avg_length": self.avg_length,
         }
         if self.length_controlled is not None:
@@ -87,6 +94,7 @@ def annotation_win_rates(
     *,
     baseline: str | None = None,
     control_length: bool = False,
+    difficulty: Mapping[str, float] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, AnnotationWinRate]:
@@ -98,6 +106,7 @@ def annotation_win_rates(
         baseline: the generator that the others are compared with, on either side; by default `generator_1`, which must
             then be the same in all rows.
         control_length: also fit the win rate at equal lengths.
+        difficulty: of every instruction, for that fit, by its text.
         resamples: of the bootstrap over comparisons.
         seed: of the bootstrap.
 
@@ -128,8 +137,15 @@ def annotation_win_rates(
             n_total=len(one.wins),
             n_unanswered=one.unanswered,
             ci=(max(0.0, 100 * estimate.ci[0]), min(100.0, 100 * estimate.ci[1])),
+            p_value=sign_flip_test(one.wins - 0.5, seed=seed),
             avg_length=float(one.lengths[:, 0].mean()),
-            length_controlled=length_controlled(one.wins, one.lengths, resamples=resamples, seed=seed)
+            length_controlled=length_controlled(
+                one.wins,
+                one.lengths,
+                difficulty=None if difficulty is None else _difficulties(one.instructions, difficulty),
+                resamples=resamples,
+                seed=seed,
+            )
             if control_length
             else None,
         )
@@ -141,6 +157,7 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
     wins: dict[str, list[float]] = {}
     lengths: dict[str, list[tuple[int, int]]] = {}
     unanswered: dict[str, int] = {}
+    instructions: dict[str, list[str]] = {}
     for number, row in enumerate(rows):
         first, second, preference = (
             _column(row, name, number) for name in ("generator_1", "generator_2", "preference")
@@ -162,6 +179,7 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
             continue
         sizes = (len(str(_column(row, "output_2", number))), len(str(_column(row, "output_1", number))))
         wins[model].append(1 - share if turned else share)
+        instructions.setdefault(model, []).append(str(row.get("instruction", "")))
         lengths[model].append(sizes[::-1] if turned else sizes)
     if not wins:
         raise DataError("There are no annotations; give at least one row.")
@@ -172,9 +190,20 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
             wins=np.array(values, dtype=np.float64),
             lengths=np.array(lengths[model], dtype=np.int64).reshape(-1, 2),
             unanswered=unanswered.get(model, 0),
+            instructions=instructions.get(model, []),
         )
         for model, values in wins.items()
     }
+
+
+def _difficulties(instructions: list[str], difficulty: Mapping[str, float]) -> np.ndarray:
+    missing = [instruction for instruction in instructions if instruction not in difficulty]
+    if missing:
+        raise DataError(
+            f"The difficulty of {len(missing)} of {len(instructions)} instructions is not known, such as that of "
+            f"{excerpt(missing[0])}; complete the table, or leave it out."
+        )
+    return np.array([difficulty[instruction] for instruction in instructions], dtype=np.float64)
 
 
 def known_preferences(

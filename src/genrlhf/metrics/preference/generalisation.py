@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.estimate import interval
 from genrlhf.types import Estimate
 
-__all__ = ["generalisation_gap"]
+__all__ = ["GeneralisationGaps", "generalisation_gap", "generalisation_gaps", "word_shift"]
 
 
 def generalisation_gap(in_distribution: Estimate, out_of_distribution: Estimate) -> Estimate:
@@ -47,3 +54,115 @@ def _welch_df(first: Estimate, second: Estimate) -> float:
         return 1.0
     terms = [square**2 / (estimate.n - 1) for square, estimate in ((a, first), (b, second)) if square > 0]
     return (a + b) ** 2 / sum(terms)
+
+
+@dataclass(frozen=True)
+class GeneralisationGaps:
+    """The gaps to several test sets out of distribution.
+
+    Attributes:
+        gaps: by the name of the set, see `generalisation_gap`.
+        per_shift: how much the gap grows with the size of the shift; None for fewer than two sets of known shift.
+    """
+
+    gaps: dict[str, Estimate]
+    per_shift: Estimate | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form."""
+        return {
+            "gaps": {name: gap.to_dict() for name, gap in self.gaps.items()},
+            "per_shift": None if self.per_shift is None else self.per_shift.to_dict(),
+        }
+
+
+def generalisation_gaps(
+    in_distribution: Estimate,
+    out_of_distribution: Mapping[str, Estimate],
+    *,
+    shifts: Mapping[str, float] | None = None,
+) -> GeneralisationGaps:
+    """Return the gap to every test set, and how it grows with the size of the shift.
+
+    Without a shift there is no gap, so the line through the gaps g with shifts x goes through 0. They share the figure
+    in distribution, so they vary together, Σ = s_id² 11ᵀ + diag(s_k²), and the slope is that of generalised least
+    squares (Aitken 1936)::
+
+        b = xᵀΣ⁻¹g / xᵀΣ⁻¹x,    stderr² = 1 / xᵀΣ⁻¹x
+
+    Its normal interval knows of the errors of the figures, not of how well a line fits.
+
+    Args:
+        in_distribution: the figure, such as PvR.
+        out_of_distribution: the same on other sets, by name.
+        shifts: sizes of the shifts, above 0, by name; of some sets or all. Any measure, such as `word_shift`.
+
+    Raises:
+        DataError: there are no other sets.
+        ConfigError: a shift is not above 0, or of a set that is not there.
+
+    Example:
+        >>> from genrlhf.metrics.estimate import mean_estimate
+        >>> inside, near, far = mean_estimate([1, 1, 1, 0]), mean_estimate([1, 0, 1, 0]), mean_estimate([0, 0, 1, 0])
+        >>> found = generalisation_gaps(inside, {"near": near, "far": far}, shifts={"near": 0.25, "far": 0.5})
+        >>> found.gaps["near"].value, found.gaps["far"].value, found.per_shift.value
+        (0.25, 0.5, 1.0)
+    """
+    if not out_of_distribution:
+        raise DataError("There is no test set out of distribution; give at least one.")
+    for name, shift in (shifts or {}).items():
+        if name not in out_of_distribution or not 0 < shift < math.inf:
+            raise ConfigError(f"The shift of {name!r} is {shift}; give a number above 0 for a set that is there.")
+    gaps = {name: generalisation_gap(in_distribution, other) for name, other in out_of_distribution.items()}
+    known = list(shifts or {})
+    if len(known) < 2:
+        return GeneralisationGaps(gaps, None)
+    x = np.array([(shifts or {})[name] for name in known])
+    g = np.array([gaps[name].value for name in known])
+    spread = np.array([out_of_distribution[name].stderr ** 2 for name in known])
+    return GeneralisationGaps(gaps, _slope(x, g, np.diag(spread) + in_distribution.stderr**2))
+
+
+def _slope(x: np.ndarray, g: np.ndarray, covariance: np.ndarray) -> Estimate:
+    usable = bool(np.isfinite(covariance).all()) and np.linalg.matrix_rank(covariance) == len(x)
+    weighted = np.linalg.solve(covariance, x) if usable else x
+    scale = float(weighted @ x)
+    value, stderr = float(weighted @ g) / scale, 1 / math.sqrt(scale) if usable else math.nan
+    half = NormalDist().inv_cdf(0.975) * stderr
+    return Estimate(value=value, stderr=stderr, ci=(value - half, value + half), n=len(x), values=g / x)
+
+
+def word_shift(first: Iterable[str], second: Iterable[str]) -> float:
+    """Return how far apart the words of two sets of inputs are: the Jensen–Shannon divergence in bits, in [0, 1].
+
+    With p and q the frequencies of words (lower case, as `genrlhf.metrics.diversity.tokenize` splits them) and m their
+    mean, ``½ KL(p ‖ m) + ½ KL(q ‖ m)`` (Lin 1991, "Divergence measures based on the Shannon entropy"). Small sets are
+    apart by chance alone: compare with that of two halves of one set.
+
+    Args:
+        first: texts.
+        second: texts.
+
+    Raises:
+        DataError: a set holds no words.
+
+    Example:
+        >>> word_shift(["a b"], ["c d"]), word_shift(["a b"], ["b a"]), round(word_shift(["a a"], ["a b"]), 4)
+        (1.0, 0.0, 0.3113)
+    """
+    from genrlhf.metrics.diversity.tokenize import words
+
+    counts = []
+    for name, texts in (("first", first), ("second", second)):
+        counts.append(Counter(word.lower() for text in check_texts(texts, name) for word in words(text)))
+        if not counts[-1]:
+            raise DataError(f"{name} holds no words; give at least one text.")
+    vocabulary = list(counts[0] | counts[1])
+    p, q = (np.array([count[word] for word in vocabulary]) / count.total() for count in counts)
+    m = (p + q) / 2
+
+    def divergence(share: np.ndarray) -> float:
+        there = share > 0
+        return float((share[there] * np.log2(share[there] / m[there])).sum())
+
+    return min(1.0, max(0.0, (divergence(p) + divergence(q)) / 2))

@@ -13,21 +13,31 @@ _RIDGE = 1e-3
 """Keeps the coefficients finite where every longer output wins."""
 
 
-def length_controlled(wins: np.ndarray, lengths: np.ndarray, *, resamples: int = 1000, seed: int = 0) -> Estimate:
+def length_controlled(
+    wins: np.ndarray,
+    lengths: np.ndarray,
+    *,
+    difficulty: np.ndarray | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
     """Return the win rate that a logistic model of the judge predicts for outputs of equal length.
 
     With d the difference in length of a comparison's two outputs and s its standard deviation::
 
         P(model wins) = σ(θ + φ tanh(d / s)),    length-controlled win rate = σ(θ)
 
-    Dubois et al. 2024, "Length-Controlled AlpacaEval", without the term of the instruction's difficulty, which takes a
-    table of other models' judgements. The fit is by maximum likelihood, with preferences by degree and ties as they are
-    and a penalty of 10⁻³ / 2 (θ² + φ²). The interval is that of a percentile bootstrap over comparisons, which fits
-    both again every time.
+    Dubois et al. 2024, "Length-Controlled AlpacaEval". Where it is known how difficult each instruction is for the
+    baseline, which takes a table made of other models' judgements, their term ψ · difficulty is added, and the rate is
+    the mean of σ(θ + ψ · difficulty) over comparisons. The fit is by maximum likelihood, with preferences by degree and
+    ties as they are and a penalty of 10⁻³ / 2 for the square of every coefficient; AlpacaEval's own adds judgements of
+    artificially long and short outputs and chooses an L1 penalty by cross-validation. The interval is that of a
+    percentile bootstrap over comparisons, which fits all again every time.
 
     Args:
         wins: (n,) floats in [0, 1], how much the judge prefers the model.
         lengths: (n, 2) integers, of the model's output and of the other.
+        difficulty: (n,) floats, of the instructions; None leaves the term out.
         resamples: of the bootstrap.
         seed: of the bootstrap.
 
@@ -46,15 +56,23 @@ def length_controlled(wins: np.ndarray, lengths: np.ndarray, *, resamples: int =
         raise DataError(f"There are {len(wins)} comparisons and lengths of shape {sizes.shape}; give a pair for each.")
     differences = sizes[:, 0] - sizes[:, 1]
     spread = float(differences.std())
-    design = np.stack([np.ones(len(wins)), np.tanh(differences / spread) if spread else np.zeros(len(wins))], axis=1)
-    theta = _fit(design, wins, np.ones((1, len(wins))))[0, 0]
+    free = [np.ones(len(wins))]
+    if difficulty is not None:
+        free.append(np.asarray(difficulty, dtype=np.float64))
+        if free[1].shape != wins.shape or not np.isfinite(free[1]).all():
+            raise DataError(f"difficulty must hold {len(wins)} numbers, one for every comparison.")
+    equal_lengths = np.stack(free, axis=1)
+    longer = np.tanh(differences / spread) if spread else np.zeros(len(wins))
+    design = np.concatenate([equal_lengths, longer[:, None]], axis=1)
     generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(wins), np.full(len(wins), 1 / len(wins)), size=resamples)
-    rates = _sigmoid(_fit(design, wins, counts.astype(np.float64))[:, 0])
-    low, high = np.quantile(rates, [0.025, 0.975])
+    counts = generator.multinomial(len(wins), np.full(len(wins), 1 / len(wins)), size=resamples).astype(np.float64)
+    weights = np.concatenate([np.ones((1, len(wins))), counts])
+    coefficients = _fit(design, wins, weights)[:, :-1]
+    rates = (weights * _sigmoid(coefficients @ equal_lengths.T)).sum(axis=1) / weights.sum(axis=1)
+    low, high = np.quantile(rates[1:], [0.025, 0.975])
     return Estimate(
-        value=float(_sigmoid(theta)),
-        stderr=float(rates.std(ddof=1)),
+        value=float(rates[0]),
+        stderr=float(rates[1:].std(ddof=1)),
         ci=(float(low), float(high)),
         n=len(wins),
         values=np.zeros(0),
@@ -67,10 +85,10 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def _fit(design: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the coefficients of many weighted logistic regressions at once, (B, 2), by Newton's method.
+    """Return the coefficients of many weighted logistic regressions at once, (B, k), by Newton's method.
 
     Args:
-        design: (n, 2).
+        design: (n, k).
         targets: (n,) in [0, 1].
         weights: (B, n) of every comparison in every regression.
     """

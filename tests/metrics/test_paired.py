@@ -1,0 +1,47 @@
+"""Paired comparisons and their test."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from genrlhf.metrics.paired import paired_comparison, sign_flip_test
+
+
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
+def test_exact_p_value_against_all_signs(values: list[float]) -> None:
+    seen = abs(math.fsum(values))
+    signs = itertools.product((1, -1), repeat=len(values))
+    sums = [abs(math.fsum(s * v for s, v in zip(pattern, values, strict=True))) for pattern in signs]
+    expected = sum(total >= seen - 1e-9 for total in sums) / len(sums)
+    assert sign_flip_test(values) == pytest.approx(
+        expected, abs=1 / len(sums) * sum(abs(t - seen) < 1e-8 for t in sums)
+    )
+
+
+def test_drawn_p_value_is_near_the_normal_one() -> None:
+    values = np.random.default_rng(0).normal(0.2, 1, 100)
+    z = values.sum() / math.sqrt((values**2).sum())
+    assert sign_flip_test(values) == pytest.approx(math.erfc(abs(z) / math.sqrt(2)), abs=0.015)
+    assert sign_flip_test(np.ones(40)) == 1 / 10_001
+    assert sign_flip_test(values, seed=1) != sign_flip_test(values, seed=2)
+
+
+def test_the_test_keeps_its_level() -> None:
+    generator = np.random.default_rng(0)
+    p = [sign_flip_test(generator.exponential(1, 20) - generator.exponential(1, 20), flips=400) for _ in range(400)]
+    assert 0.02 < np.mean(np.array(p) <= 0.05) < 0.085
+
+
+def test_paired_comparison_leaves_undefined_inputs_out() -> None:
+    found = paired_comparison([1.0, math.nan, 2.0, 3.0], [2.0, 1.0, math.nan, 5.0])
+    assert found.difference.n == 2
+    assert found.difference.value == 1.5
+    assert found.p_value == 0.5
+    assert found.to_dict()["p_value"] == 0.5
+    assert str(found).startswith("+1.500 [")
