@@ -17,6 +17,7 @@ from transformers import (
 
 from genrlhf.errors import ModelError
 from genrlhf.models.heads import reset_score_head
+from genrlhf.models.quantisation import is_quantised, quantised, refuse_packed, settled, without_quantisation
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -106,7 +107,8 @@ def load_causal_lm(
                 f"The model is a {type(model).__name__}, which has no language-model head; load it with "
                 "AutoModelForCausalLM."
             )
-        return model
+        refuse_packed(model)
+        return settled(model)
     base = _adapter_base(model)
     name = base if base is not None else model
     config = _read_config(name, trust_remote_code)
@@ -118,16 +120,22 @@ def load_causal_lm(
                 f"{name!r} holds a {architecture}, which has no language-model head; give the folder of a causal "
                 "language model."
             )
-    loaded = AutoModelForCausalLM.from_pretrained(name, **_init_kwargs(model_init_kwargs, trust_remote_code))
-    return _merge_adapter(loaded, model) if base is not None else loaded
+    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
+    if base is None:
+        return settled(AutoModelForCausalLM.from_pretrained(name, **kwargs))
+    merged = _merge_adapter(AutoModelForCausalLM.from_pretrained(name, **without_quantisation(kwargs)), model)
+    merged.requires_grad_(True)
+    merged.config._name_or_path = model
+    return settled(quantised(merged, kwargs))
 
 
 def _merge_adapter(base: PreTrainedModel, folder: str) -> PreTrainedModel:
+    """Return `base` with the adapter merged into it, not quantised: steps of 4 or 8 bits would swallow the adapter."""
     from peft import PeftModel
 
+    if is_quantised(base):
+        base = base.dequantize()
     merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
-    merged.requires_grad_(True)
-    merged.config._name_or_path = folder
     return merged
 
 
@@ -147,28 +155,32 @@ def load_for_reward_training(
     """
     if not isinstance(model, str):
         _refuse_unless_scorer(model)
-        return model
+        refuse_packed(model)
+        return settled(model)
     if _is_score_adapter(model):
         merged = load_reward_model(model, model_init_kwargs=model_init_kwargs, trust_remote_code=trust_remote_code)
-        return merged.requires_grad_(True)
+        return merged if is_quantised(merged) else merged.requires_grad_(True)
     base = _adapter_base(model)
     config = _read_config(base if base is not None else model, trust_remote_code)
     classifier = any(arch.endswith("ForSequenceClassification") for arch in config.architectures or [])
     if classifier:
         _refuse_other_labels(config, repr(model))
-    kwargs = {**_init_kwargs(model_init_kwargs, trust_remote_code), "num_labels": 1}
+    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
     if base is not None:
-        causal = load_causal_lm(model, model_init_kwargs=model_init_kwargs, trust_remote_code=trust_remote_code)
+        causal = load_causal_lm(
+            model, model_init_kwargs=without_quantisation(model_init_kwargs), trust_remote_code=trust_remote_code
+        )
         with_score = copy.deepcopy(causal.config)
         with_score.num_labels = 1
         loaded = AutoModelForSequenceClassification.from_config(with_score, dtype=causal.dtype)
         loaded.base_model.load_state_dict(causal.base_model.state_dict())
         loaded.config._name_or_path = model
+        loaded = quantised(loaded, kwargs)
     else:
-        loaded = AutoModelForSequenceClassification.from_pretrained(model, **kwargs)
+        loaded = AutoModelForSequenceClassification.from_pretrained(model, **{**kwargs, "num_labels": 1})
     if not classifier:
         reset_score_head(loaded)
-    return loaded
+    return settled(loaded)
 
 
 def _refuse_unless_scorer(model: Any) -> None:
@@ -206,7 +218,8 @@ def load_reward_model(
     """
     if not isinstance(model, str):
         _refuse_unless_scorer(model)
-        return model
+        return settled(model)
+    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
     base = _adapter_base(model)
     if base is not None:
         if not _is_score_adapter(model):
@@ -214,13 +227,10 @@ def load_reward_model(
                 f"{model!r} holds an adapter of a language model, which has no trained score; give one of a sequence "
                 "classifier, such as one that RewardModelTrainer saved."
             )
-        from peft import PeftModel
-
         loaded = load_for_reward_training(
-            base, model_init_kwargs=model_init_kwargs, trust_remote_code=trust_remote_code
+            base, model_init_kwargs=without_quantisation(model_init_kwargs), trust_remote_code=trust_remote_code
         )
-        merged: PreTrainedModel = PeftModel.from_pretrained(loaded, model).merge_and_unload()
-        return merged
+        return settled(quantised(_merge_adapter(loaded, model), kwargs))
     config = _read_config(model, trust_remote_code)
     architectures = config.architectures or []
     if not any(name.endswith("ForSequenceClassification") for name in architectures):
@@ -229,10 +239,7 @@ def load_reward_model(
             "sequence-classification model, such as one that RewardModelTrainer saved."
         )
     _refuse_other_labels(config, repr(model))
-    reward: PreTrainedModel = AutoModelForSequenceClassification.from_pretrained(
-        model, **_init_kwargs(model_init_kwargs, trust_remote_code)
-    )
-    return reward
+    return settled(AutoModelForSequenceClassification.from_pretrained(model, **kwargs))
 
 
 def load_tokenizer(

@@ -13,6 +13,7 @@ from genrlhf.data.log import claim_file
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models.completions import context_length
+from genrlhf.models.quantisation import is_quantised
 from genrlhf.rewards import WeightedReward
 from genrlhf.rewards.affine import calibration_of
 from genrlhf.rewards.checks import reward_name
@@ -34,8 +35,10 @@ __all__ = [
     "default_precision",
     "named_datasets",
     "refuse_adapter_with_frozen_layers",
+    "refuse_quantised_without_adapter",
     "reward_label",
     "shorter",
+    "train_adapter_in_float32",
     "trl_args",
 ]
 
@@ -101,6 +104,31 @@ def refuse_adapter_with_frozen_layers(freeze_layers: float, peft_config: PeftCon
             f"freeze_layers={freeze_layers} and an adapter (peft_config) exclude each other, since an adapter freezes "
             "the whole base; drop one (layers_to_transform in a LoraConfig puts the adapter on the last layers only)."
         )
+
+
+def refuse_quantised_without_adapter(model: Any, peft_config: PeftConfig | None) -> None:
+    """Raise `ConfigError` where the weights to train are quantised."""
+    if is_quantised(model) and peft_config is None and not hasattr(model, "peft_config"):
+        raise ConfigError(
+            "Quantised weights cannot be trained; pass peft_config to train an adapter on them, or load the model "
+            "without quantization_config."
+        )
+
+
+def train_adapter_in_float32(model: Any, *, autocast: bool) -> None:
+    """Hold in float32 what is trained of a quantised model, where TRL's trainers have made it bfloat16.
+
+    Small steps would be rounded away, a run that is resumed would go on in float32, since peft reads adapters so, and a
+    score head in bfloat16 takes no hidden states in float32.
+
+    Args:
+        model: any model; left alone where it is not quantised, or where a float32 head would not fit it.
+        autocast: it runs in mixed precision, where every dtype fits.
+    """
+    if is_quantised(model) and (autocast or model.dtype == torch.float32):
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data = parameter.data.float()
 
 
 def named_datasets(train: Dataset | None, evaluation: Dataset | dict[str, Dataset] | None) -> list[tuple[str, Dataset]]:

@@ -11,9 +11,11 @@ import torch
 from genrlhf.errors import ConfigError
 from genrlhf.models import ScalarHead, disable_dropout, freeze_layers, load_reward_model
 from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.quantisation import is_quantised
 from genrlhf.models.reference import frozen_copy
 from genrlhf.models.trunk import share_equal_parameters, trunk_depth
 from genrlhf.rewards import ModelReward, WeightedReward
+from genrlhf.trainers._common import refuse_quantised_without_adapter
 from genrlhf.trainers._trunk_reward import TrunkReward
 
 if TYPE_CHECKING:
@@ -69,6 +71,7 @@ def build_models(
         args: the settings.
         peft_config: of the adapter to train instead of the policy.
     """
+    refuse_quantised_without_adapter(policy, peft_config)
     # What starts as the reward model is copied before that one shares anything.
     value = _value_model(value_model, policy, reward, args)
     if args.disable_dropout:
@@ -82,7 +85,8 @@ def build_models(
     if args.bf16:
         _train_in_float32(policy)
     depth = trunk_depth(policy)
-    width = policy.get_output_embeddings().weight.shape[1]
+    # Not its weight, which has another shape where it is quantised.
+    width = policy.get_output_embeddings().in_features
     trained = PolicyWithValue(
         policy,
         ScalarHead(width, init="zeros") if value is None else None,
@@ -115,6 +119,11 @@ def _value_model(
     else:
         dtype = {"dtype": policy.dtype}
         model = load_reward_model(source, model_init_kwargs=dtype, trust_remote_code=args.trust_remote_code)
+    if is_quantised(model):
+        raise ConfigError(
+            "The value model is quantised, and its weights could not be trained; give one that is not, or leave "
+            "value_model at None for a head on the policy."
+        )
     if args.disable_dropout:
         disable_dropout(model)
     model.requires_grad_(True)

@@ -172,6 +172,8 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
             raise ConfigError("early_stop_kl skips optimizer steps, which DeepSpeed cannot; set it to None.")
         # Not args.bf16: `accelerate launch` may have set the precision.
         low_precision = self.accelerator.mixed_precision != "no" or models.policy.dtype != torch.float32
+        # What 8-bit layers make of a token depends on the others in the batch.
+        low_precision = low_precision or getattr(models.policy, "is_loaded_in_8bit", False)
         self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_metrics, self._health)
         self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None

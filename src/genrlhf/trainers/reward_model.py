@@ -35,7 +35,9 @@ from genrlhf.trainers._common import (
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,
+    refuse_quantised_without_adapter,
     shorter,
+    train_adapter_in_float32,
     trl_args,
 )
 
@@ -132,6 +134,7 @@ class RewardModelTrainer(NoTelemetry, StopsAtMaxSteps, trl.RewardTrainer):
         loaded = load_for_reward_training(
             model, model_init_kwargs=args.model_init_kwargs, trust_remote_code=args.trust_remote_code
         )
+        refuse_quantised_without_adapter(loaded, peft_config)
         tokenizer = load_tokenizer(
             model if isinstance(model, str) else loaded, processing_class, trust_remote_code=args.trust_remote_code
         )
@@ -160,6 +163,7 @@ class RewardModelTrainer(NoTelemetry, StopsAtMaxSteps, trl.RewardTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        train_adapter_in_float32(self.model, autocast=bool(args.bf16 or args.fp16))
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.

@@ -22,7 +22,9 @@ from genrlhf.trainers._common import (
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,
+    refuse_quantised_without_adapter,
     shorter,
+    train_adapter_in_float32,
     trl_args,
 )
 
@@ -107,6 +109,7 @@ class SFTTrainer(NoTelemetry, StopsAtMaxSteps, trl.SFTTrainer):
         loaded = load_causal_lm(
             model, model_init_kwargs=args.model_init_kwargs, trust_remote_code=args.trust_remote_code
         )
+        refuse_quantised_without_adapter(loaded, peft_config)
         tokenizer = load_tokenizer(
             model if isinstance(model, str) else loaded, processing_class, trust_remote_code=args.trust_remote_code
         )
@@ -128,6 +131,7 @@ class SFTTrainer(NoTelemetry, StopsAtMaxSteps, trl.SFTTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        train_adapter_in_float32(self.model, autocast=bool(args.bf16 or args.fp16))
 
     def _check(self, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, source: str) -> None:
         """Check the rows, and say how many completions `max_length` cuts off."""
