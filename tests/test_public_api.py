@@ -25,17 +25,17 @@ PUBLIC = {
         read_rows rouge_l split_by_length split_by_subreddit split_rows tldr_prompt write_rows
     """,
     "genrlhf.metrics": """
-        EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses
-        Estimate ExactClasses Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings
-        PairedComparison SelfBLEU SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity
-        compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
+        EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
+        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison SelfBLEU SelfRepetition
+        SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity compare_diversity
+        match_lengths mean_words per_input_diversity pooled_diversity
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer
-        JudgeTemplate JudgedComparisons ModelAnswer OpenAIJudge PromptJudge ScoreJudge Usage WinRate
-        annotation_win_rates compare_win_rates generalisation_gap generalisation_gaps head_to_head
-        judge_comparisons judge_template known_preferences length_controlled load_alpaca_eval_judge
-        preference_vs_reference win_rate word_shift
+        JudgeTemplate JudgeValidation JudgedComparisons ModelAnswer OpenAIJudge PromptJudge ScoreJudge Usage WinRate
+        annotation_win_rates cohen_kappa compare_win_rates fleiss_kappa generalisation_gap generalisation_gaps
+        head_to_head judge_comparisons judge_template known_preferences length_controlled load_alpaca_eval_judge
+        pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate word_shift
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig

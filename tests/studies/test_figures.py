@@ -32,7 +32,7 @@ def test_figures_by_hand() -> None:
     )
     assert figures["pvr"]["id"].value == pytest.approx(2 / 3)
     assert figures["pvr"]["ood"].value == pytest.approx(0.25)
-    assert figures["gap"].value == pytest.approx(2 / 3 - 0.25)
+    assert figures["gap"].value == pytest.approx(2 / 3 - 0.25) and figures["gaps"] == {"ood": figures["gap"]}
     assert figures["reward"]["id"].value == pytest.approx(7 / 3)
     assert figures["gold"]["ood"].value == 1.0
     # per input: 2 of 4 words distinct, 4 of 4; the input with one output is left out

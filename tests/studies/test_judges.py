@@ -14,7 +14,7 @@ from genrlhf.metrics.preference import AnswerStore, judge_comparisons, judge_tem
 from genrlhf.rewards import load_reward
 from genrlhf.studies.judges import LocalJudge, RewardModelJudge
 from genrlhf.types import SamplingParams
-from tests.helpers import save_model, tiny_reward_model, tiny_llama, tiny_tokenizer
+from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
 
 
 def test_a_reward_model_prefers_what_it_scores_higher(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_study_measures_every_method_and_reproduces(task: Task, tmp_path: Path) 
     assert first["best_of_n"]["kl"]["value"] == pytest.approx(0.431946, abs=1e-6)
     assert first["best_of_n"]["reward"]["id"]["value"] > first["sft"]["reward"]["id"]["value"]
     written = json.loads((tmp_path / "a" / "figures.json").read_text(encoding="utf-8"))
+    assert set(written["judge_validation"]) == {*task.evaluation, "all"}
     assert written["methods"] == first
     check_curve(written, read_rows(tmp_path / "a", "best_of_n-id-pool"), read_rows(tmp_path / "a", "best_of_n-id"))
     assert as_json(study(task, tmp_path / "b").run()) == first

@@ -8,32 +8,42 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from genrlhf.studies.best_of_n import BestOfNPoint, best_of_n_curve
     from genrlhf.studies.demo import run_demo
+    from genrlhf.studies.judge_validation import validate_reward_model
+    from genrlhf.studies.judges import LocalJudge, RewardModelJudge
     from genrlhf.studies.recipe import Recipe
-    from genrlhf.studies.report import markdown_table, plot, plot_reward_kl, text_table
+    from genrlhf.studies.report import judge_table, markdown_table, plot, plot_reward_kl, text_table
     from genrlhf.studies.study import Study
 
 _HOMES = {
     "BestOfNPoint": "best_of_n",
+    "LocalJudge": "judges",
     "Recipe": "recipe",
+    "RewardModelJudge": "judges",
     "Study": "study",
     "best_of_n_curve": "best_of_n",
+    "judge_table": "report",
     "markdown_table": "report",
     "plot": "report",
     "plot_reward_kl": "report",
     "run_demo": "demo",
     "text_table": "report",
+    "validate_reward_model": "judge_validation",
 }
 
 __all__ = [
     "BestOfNPoint",
+    "LocalJudge",
     "Recipe",
+    "RewardModelJudge",
     "Study",
     "best_of_n_curve",
+    "judge_table",
     "markdown_table",
     "plot",
     "plot_reward_kl",
     "run_demo",
     "text_table",
+    "validate_reward_model",
 ]
 
 

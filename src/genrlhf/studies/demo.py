@@ -13,7 +13,7 @@ from genrlhf.metrics.preference import ScoreJudge
 from genrlhf.studies.best_of_n import BestOfNPoint
 from genrlhf.studies.progress import Reporter, quiet_libraries
 from genrlhf.studies.recipe import Recipe
-from genrlhf.studies.report import markdown_table, plot, plot_reward_kl, text_table
+from genrlhf.studies.report import judge_table, markdown_table, plot, plot_reward_kl, text_table
 from genrlhf.studies.study import Study
 
 __all__ = ["DEMO_DATA", "demo_recipe", "run_demo"]
@@ -77,8 +77,9 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
         quiet: report no progress on stderr.
 
     Returns:
-        `{"methods": {METHOD: {"pvr", "gap", "reward", "gold", "diversity", "kl"}}, "best_of_n_curve": [{"n",
-        "kl", "reward", "preference"}], "stages", "recipe", "seconds"}`, with an `Estimate` for every measured figure.
+        `{"methods": {METHOD: {"pvr", "gap", "gaps", "reward", "gold", "diversity", "kl"}}, "judge_validation": {SET:
+        JudgeValidation}, "best_of_n_curve": [{"n", "kl", "reward", "preference"}], "stages", "recipe", "seconds"}`,
+        with an `Estimate` for every measured figure.
 
     Raises:
         RunFolderError: where `output_dir` holds another run.
@@ -117,9 +118,11 @@ def demo_summary(figures: dict[str, Any]) -> str:
     return (
         f"{text_table(figures['methods'])}\n\n"
         "PvR: % of inputs on which the gold score prefers the output to the reference; ID in, OOD out of\n"
-        "distribution. gap: PvR ID - PvR OOD. EAD: diversity of 8 outputs of an input, or of one output of every\n"
-        "input. KL in nats an output, of best-of-N an upper bound. Brackets: 95 % intervals. All outputs are drawn\n"
-        "at temperature 1.\n"
+        "distribution. gap: PvR ID less PvR of that set. EAD: diversity of 8 outputs of an input, or of one\n"
+        "output of every input. KL in nats an output, of best-of-N an upper bound. Brackets: 95 % intervals.\n"
+        "All outputs are drawn at temperature 1.\n"
         f"Reward ID of the best of n SFT samples: {curve}.\n"
-        f"Reward model: {100 * accuracy:.1f} % of held-out pairs right."
+        f"Reward model: {100 * accuracy:.1f} % of held-out pairs right. As a judge of every two methods' outputs,\n"
+        "beside the gold score in place of humans (%):\n\n"
+        f"{judge_table(figures['judge_validation'])}"
     )

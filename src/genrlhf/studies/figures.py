@@ -29,20 +29,23 @@ def measure_method(
         outputs: the rows of every evaluation set, among them "id"; `prompt`, `outputs` and maybe `reference`.
         reward: the reward model, which scores the first output of every input.
         metrics: diversity metrics, of the outputs in distribution.
-        judge: compares the first output of every input with its reference; None leaves PvR and gap out.
+        judge: compares the first output of every input with its reference; None leaves PvR and gaps out.
         gold: the true score of a completion, where the task has one.
 
     Returns:
-        `{"pvr": {SET: Estimate}, "gap": Estimate, "reward": {SET: Estimate}, "gold": {SET: Estimate}, "diversity":
-        {"per_input": {METRIC: Estimate}, "across_input": {METRIC: Estimate}}}`, without the parts that there is nothing
-        to make from. Per-input diversity is that of the inputs with as many outputs as the first one.
+        `{"pvr": {SET: Estimate}, "gap": Estimate, "gaps": {SET: Estimate}, "reward": {SET: Estimate}, "gold": {SET:
+        Estimate}, "diversity": {"per_input": {METRIC: Estimate}, "across_input": {METRIC: Estimate}}}`, without the
+        parts that there is nothing to make from. Per-input diversity is that of the inputs with as many outputs as the
+        first one.
     """
     figures: dict[str, Any] = {}
     if judge is not None:
         pvr = {name: _pvr(rows, judge) for name, rows in outputs.items()}
         figures["pvr"] = pvr
-        if "ood" in pvr:
-            figures["gap"] = generalisation_gap(pvr["id"], pvr["ood"])
+        gaps = {name: generalisation_gap(pvr["id"], other) for name, other in pvr.items() if name != "id"}
+        figures["gaps"] = gaps
+        if "ood" in gaps:
+            figures["gap"] = gaps["ood"]
     figures["reward"] = {name: _score(rows, reward) for name, rows in outputs.items()}
     if gold is not None:
         figures["gold"] = {name: _score(rows, gold) for name, rows in outputs.items()}

@@ -6,15 +6,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.metrics.preference import validation_table
 from genrlhf.types import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from genrlhf.metrics.preference import JudgeValidation
     from genrlhf.studies.best_of_n import BestOfNPoint
 
-__all__ = ["LABELS", "markdown_table", "plot", "plot_reward_kl", "text_table"]
+__all__ = ["LABELS", "judge_table", "markdown_table", "plot", "plot_reward_kl", "text_table"]
 
 LABELS = {"base": "base", "sft": "SFT", "ppo": "PPO", "best_of_n": "best-of-N"}
 
@@ -26,8 +28,8 @@ def _columns(figures: Mapping[str, Any]) -> dict[str, str]:
     cells: dict[str, str] = {}
     for name, estimate in figures.get("pvr", {}).items():
         cells[f"PvR {_set(name)}"] = _percent(estimate)
-    if "gap" in figures:
-        cells["gap"] = _percent(figures["gap"])
+    for name, estimate in figures.get("gaps", {}).items():
+        cells[f"gap {_set(name)}"] = _percent(estimate)
     for level, label in (("per_input", "per input"), ("across_input", "across inputs")):
         for name, estimate in figures["diversity"][level].items():
             cells[f"{_metric(name)} {label}"] = _number(estimate)
@@ -69,7 +71,18 @@ def _rows(methods: Methods) -> list[list[str]]:
 
 def text_table(methods: Methods) -> str:
     """Return the figures as a table for a terminal, PvR and gap in percent, 95 % intervals in brackets."""
-    rows = _rows(methods)
+    return _aligned(_rows(methods))
+
+
+def judge_table(found: Mapping[str, JudgeValidation]) -> str:
+    """Return how a judge compares with humans as a table for a terminal, data sets across and what is known down."""
+    columns = [[_set(line[0]), *line[1:]] for line in validation_table(found)]
+    columns[0][0] = ""
+    unknown = "–"
+    return _aligned([list(row) for row in zip(*columns, strict=True) if set(row[1:]) != {unknown}])
+
+
+def _aligned(rows: list[list[str]]) -> str:
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])

@@ -17,6 +17,7 @@ from genrlhf.rewards import load_reward
 from genrlhf.studies.best_of_n import pool_curve
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, sampler_of, sequence_kl
 from genrlhf.studies.figures import measure_method
+from genrlhf.studies.judge_validation import validate_reward_model
 from genrlhf.studies.outputs import Draw, draw_outputs
 from genrlhf.studies.preferences import rated_preferences
 from genrlhf.studies.progress import ProgressLines, Reporter
@@ -86,8 +87,10 @@ class Study:
     def run(self) -> dict[str, Any]:
         """Train what is not trained, draw what is not drawn, measure, and return (and write) the figures."""
         self._train_all()
+        outputs = {method: self._outputs(method) for method in self.recipe.methods}
         figures = {
-            "methods": {method: self._measure(method) for method in self.recipe.methods},
+            "methods": {method: self._measure(method, outputs[method]) for method in self.recipe.methods},
+            **self._judge_validation(outputs),
             **({"best_of_n_curve": self._curve()} if "best_of_n" in self.recipe.methods else {}),
             "stages": {name: _read(self._done(name)) for name in ("sft", "reward_model", "ppo")},
             "recipe": asdict(self.recipe),
@@ -217,8 +220,8 @@ class Study:
         sampler = sampler_of(self.model_of(method), batch_size=self.recipe.sampling_batch_size)
         return policy_draw(sampler, self.recipe.sampling_params, self.recipe.seed)
 
-    def _measure(self, method: str) -> dict[str, Any]:
-        self.report(f"{method}: sampling and measuring")
+    def _outputs(self, method: str) -> dict[str, list[dict[str, Any]]]:
+        self.report(f"{method}: sampling")
         sampled, outputs = self._draw(method), {}
         for name, dataset in self.task.evaluation.items():
             file = self.folder / "outputs" / f"{method}-{name}.jsonl"
@@ -226,10 +229,20 @@ class Study:
             if method == "best_of_n":
                 draw = best_of_n_draw(self._pool(name, sampled), self.recipe.n)
             outputs[name] = draw_outputs(file, dataset, name, self._recipe_of(name), draw)
+        return outputs
+
+    def _measure(self, method: str, outputs: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+        self.report(f"{method}: measuring")
         figures = measure_method(
             outputs, reward=self.reward, metrics=self.metrics, judge=self.judge, gold=self.task.gold
         )
         return {**figures, "kl": self._kl(method)}
+
+    def _judge_validation(self, outputs: dict[str, dict[str, list[dict[str, Any]]]]) -> dict[str, Any]:
+        if self.task.gold is None:
+            return {}
+        found = validate_reward_model(outputs, reward=self.reward, gold=self.task.gold)
+        return {"judge_validation": found} if found else {}
 
     def _recipe_of(self, name: str) -> Recipe:
         """Diversity is measured in distribution; elsewhere one output of every input is all that is looked at."""

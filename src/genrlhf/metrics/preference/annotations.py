@@ -15,7 +15,15 @@ from genrlhf.metrics.paired import sign_flip_test
 from genrlhf.metrics.preference.length_control import length_controlled
 from genrlhf.types import Estimate
 
-__all__ = ["AnnotationWinRate", "Annotations", "annotation_win_rates", "collect_annotations", "known_preferences"]
+__all__ = [
+    "AnnotationWinRate",
+    "Annotations",
+    "annotation_win_rates",
+    "collect_annotations",
+    "column",
+    "known_preferences",
+    "preference_share",
+]
 
 
 @dataclass(frozen=True)
@@ -159,9 +167,7 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
     unanswered: dict[str, int] = {}
     instructions: dict[str, list[str]] = {}
     for number, row in enumerate(rows):
-        first, second, preference = (
-            _column(row, name, number) for name in ("generator_1", "generator_2", "preference")
-        )
+        first, second, preference = (column(row, name, number) for name in ("generator_1", "generator_2", "preference"))
         baseline = first if baseline is None else baseline
         if baseline not in (first, second):
             raise DataError(
@@ -173,11 +179,11 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
         model, turned = (second, False) if first == baseline else (first, True)
         wins.setdefault(model, [])
         lengths.setdefault(model, [])
-        share = _share(preference, number)
+        share = preference_share(preference, number)
         if share is None:
             unanswered[model] = unanswered.get(model, 0) + 1
             continue
-        sizes = (len(str(_column(row, "output_2", number))), len(str(_column(row, "output_1", number))))
+        sizes = (len(str(column(row, "output_2", number))), len(str(column(row, "output_1", number))))
         wins[model].append(1 - share if turned else share)
         instructions.setdefault(model, []).append(str(row.get("instruction", "")))
         lengths[model].append(sizes[::-1] if turned else sizes)
@@ -225,23 +231,25 @@ def known_preferences(
     for number, row in enumerate(rows):
         if annotator is not None and row.get("annotator") != annotator:
             continue
-        share = _share(_column(row, "preference", number), number)
+        share = preference_share(column(row, "preference", number), number)
         if share is not None:
-            prompt, first, second = (
-                str(_column(row, name, number)) for name in ("instruction", "output_1", "output_2")
-            )
+            prompt, first, second = (str(column(row, name, number)) for name in ("instruction", "output_1", "output_2"))
             found[prompt, first, second] = 1 + share
             found[prompt, second, first] = 2 - share
     return found
 
 
-def _column(row: Mapping[str, Any], name: str, number: int) -> Any:
+def column(row: Mapping[str, Any], name: str, number: int) -> Any:
+    """Return what a row has in a column, or raise `DataError`."""
     if name not in row:
-        raise DataError(f"row {number} has no {name!r}; an annotation has generator_1, generator_2 and preference.")
+        raise DataError(
+            f"row {number} has no {name!r}; an annotation has instruction, generator_1, output_1, generator_2, "
+            "output_2 and preference."
+        )
     return row[name]
 
 
-def _share(preference: Any, number: int) -> float | None:
+def preference_share(preference: Any, number: int) -> float | None:
     """Return how much a judge prefers the second output, None for no answer."""
     if preference is None or preference != preference:
         return None
