@@ -8,6 +8,8 @@ from collections.abc import Sequence
 
 from genrlhf import __version__
 from genrlhf.cli import demo, diversity, judge, sample, win_rate
+from genrlhf.cli._labelling import add_export, add_import
+from genrlhf.cli._validate import add_validate
 from genrlhf.errors import GenRLHFError
 
 __all__ = ["main"]
@@ -25,6 +27,8 @@ def build_parser() -> argparse.ArgumentParser:
     sample.add_command(commands)
     diversity.add_command(commands)
     judge.add_command(commands)
+    for add in (add_validate, add_export, add_import):
+        add(commands)
     win_rate.add_command(commands)
     return parser
 
@@ -38,7 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 after an error that stderr tells in one line. Wrong usage exits with 2.
     """
-    args = build_parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    # `judge` takes files and has commands of its own, which argparse cannot do at once.
+    if given[:1] == ["judge"] and given[1:2] and given[1] in ("validate", "export-labelling", "import-labels"):
+        given[:2] = [" ".join(given[:2])]
+    args = build_parser().parse_args(given)
     try:
         status: int = args.run(args)
     except GenRLHFError as error:

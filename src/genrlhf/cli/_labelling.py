@@ -1,0 +1,221 @@
+"""`genrlhf judge export-labelling` and `genrlhf judge import-labels`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from genrlhf.metrics.preference.labelling import LabelItem
+
+__all__ = ["add_export", "add_import"]
+
+
+def add_export(commands: Any) -> None:
+    """Add `judge export-labelling` to the subparsers."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "judge export-labelling",
+        help="write a page on which people label pairs of outputs",
+        description="Draw inputs of every test set and write their pairs of outputs as one HTML page, on which people "
+        "say which output is better without seeing what wrote it. The page needs no network: send it, and have the "
+        "saved labels sent back. What wrote what is in the key, which those who label should not get.",
+    )
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="ANNOTATIONS",
+        help="judgements in AlpacaEval's form: .json or .jsonl, plain or .gz; the test set is a row's dataset, or the "
+        "name of its file",
+    )
+    parser.add_argument("--per-set", type=int, default=25, help="inputs of every test set (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
+    parser.add_argument("--output", default="labelling.html", help="where the page goes (default: %(default)s)")
+    parser.add_argument("--key", help="where the key goes (default: beside --output, such as labelling.key.jsonl)")
+    parser.add_argument("--title", default="Which output is better?", help="of the page (default: %(default)s)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_export)
+
+
+def add_import(commands: Any) -> None:
+    """Add `judge import-labels` to the subparsers."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "judge import-labels",
+        help="turn labels that people saved into annotations",
+        description="Read the labels that people saved on a page of judge export-labelling, say how many there are, "
+        "and write them as annotations in AlpacaEval's form.",
+    )
+    parser.add_argument("key", metavar="KEY", help="what was written with the page, such as labelling.key.jsonl")
+    parser.add_argument("files", nargs="+", metavar="LABELS", help="what was saved on the page")
+    parser.add_argument(
+        "--output", default="human_annotations.jsonl", help="where the annotations go (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_import)
+
+
+def _export(args: argparse.Namespace) -> int:
+    """Draw, write page and key, and say what is in them."""
+    from genrlhf.data.log import replace_records
+    from genrlhf.metrics.preference.labelling import draw_pairs, key_rows, labelling_page, page_id
+
+    output = Path(args.output).expanduser()
+    key = Path(args.key).expanduser() if args.key else output.with_suffix(".key.jsonl")
+    if output.suffix != ".html":
+        raise ConfigError(f"--output {output} must end in .html.")
+    if key.suffix != ".jsonl":
+        raise ConfigError(f"--key {key} must end in .jsonl.")
+    if args.per_set < 1:
+        raise ConfigError(f"--per-set must be at least 1, not {args.per_set}.")
+    items = draw_pairs(_rows_by_set(args.files), per_set=args.per_set, seed=args.seed)
+    rows = key_rows(items)
+    _check_key(key, rows)
+    page = labelling_page(items, args.title)
+    try:
+        # The key first: a page without its key would be labelled in vain.
+        replace_records(key, rows)
+        _replace(output, page.encode())
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
+    sets = _counts(items)
+    if args.json:
+        found = {"page": page_id(items), "items": len(items), "sets": sets, "output": str(output), "key": str(key)}
+        print(json.dumps(found))
+        return 0
+    _print_table(
+        [["test set", "inputs", "pairs"]]
+        + [[name, str(count["inputs"]), str(count["pairs"])] for name, count in sets.items()]
+    )
+    print(f"{len(items)} pairs to label in {output}; keep {key} from those who label.")
+    return 0
+
+
+def _rows_by_set(files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    from genrlhf.data.files import SUFFIXES, iter_rows
+    from genrlhf.metrics.preference.labelling import check_pair
+
+    sets: dict[str, list[dict[str, Any]]] = {}
+    for file in files:
+        name = Path(file).name
+        stem = name.removesuffix(next((suffix for suffix in SUFFIXES if name.endswith(suffix)), ""))
+        empty = True
+        for place, row in iter_rows(file):
+            empty = False
+            check_pair(row, f"{file}, {place}")
+            dataset = stem if row.get("dataset") is None else row["dataset"]
+            if not isinstance(dataset, str):
+                raise DataError(f"{file}, {place} has {dataset!r} for 'dataset'; name the test set, or leave it out.")
+            sets.setdefault(dataset, []).append(row)
+        if empty:
+            raise DataError(f"{file} holds no rows; leave it out, or give a file of judgements.")
+    return sets
+
+
+def _check_key(key: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Raise `ConfigError` where another key would be lost."""
+    from genrlhf.data.files import iter_rows
+
+    if not key.exists():
+        return
+    try:
+        same = [row for _, row in iter_rows(key)] == rows
+    except DataError:
+        same = False
+    if not same:
+        raise ConfigError(
+            f"{key} is there already, and not the key of this page; without it, labels of its page could not be read. "
+            "Name another --output and --key, or remove it."
+        )
+
+
+def _counts(items: Sequence[LabelItem]) -> dict[str, dict[str, int]]:
+    """Return how many inputs and pairs every test set has."""
+    inputs: dict[str, list[str]] = {}
+    for item in items:
+        inputs.setdefault(item.dataset, []).append(item.instruction)
+    return {name: {"inputs": len(set(inputs[name])), "pairs": len(inputs[name])} for name in sorted(inputs)}
+
+
+def _import(args: argparse.Namespace) -> int:
+    """Read labels, write annotations, and say how many there are."""
+    from genrlhf.data.files import iter_rows
+    from genrlhf.data.log import replace_records
+    from genrlhf.metrics.preference.human_labels import read_labels
+
+    output = Path(args.output).expanduser()
+    if output.suffix != ".jsonl":
+        raise ConfigError(f"--output {output} must end in .jsonl.")
+    if output.resolve() in {Path(file).expanduser().resolve() for file in (args.key, *args.files)}:
+        raise ConfigError(f"--output {output} is one of the files to be read; name another.")
+    key = [row for _, row in iter_rows(args.key)]
+    rows = read_labels(key, {file: _content(file) for file in args.files})
+    try:
+        replace_records(output, rows)
+    except OSError as error:
+        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
+    counts = _label_counts(key, rows)
+    if args.json:
+        print(json.dumps({"annotators": counts, "labels": len(rows), "items": len(key), "output": str(output)}))
+        return 0
+    _print_table(
+        [["annotator", "test set", "labels", "skipped", "missing"]]
+        + [
+            [annotator, name, *(str(count[what]) for what in ("labels", "skipped", "missing"))]
+            for annotator, sets in counts.items()
+            for name, count in sets.items()
+        ]
+    )
+    print(f"{len(rows)} annotations in {output}")
+    return 0
+
+
+def _content(file: str) -> bytes:
+    """Return what a file of labels holds, or a byte more than may be read of one that is too large."""
+    from genrlhf.metrics.preference.human_labels import MOST_BYTES
+
+    try:
+        with Path(file).expanduser().open("rb") as labels:
+            return labels.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise DataError(f"{file} cannot be read ({error.strerror}); give a file saved on the page.") from error
+
+
+def _label_counts(
+    key: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, dict[str, int]]]:
+    """Return by annotator and test set how many pairs have a label, were skipped, or are missing."""
+    pairs: dict[str, int] = {}
+    for row in key:
+        pairs[row["dataset"]] = pairs.get(row["dataset"], 0) + 1
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for row in rows:
+        if row["annotator"] not in counts:
+            counts[row["annotator"]] = {
+                name: {"labels": 0, "skipped": 0, "missing": pairs[name]} for name in sorted(pairs)
+            }
+        count = counts[row["annotator"]][row["dataset"]]
+        count["skipped" if row["preference"] is None else "labels"] += 1
+        count["missing"] -= 1
+    return counts
+
+
+def _print_table(table: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _replace(file: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        partial.write_bytes(data)
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
