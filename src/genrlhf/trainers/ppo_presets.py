@@ -81,8 +81,8 @@ PPO_PRESETS: Final[dict[str, dict[str, Any]]] = {
 * ``kirk2023``: what Kirk et al. 2024 report for summarisation (appendix): batch 256, 750 rollouts, β 0.05.
 * ``kirk2023-released``: what the command does that its authors released: lr 1.5e-6, β 5.0 with k2, 500 rollouts.
 * ``nplus``: Huang et al. 2024, "The N+ Implementation Details of RLHF with PPO: A Case Study on TL;DR
-  Summarization", table of hyperparameters, for 1B; batch 512. Its value model starts from the reward model: pass
-  `value_model="reward"` to the trainer.
+  Summarization", as their code runs it: batch 512, rewards not whitened. Its value model starts from the reward model:
+  pass `value_model="reward"` to the trainer.
 * ``ziegler2019``: Ziegler et al. 2019 as their code runs it (Huang et al. 2023, "The N Implementation Details of RLHF
   with PPO"): batch 512, β from 0.15 towards a KL of 6 nats, rewards whitened.
 """
