@@ -1,0 +1,36 @@
+"""A browser for the tests of pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.metrics.preference.labeller import Labeller
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Chromium; a module that uses it lets sockets through, over which its driver is spoken to."""
+    pytest.importorskip("selenium", reason="selenium is not installed")
+    from tests.metrics.preference import labeller
+
+    if not (labeller.CHROMIUM and labeller.DRIVER):
+        pytest.skip("chromium and chromedriver are not installed")
+    driver = labeller.open_browser(tmp_path_factory.mktemp("browser"))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def labeller(browser: Any, tmp_path: Path) -> Labeller:
+    """Who has opened a page of seven pairs for the first time."""
+    from tests.metrics.preference.labeller import Labeller, pairs
+
+    found = Labeller(browser, tmp_path, pairs(7))
+    browser.execute_script("localStorage.clear()")
+    found.open()
+    return found
