@@ -49,6 +49,20 @@ def test_two_windows_keep_both_their_labels(labeller: Labeller) -> None:
         browser.switch_to.window(first)
 
 
+def test_labels_of_a_window_that_was_not_heard_of_are_kept(labeller: Labeller) -> None:
+    labeller.start()
+    labeller.press("1")
+    script = """
+        const key = Object.keys(localStorage).find((key) => key.endsWith(":Ann"));
+        const kept = JSON.parse(localStorage.getItem(key));
+        kept.labels.push({ ...kept.labels[0], item: arguments[0] });
+        localStorage.setItem(key, JSON.stringify(kept));
+    """
+    labeller.browser.execute_script(script, labeller.items[4].item)
+    labeller.press("2")
+    assert labeller.choices() == ["A", "B", None, None, "A", None, None]
+
+
 def test_a_browser_that_keeps_nothing_says_so(labeller: Labeller) -> None:
     browser = labeller.browser
     script = browser.execute_cdp_cmd(
@@ -134,14 +148,24 @@ def test_hostile_texts_are_shown_as_they_are(browser: Any, tmp_path: Path) -> No
     assert {one["annotator"] for one in found} == {"<b onclick=alert(1)>Ann"}
 
 
-def test_paragraphs_and_spaces_are_shown(browser: Any, tmp_path: Path) -> None:
-    row = {"instruction": "a\n\n\nb  c", "output_1": "", "generator_1": "x", "output_2": "w" * 3000, "generator_2": "y"}
-    items = draw_pairs({"one": [row]}, per_set=1)
+def test_long_outputs_paragraphs_and_nothing(browser: Any, tmp_path: Path) -> None:
+    row = {"output_1": "", "generator_1": "x", "output_2": "w" * 30_000, "generator_2": "y"}
+    items = draw_pairs({"one": [{**row, "instruction": f"a\n\n\nb  {n}"} for n in range(2)]}, per_set=2)
     labeller = Labeller(browser, tmp_path, items)
     labeller.start()
-    assert labeller.part("prompt").text == "a\n\n\nb  c"
+    assert labeller.part("prompt").text == items[0].instruction
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")
-    empty = "output-a" if items[0].output_a == "" else "output-b"
+    # The buttons are in reach all the time, and the next pair is shown from its start.
+    bottom = "return document.getElementById('back').getBoundingClientRect().bottom <= window.innerHeight"
+    assert browser.execute_script(bottom)
+    assert browser.execute_script("window.scrollTo(0, 500); return window.scrollY") == 500
+    labeller.press("1")
+    assert labeller.shown() == 1 and browser.execute_script("return window.scrollY") == 0
+    # An arrow that moves between pairs does not move the page, too.
+    labeller.press("u", Keys.ARROW_DOWN)
+    time.sleep(0.3)
+    assert labeller.shown() == 1 and browser.execute_script("return window.scrollY") == 0
+    empty = "output-a" if items[1].output_a == "" else "output-b"
     script = "return getComputedStyle(document.getElementById(arguments[0]), '::before').content"
     assert browser.execute_script(script, empty) == '"(nothing)"'
 
