@@ -76,7 +76,7 @@ def test_only_what_is_needed_goes_through_the_head() -> None:
     widths: list[int] = []
     model.lm_head.register_forward_hook(lambda _m, inputs, _out: widths.append(inputs[0].shape[1]))
     completion_logits(model, *padded())
-    assert widths == [max(map(len, COMPLETIONS)) + 1]
+    assert widths == [max(map(len, COMPLETIONS))]
 
 
 def test_what_stands_on_padding_is_not_read(model: Any) -> None:

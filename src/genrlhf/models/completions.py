@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -87,16 +86,12 @@ def completion_logits(
     """
     mask = torch.cat([prompt_mask, completion_mask], dim=1)
     length = completion_ids.shape[1]
-    accepted = inspect.signature(inner_model(model).forward).parameters
-    extra = position_arguments(model, mask)
-    if "logits_to_keep" in accepted:
-        extra["logits_to_keep"] = length + 1
     captured: list[torch.Tensor] = []
 
-    # The input of the head is the last hidden state in every family, whatever norm or projection comes before it.
+    # The input of the head is the last hidden state in every family, whatever norm or projection comes before it. Cut
+    # here, no logit is made in vain, nor a gradient of 0 for it; not contiguous, it would be multiplied row by row.
     def capture(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        # A slice of positions is not contiguous, and would be multiplied row by row.
-        captured.append(args[0].contiguous())
+        captured.append(args[0][:, -length - 1 : -1].contiguous())
         return (captured[0],)
 
     handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(capture)
@@ -105,11 +100,11 @@ def completion_logits(
             input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
             attention_mask=mask.long(),
             use_cache=False,
-            **extra,
+            **position_arguments(model, mask),
         )
     finally:
         handle.remove()
-    return output.logits[:, -length - 1 : -1], captured[0][:, -length - 1 : -1]
+    return output.logits, captured[0]
 
 
 def classifier_scores(

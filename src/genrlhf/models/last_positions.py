@@ -62,8 +62,9 @@ class LastPositions(nn.Module):
         given[str(_cache_name(self.layer))] = _Keys()
         first = length - self.count
         mask = given.get("attention_mask")
+        before, last = hidden.split([first, self.count], dim=1)
         try:
-            self.layer(hidden[:, :first], **{**_part(given, length, slice(None, first)), "attention_mask": None})
+            self.layer(before, **{**_part(given, length, slice(None, first)), "attention_mask": None})
         except _Stop:
             pass
         else:
@@ -73,7 +74,7 @@ class LastPositions(nn.Module):
             mask = torch.ones(shape, dtype=torch.bool, device=hidden.device).tril(first)[None, None]
         else:
             mask = mask[:, :, first:]
-        found = self.layer(hidden[:, first:], **{**_part(given, length, slice(first, None)), "attention_mask": mask})
+        found = self.layer(last, **{**_part(given, length, slice(first, None)), "attention_mask": mask})
         return nn.functional.pad(found, (0, 0, first, 0))
 
 
