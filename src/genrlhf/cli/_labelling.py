@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.cli._tables import print_table
 from genrlhf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def _export(args: argparse.Namespace) -> int:
         found = {"page": page_id(items), "items": len(items), "sets": sets, "output": str(output), "key": str(key)}
         print(json.dumps(found))
         return 0
-    _print_table(
+    print_table(
         [["test set", "inputs", "pairs"]]
         + [[name, str(count["inputs"]), str(count["pairs"])] for name, count in sets.items()]
     )
@@ -162,7 +163,7 @@ def _import(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({"annotators": counts, "labels": len(rows), "items": len(key), "output": str(output)}))
         return 0
-    _print_table(
+    print_table(
         [["annotator", "test set", "labels", "skipped", "missing"]]
         + [
             [annotator, name, *(str(count[what]) for what in ("labels", "skipped", "missing"))]
@@ -202,12 +203,6 @@ def _label_counts(
         count["skipped" if row["preference"] is None else "labels"] += 1
         count["missing"] -= 1
     return counts
-
-
-def _print_table(table: Sequence[Sequence[str]]) -> None:
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _replace(file: Path, data: bytes) -> None:

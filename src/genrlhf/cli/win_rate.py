@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.cli._tables import print_table
 from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
@@ -69,9 +70,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps(found, allow_nan=False))
         return 0
-    widths = [max(len(line[column]) for line in table) for column in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    print_table(table)
     return 0
 
 
