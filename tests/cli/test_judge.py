@@ -80,7 +80,8 @@ def test_human_preferences(tmp_path: Path, files: list[str], capsys: pytest.Capt
         {"prompt": "p", "chosen": "a", "rejected": "longer", "dataset": "cnn"},
         {
             "prompt": [{"role": "user", "content": "q"}],
-            "chosen": [{"role": "assistant", "content": "long"}],
+            # The whole conversation, as some sets have it.
+            "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "long"}],
             "rejected": [{"role": "assistant", "content": "s"}],
         },
     ]
@@ -91,7 +92,13 @@ def test_human_preferences(tmp_path: Path, files: list[str], capsys: pytest.Capt
         assert (found["model"], found["n_wins"], found["n_total"]) == ("chosen", 2, 3)
         assert [row.get("dataset") for row in lines("annotations.jsonl")] == ["tldr", "cnn", None]
         assert {row["generator_2"] for row in lines("annotations.jsonl")} == {"chosen"}
-        assert "dataset" not in lines("annotations.jsonl")[2]
+        assert "dataset" not in lines("annotations.jsonl")[2] and lines("annotations.jsonl")[2]["output_2"] == "long"
+        assert (
+            main(["judge", "validate", "annotations.jsonl", "--humans", str(tmp_path / "pairs.jsonl"), "--json"]) == 0
+        )
+        assert json.loads(capsys.readouterr().out)["all"]["n_pairs"] == 3
+        assert main(["judge", str(tmp_path / "pairs.jsonl"), *options, "--limit", "0"]) == 1
+        assert "--limit must be at least 1" in capsys.readouterr().err
 
 
 def test_known_judgements_are_not_asked_and_files_of_alpaca_eval_are_written(
@@ -191,7 +198,7 @@ def test_bad_options(files: list[str], options: list[str], message: str, capsys:
         ),
         ([{"prompt": "p0", "outputs": ["b"]}] * 2, "line 2 has the same prompt as"),
         ([{"prompt": "p0", "outputs": []}], 'has [] for "outputs"'),
-        ([{"prompt": 5, "outputs": ["b"]}], "prompt, is 5; give text or messages"),
+        ([{"prompt": 5, "outputs": ["b"]}], "prompt, is 5; give text, or a list of messages"),
     ],
 )
 def test_files_that_do_not_go_together(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.errors import DataError, excerpt
 
 __all__ = ["ComparedOutputs", "read_models", "read_preferences", "read_references"]
 
@@ -77,17 +77,13 @@ def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
     a prompt may have several pairs.
     """
     from genrlhf.data.files import iter_rows
+    from genrlhf.metrics.preference.matching import pairs_from_preferences
 
     pairs: dict[tuple[str, str, str], Any] = {}
-    for place, row in iter_rows(file):
-        where = f"{file}, {place}"
-        prompt = _text(row.get("prompt"), f"{where}, prompt,")
-        chosen, rejected = (_text(row.get(side), f"{where}, {side},") for side in ("chosen", "rejected"))
-        pairs.setdefault((prompt, rejected, chosen), row.get("dataset"))
+    for row in pairs_from_preferences(row for _, row in iter_rows(file)):
+        pairs.setdefault((row["instruction"], row["output_2"], row["output_1"]), row.get("dataset"))
         if len(pairs) == limit:
             break
-    if not pairs:
-        raise DataError(f"{file} holds no rows; write one JSON object a row.")
     prompts, rejecteds, chosens = (list(column) for column in zip(*pairs, strict=True))
     return ComparedOutputs(("rejected", "chosen"), prompts, rejecteds, chosens, list(pairs.values()))
 
@@ -99,16 +95,15 @@ def _stem(file: str) -> str:
 def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return place and content of every row, by the text of its prompt."""
     from genrlhf.data.files import iter_rows
+    from genrlhf.metrics.preference.matching import said
 
-    if limit is not None and limit < 1:
-        raise ConfigError(f"--limit must be at least 1, not {limit}.")
     rows: dict[str, tuple[str, dict[str, Any]]] = {}
     for place, row in iter_rows(file):
         where = f"{file}, {place}"
         outputs = row.get("outputs")
         if not isinstance(outputs, list) or not outputs or not isinstance(outputs[0], str):
             raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
-        prompt = _text(row.get("prompt"), f"{where}, prompt,")
+        prompt = said(row.get("prompt"), f"{where}, prompt,")
         if prompt in rows:
             raise DataError(f"{where} has the same prompt as {rows[prompt][0]}; a comparison needs every prompt once.")
         rows[prompt] = (where, row)
@@ -117,15 +112,3 @@ def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]
     if not rows:
         raise DataError(f"{file} holds no rows; write one JSON object a row.")
     return rows
-
-
-def _text(value: Any, where: str) -> str:
-    """Return a text as it is; of a conversation, what was said in turn."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list) and all(
-        isinstance(part, dict) and isinstance(part.get("content"), str) for part in value
-    ):
-        said = [part["content"] for part in value]
-        return said[0] if len(said) == 1 else "\n\n".join(f"{part.get('role')}: {part['content']}" for part in value)
-    raise DataError(f"{where} is {excerpt(value)}; give text or messages.")

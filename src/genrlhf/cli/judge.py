@@ -73,7 +73,8 @@ def add_command(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="ANNOTATIONS",
-        help="judgements that are there already, such as AlpacaEval's annotations.json; these pairs are not asked for",
+        help="judgements of the same judge that are there already, such as AlpacaEval's annotations.json; these pairs "
+        "are not asked for",
     )
     parser.add_argument(
         "--output",
@@ -142,6 +143,8 @@ def run(args: argparse.Namespace) -> int:
 def _compared(args: argparse.Namespace) -> ComparedOutputs:
     if sum((bool(args.second), args.references, args.preferences)) != 1:
         raise ConfigError("Give outputs of two models, or of one and --references, or one file and --preferences.")
+    if args.limit is not None and args.limit < 1:
+        raise ConfigError(f"--limit must be at least 1, not {args.limit}.")
     if args.second:
         return read_models(args.first, args.second, args.limit)
     return (read_references if args.references else read_preferences)(args.first, args.limit)

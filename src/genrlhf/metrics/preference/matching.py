@@ -11,7 +11,7 @@ import numpy as np
 from genrlhf.errors import DataError, excerpt
 from genrlhf.metrics.preference.annotations import column, preference_share
 
-__all__ = ["EVERYTHING", "LabelledPair", "match_pairs", "pairs_from_preferences"]
+__all__ = ["EVERYTHING", "LabelledPair", "match_pairs", "pairs_from_preferences", "said"]
 
 EVERYTHING = "all"
 """The name of the data set of rows that name none, and of all data sets together."""
@@ -221,16 +221,16 @@ def pairs_from_preferences(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, 
                 raise DataError(f"preference row {number} has no {name!r}; add it, or drop the row.")
         prompt = row["prompt"]
         asked = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-        annotation = {"instruction": _said(prompt, f"preference row {number}, 'prompt'")}
+        annotation = {"instruction": said(prompt, f"preference row {number}, 'prompt'")}
         for place, name in enumerate(("chosen", "rejected"), 1):
             output = row[name]
-            text = _said(output, f"preference row {number}, {name!r}")
+            text = said(output, f"preference row {number}, {name!r}")
             if (
                 not isinstance(output, str)
                 and len(output) > len(asked)
                 and _turns(output[: len(asked)]) == _turns(asked)
             ):
-                text = _said(output[len(asked) :], "")
+                text = said(output[len(asked) :], "")
             annotation[f"output_{place}"] = text
             annotation[f"generator_{place}"] = name
         kept = {} if (dataset := _given(row, "dataset")) is None else {"dataset": dataset}
@@ -244,8 +244,16 @@ def _turns(messages: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
     return [(message["role"], message["content"]) for message in messages]
 
 
-def _said(value: Any, where: str) -> str:
-    """Return text, or what is said in messages."""
+def said(value: Any, where: str) -> str:
+    """Return text as it is, and of messages that of the only one, or all in turn, each after its role.
+
+    Args:
+        value: text, or a list of messages with `role` and `content`.
+        where: its place, for the message.
+
+    Raises:
+        DataError: it is neither.
+    """
     if isinstance(value, str):
         return value
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
