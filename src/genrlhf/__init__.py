@@ -5,9 +5,9 @@ Trainers and tasks are loaded when first used; importing the package imports no 
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from genrlhf._lazy import attach
 from genrlhf.errors import (
     ConfigError,
     DataError,
@@ -59,24 +59,16 @@ __all__ = [
 ]
 
 _HOMES = {
-    "BestOfNConfig": "genrlhf.trainers",
-    "BestOfNTrainer": "genrlhf.trainers",
-    "PPOConfig": "genrlhf.trainers",
-    "PPOTrainer": "genrlhf.trainers",
-    "RewardModelConfig": "genrlhf.trainers",
-    "RewardModelTrainer": "genrlhf.trainers",
-    "SFTConfig": "genrlhf.trainers",
-    "SFTTrainer": "genrlhf.trainers",
-    "Task": "genrlhf.data",
-    "load_task": "genrlhf.data",
+    "BestOfNConfig": "trainers",
+    "BestOfNTrainer": "trainers",
+    "PPOConfig": "trainers",
+    "PPOTrainer": "trainers",
+    "RewardModelConfig": "trainers",
+    "RewardModelTrainer": "trainers",
+    "SFTConfig": "trainers",
+    "SFTTrainer": "trainers",
+    "Task": "data",
+    "load_task": "data",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = attach(__name__, _HOMES)

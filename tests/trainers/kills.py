@@ -1,4 +1,4 @@
-"""A small PPO run that is killed again and again, for `test_ppo_checkpoint.py`: `python -m tests.trainers.kills DIR N`.
+"""A small PPO run that is killed again and again, for `ppo/test_checkpoint.py`: `python -m tests.trainers.kills DIR N`.
 
 Every attempt gets a folder of its own, is killed with SIGKILL at a random moment and resumed. Prints a JSON list of the
 step that each went on from, once all have ended in the weights of a run that was let be.
@@ -17,7 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from genrlhf.trainers._ppo_checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from tests.trainers.runs import ppo_trainer
 
 SETTINGS: dict[str, Any] = {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genrlhf._lazy import attach
+from genrlhf.types import Estimate
 
 if TYPE_CHECKING:
     from genrlhf.metrics.diversity.classes import EmbeddingClasses, EntailmentClasses, ExactClasses, JudgedClasses
@@ -25,37 +27,36 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
     from genrlhf.metrics.diversity.vendi import VendiScore
     from genrlhf.metrics.paired import PairedComparison
-    from genrlhf.types import Estimate
+
 
 _HOMES = {
-    "EAD": "genrlhf.metrics.diversity.ead",
-    "CompressionRatio": "genrlhf.metrics.diversity.compression",
-    "DistinctK": "genrlhf.metrics.diversity.novelty",
-    "DistinctN": "genrlhf.metrics.diversity.distinct",
-    "Embedder": "genrlhf.metrics.diversity.embeddings",
-    "EmbeddingClasses": "genrlhf.metrics.diversity.classes",
-    "EntailmentClasses": "genrlhf.metrics.diversity.classes",
-    "Estimate": "genrlhf.types",
-    "ExactClasses": "genrlhf.metrics.diversity.classes",
-    "Homogenisation": "genrlhf.metrics.diversity.homogenisation",
-    "JudgedClasses": "genrlhf.metrics.diversity.classes",
-    "NLIDiversity": "genrlhf.metrics.diversity.nli",
-    "NgramCosine": "genrlhf.metrics.diversity.ngram_cosine",
-    "OpenAIEmbeddings": "genrlhf.metrics.diversity.openai_embeddings",
-    "PairedComparison": "genrlhf.metrics.paired",
-    "SelfBLEU": "genrlhf.metrics.diversity.self_bleu",
-    "SelfRepetition": "genrlhf.metrics.diversity.self_repetition",
-    "SemanticEntropy": "genrlhf.metrics.diversity.novelty",
-    "SentenceBERT": "genrlhf.metrics.diversity.sentence_bert",
-    "SharedScorer": "genrlhf.metrics.diversity.nli_scorer",
-    "UtilityK": "genrlhf.metrics.diversity.novelty",
-    "VendiScore": "genrlhf.metrics.diversity.vendi",
-    "across_input_diversity": "genrlhf.metrics.diversity.levels",
-    "compare_diversity": "genrlhf.metrics.diversity.compare",
-    "match_lengths": "genrlhf.metrics.diversity.lengths",
-    "mean_words": "genrlhf.metrics.diversity.lengths",
-    "per_input_diversity": "genrlhf.metrics.diversity.levels",
-    "pooled_diversity": "genrlhf.metrics.diversity.levels",
+    "EAD": "diversity.ead",
+    "CompressionRatio": "diversity.compression",
+    "DistinctK": "diversity.novelty",
+    "DistinctN": "diversity.distinct",
+    "Embedder": "diversity.embeddings",
+    "EmbeddingClasses": "diversity.classes",
+    "EntailmentClasses": "diversity.classes",
+    "ExactClasses": "diversity.classes",
+    "Homogenisation": "diversity.homogenisation",
+    "JudgedClasses": "diversity.classes",
+    "NLIDiversity": "diversity.nli",
+    "NgramCosine": "diversity.ngram_cosine",
+    "OpenAIEmbeddings": "diversity.openai_embeddings",
+    "PairedComparison": "paired",
+    "SelfBLEU": "diversity.self_bleu",
+    "SelfRepetition": "diversity.self_repetition",
+    "SemanticEntropy": "diversity.novelty",
+    "SentenceBERT": "diversity.sentence_bert",
+    "SharedScorer": "diversity.nli_scorer",
+    "UtilityK": "diversity.novelty",
+    "VendiScore": "diversity.vendi",
+    "across_input_diversity": "diversity.levels",
+    "compare_diversity": "diversity.compare",
+    "match_lengths": "diversity.lengths",
+    "mean_words": "diversity.lengths",
+    "per_input_diversity": "diversity.levels",
+    "pooled_diversity": "diversity.levels",
 }
 
 __all__ = [
@@ -89,8 +90,4 @@ __all__ = [
     "pooled_diversity",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -30,8 +30,8 @@ from genrlhf.trainers import (
     SFTConfig,
     SFTTrainer,
 )
-from genrlhf.trainers._common import claim_folder
-from genrlhf.trainers._ppo_checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.run_folder import claim_folder
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
-    from genrlhf.trainers.ppo import PPOTrainer
-    from genrlhf.trainers.ppo_config import PPOConfig
+    from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.trainer import PPOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
     from genrlhf.trainers.sft import SFTConfig, SFTTrainer
 
@@ -17,8 +18,8 @@ _HOMES = {
     "BestOfNConfig": "best_of_n_config",
     "BestOfNOutput": "best_of_n",
     "BestOfNTrainer": "best_of_n",
-    "PPOConfig": "ppo_config",
-    "PPOTrainer": "ppo",
+    "PPOConfig": "ppo.config",
+    "PPOTrainer": "ppo.trainer",
     "RewardModelConfig": "reward_model",
     "RewardModelTrainer": "reward_model",
     "SFTConfig": "sft",
@@ -37,8 +38,4 @@ __all__ = [
     "SFTTrainer",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -23,15 +23,15 @@ from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
-from genrlhf.trainers._best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
-from genrlhf.trainers._common import (
+from genrlhf.trainers.best_of_n_config import BestOfNConfig
+from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
+from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.sft import SFTTrainer
+from genrlhf.trainers.shared import (
     check_prompts,
-    claim_output_dir,
     named_datasets,
     refuse_adapter_with_frozen_layers,
 )
-from genrlhf.trainers.best_of_n_config import BestOfNConfig
-from genrlhf.trainers.sft import SFTTrainer
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:

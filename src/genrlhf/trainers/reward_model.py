@@ -28,10 +28,10 @@ from genrlhf.rewards.affine import (
 )
 from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import score_texts
-from genrlhf.trainers._common import (
+from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.shared import (
     NoTelemetry,
     StopsAtMaxSteps,
-    claim_output_dir,
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,

@@ -15,10 +15,10 @@ from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, loa
 from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import encode_pair
 from genrlhf.sampling.decode import check_prompt_lengths
-from genrlhf.trainers._common import (
+from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.shared import (
     NoTelemetry,
     StopsAtMaxSteps,
-    claim_output_dir,
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
     from genrlhf.metrics.preference.agreement import cohen_kappa, fleiss_kappa
@@ -103,8 +104,4 @@ __all__ = [
     "word_shift",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__, __dir__ = attach(__name__, _HOMES)

@@ -6,23 +6,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from datasets import Dataset
 from transformers import TrainingArguments
 
-from genrlhf.errors import ConfigError, DataError, RunFolderError
+from genrlhf.errors import RunFolderError
 from genrlhf.rewards import WeightedReward, load_reward
 from genrlhf.rewards.affine import Calibration, set_calibration
-from genrlhf.trainers import SFTConfig
-from genrlhf.trainers._common import (
-    check_prompts,
-    claim_folder,
-    claim_output_dir,
-    named_datasets,
-    reward_label,
-    shorter,
-    trl_args,
-)
-from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
+from genrlhf.trainers.run_folder import claim_folder, claim_output_dir, reward_label
+from tests.helpers import save_model, tiny_reward_model, tiny_tokenizer
 
 
 def run(folder: Path, **settings: Any) -> Any:
@@ -89,38 +79,3 @@ def test_reward_labels(tmp_path: Path) -> None:
     assert reward_label(WeightedReward([model, brevity], [1, -0.5])) == f"1 {folder} + -0.5 brevity"
     set_calibration(model.model.config, Calibration(0.5, -2.0))
     assert reward_label(model) == f"{folder}, gain 0.5, bias -2"
-
-
-def test_named_datasets() -> None:
-    rows = Dataset.from_list([{"prompt": "a"}])
-    assert named_datasets(None, None) == []
-    assert named_datasets(rows, None) == [("train_dataset", rows)]
-    assert named_datasets(rows, rows) == [("train_dataset", rows), ("eval_dataset", rows)]
-    assert named_datasets(None, {"ood": rows}) == [("eval_dataset['ood']", rows)]
-    with pytest.raises(DataError, match=r"eval_dataset\['ood'\] is a list; give a datasets.Dataset"):
-        named_datasets(rows, {"ood": []})  # type: ignore[dict-item]
-
-
-def test_check_prompts_counts_rows_over_the_whole_dataset() -> None:
-    rows = Dataset.from_dict({"prompt": ["a"] * 1500 + ["b" * 55]})
-    options: dict[str, Any] = {"model": tiny_llama(), "tokenizer": tiny_tokenizer()}
-    check_prompts(rows, "prompts", max_new_tokens=9, **options)
-    with pytest.raises(DataError, match="prompts, row 1500: the prompt .* has 55 tokens, and at most 54"):
-        check_prompts(rows, "prompts", max_new_tokens=10, **options)
-    with pytest.raises(ConfigError, match="max_new_tokens=64 leaves no room"):
-        check_prompts(rows, "prompts", max_new_tokens=64, **options)
-
-
-def test_trl_args_leaves_the_settings_of_the_user_alone(tmp_path: Path) -> None:
-    args = SFTConfig(str(tmp_path), model_init_kwargs={"dtype": "bfloat16"}, max_length=7, use_cpu=True)
-    changed = trl_args(args, max_length=5)
-    assert (changed.model_init_kwargs, changed.max_length) == (None, 5)
-    assert (args.model_init_kwargs, args.max_length) == ({"dtype": "bfloat16"}, 7)
-
-
-def test_shorter() -> None:
-    assert shorter(3, 5) == 3
-    assert shorter(5, 3) == 3
-    assert shorter(None, 5) == 5
-    assert shorter(5, None) == 5
-    assert shorter(None, None) is None

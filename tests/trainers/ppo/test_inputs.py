@@ -197,7 +197,7 @@ def test_folder_of_another_run_is_left_alone(tmp_path: Path) -> None:
         ("vf_coef", float("inf"), "vf_coef must be 0 or more, and finite, not inf"),
         ("kl_estimator", "k4", "kl_estimator must be one of k1, k2, k3, not 'k4'"),
         ("min_new_tokens", 49, r"min_new_tokens must lie between 0 and max_new_tokens \(48\), not 49"),
-        ("freeze_layers", 1.0, r"freeze_layers is the share of frozen layers, in \[0, 1\), not 1.0"),
+        ("freeze_layers", 1.0, r"freeze_layers must be in \[0, 1\), not 1.0"),
         ("num_rollouts", 0, "num_rollouts must be at least 1, not 0"),
         ("kl_target", 0.0, "kl_target must be above 0, and finite, not 0.0"),
         ("entropy_coef", -1.0, "entropy_coef must be 0 or more"),

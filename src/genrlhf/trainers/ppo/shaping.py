@@ -10,8 +10,8 @@ import torch
 from genrlhf.ops import adaptive_kl_coef, masked_moments, token_rewards, whiten
 
 if TYPE_CHECKING:
-    from genrlhf.trainers._ppo_state import PPOState
-    from genrlhf.trainers.ppo_config import PPOConfig
+    from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.state import PPOState
 
 __all__ = ["shape_scores", "shaped_token_rewards", "update_kl_coef"]
 

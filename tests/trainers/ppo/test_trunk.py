@@ -35,7 +35,7 @@ def trainer_of(folder: Path, family: str, *, shared: bool, **settings: Any) -> A
     # Not Adam: it makes whole steps of gradients that are 0 but for rounding, those of the biases of keys.
     settings = {"freeze_layers": 0.5, "samples_per_prompt": 2, "optim": "sgd", "learning_rate": 0.1, **settings}
     reward = settings.pop("reward", None) or classifier_of(policy)
-    with patch("genrlhf.trainers._ppo_models.trunk_depth", (lambda _: 1) if shared else (lambda _: 0)):
+    with patch("genrlhf.trainers.ppo.models.trunk_depth", (lambda _: 1) if shared else (lambda _: 0)):
         return ppo_trainer(
             folder,
             model=policy,

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
 from transformers import TrainingArguments
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers._ppo_checks import check_ppo_settings
-from genrlhf.trainers.ppo_presets import PPO_PRESETS
+from genrlhf.ops import KL_ESTIMATORS
+from genrlhf.trainers.ppo.presets import PPO_PRESETS
+from genrlhf.trainers.ranges import (
+    ABOVE_ZERO,
+    AT_LEAST_ONE,
+    BELOW_ONE,
+    PROBABILITY,
+    SHARE,
+    ZERO_OR_MORE,
+    check_ranges,
+)
 from genrlhf.types import SamplingParams
 
 __all__ = ["PPOConfig"]
@@ -44,15 +53,17 @@ class PPOConfig(TrainingArguments):
         metadata={"help": "Must stay False: further columns of the dataset reach the reward function."},
     )
 
-    num_rollouts: int | None = field(
+    num_rollouts: Annotated[int | None, AT_LEAST_ONE] = field(
         default=None,
         metadata={
             "help": "Rollouts in all (the paper's PPO steps); sets max_steps. None: num_train_epochs over the prompts."
         },
     )
-    num_ppo_epochs: int = field(default=4, metadata={"help": "Passes over every rollout."})
-    num_mini_batches: int = field(default=1, metadata={"help": "Optimizer steps a pass over a rollout is split into."})
-    freeze_layers: float = field(
+    num_ppo_epochs: Annotated[int, AT_LEAST_ONE] = field(default=4, metadata={"help": "Passes over every rollout."})
+    num_mini_batches: Annotated[int, AT_LEAST_ONE] = field(
+        default=1, metadata={"help": "Optimizer steps a pass over a rollout is split into."}
+    )
+    freeze_layers: Annotated[float, BELOW_ONE] = field(
         default=0.0,
         metadata={
             "help": "Share of the layers, from the first, that are frozen together with embeddings and LM head "
@@ -63,7 +74,7 @@ class PPOConfig(TrainingArguments):
         default=True, metadata={"help": "Switch dropout off, so that the first ratio of an update is 1."}
     )
 
-    kl_coef: float = field(
+    kl_coef: Annotated[float, ZERO_OR_MORE] = field(
         default=0.05, metadata={"help": "Coefficient β of the KL penalty; with kl_target, where it starts."}
     )
     kl_estimator: str = field(
@@ -77,18 +88,18 @@ class PPOConfig(TrainingArguments):
             "estimator k2, whose gradient is that of the KL, or k3, as in Shao et al. 2024 (GRPO)."
         },
     )
-    kl_target: float | None = field(
+    kl_target: Annotated[float | None, ABOVE_ZERO] = field(
         default=None,
         metadata={
             "help": "KL of a completion, in nats, that an adaptive β holds (Ziegler et al. 2019, section 2.2); None "
             "keeps β fixed."
         },
     )
-    kl_horizon: float = field(
+    kl_horizon: Annotated[float, ABOVE_ZERO] = field(
         default=10000.0, metadata={"help": "Completions over which an adaptive β may change by a factor of e^0.2."}
     )
-    gamma: float = field(default=1.0, metadata={"help": "Discount factor γ."})
-    lam: float = field(default=0.95, metadata={"help": "λ of generalised advantage estimation."})
+    gamma: Annotated[float, SHARE] = field(default=1.0, metadata={"help": "Discount factor γ."})
+    lam: Annotated[float, SHARE] = field(default=0.95, metadata={"help": "λ of generalised advantage estimation."})
     whiten_advantages: bool = field(
         default=True, metadata={"help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout."}
     )
@@ -106,20 +117,22 @@ class PPOConfig(TrainingArguments):
             "section 3)."
         },
     )
-    clip_scores: float | None = field(
+    clip_scores: Annotated[float | None, ABOVE_ZERO] = field(
         default=None,
         metadata={"help": "Clip scores to ± this, after scaling (Engstrom et al. 2020); None switches it off."},
     )
-    clip_range: float = field(default=0.2, metadata={"help": "Clip range ε of the policy ratio."})
-    value_clip_range: float | None = field(
+    clip_range: Annotated[float, ABOVE_ZERO] = field(
+        default=0.2, metadata={"help": "Clip range ε of the policy ratio."}
+    )
+    value_clip_range: Annotated[float | None, ABOVE_ZERO] = field(
         default=0.2, metadata={"help": "Clip range of the value around its old prediction; None switches it off."}
     )
-    vf_coef: float = field(default=0.1, metadata={"help": "Weight of the value loss."})
-    entropy_coef: float = field(
+    vf_coef: Annotated[float, ZERO_OR_MORE] = field(default=0.1, metadata={"help": "Weight of the value loss."})
+    entropy_coef: Annotated[float, ZERO_OR_MORE] = field(
         default=0.0,
         metadata={"help": "Weight of the entropy bonus (Schulman et al. 2017, equation 9), per token, in nats."},
     )
-    early_stop_kl: float | None = field(
+    early_stop_kl: Annotated[float | None, ABOVE_ZERO] = field(
         default=None,
         metadata={
             "help": "Skip what is left of a rollout's updates once the mean KL of a token from the policy that sampled "
@@ -133,7 +146,7 @@ class PPOConfig(TrainingArguments):
             "2024, detail 4); None leaves the score alone."
         },
     )
-    missing_eos_penalty: float | None = field(
+    missing_eos_penalty: Annotated[float | None, ZERO_OR_MORE] = field(
         default=None,
         metadata={"help": "Subtracted from the score of such a completion instead; wants missing_eos_score=None."},
     )
@@ -141,11 +154,15 @@ class PPOConfig(TrainingArguments):
         default=0.0, metadata={"help": "Subtracted from the score for every token of a completion."}
     )
 
-    max_new_tokens: int = field(default=48, metadata={"help": "Longest completion, in tokens."})
+    max_new_tokens: Annotated[int, AT_LEAST_ONE] = field(
+        default=48, metadata={"help": "Longest completion, in tokens."}
+    )
     min_new_tokens: int = field(default=0, metadata={"help": "EOS cannot be drawn before this many tokens."})
-    temperature: float = field(default=1.0, metadata={"help": "Sampling temperature, above 0."})
-    top_k: int = field(default=0, metadata={"help": "Draw from this many most likely tokens; 0 switches it off."})
-    top_p: float = field(
+    temperature: Annotated[float, ABOVE_ZERO] = field(default=1.0, metadata={"help": "Sampling temperature, above 0."})
+    top_k: Annotated[int, ZERO_OR_MORE] = field(
+        default=0, metadata={"help": "Draw from this many most likely tokens; 0 switches it off."}
+    )
+    top_p: Annotated[float, PROBABILITY] = field(
         default=1.0,
         metadata={
             "help": "Draw from the nucleus of this probability; 1 switches it off. Log-probabilities stay those of the "
@@ -153,24 +170,30 @@ class PPOConfig(TrainingArguments):
         },
     )
     stop: list[str] | None = field(default=None, metadata={"help": "Strings that end a completion."})
-    samples_per_prompt: int = field(default=1, metadata={"help": "Completions of every prompt in a rollout."})
-    mask_top_p: float | None = field(
+    samples_per_prompt: Annotated[int, AT_LEAST_ONE] = field(
+        default=1, metadata={"help": "Completions of every prompt in a rollout."}
+    )
+    mask_top_p: Annotated[float | None, PROBABILITY] = field(
         default=None,
         metadata={
             "help": "NLPO (Ramamurthy et al. 2022): draw only from the nucleus, of this probability, of a masking "
             "policy, a past state of the policy; None switches it off."
         },
     )
-    mask_sync_rollouts: int = field(
+    mask_sync_rollouts: Annotated[int, AT_LEAST_ONE] = field(
         default=10, metadata={"help": "The masking policy becomes the policy every this many rollouts."}
     )
-    sampling_batch_size: int = field(default=128, metadata={"help": "Sequences decoded at a time on one device."})
-    reward_batch_size: int = field(default=64, metadata={"help": "Texts scored at a time by a reward model."})
+    sampling_batch_size: Annotated[int, AT_LEAST_ONE] = field(
+        default=128, metadata={"help": "Sequences decoded at a time on one device."}
+    )
+    reward_batch_size: Annotated[int, AT_LEAST_ONE] = field(
+        default=64, metadata={"help": "Texts scored at a time by a reward model."}
+    )
 
-    log_completions_rollouts: int = field(
+    log_completions_rollouts: Annotated[int, ZERO_OR_MORE] = field(
         default=0, metadata={"help": "Print completions and their scores every this many rollouts; 0 never does."}
     )
-    num_completions_to_print: int = field(default=4, metadata={"help": "How many to print."})
+    num_completions_to_print: Annotated[int, AT_LEAST_ONE] = field(default=4, metadata={"help": "How many to print."})
 
     model_init_kwargs: dict[str, Any] | None = field(
         default=None, metadata={"help": "Keyword arguments of `from_pretrained` where the model is given by name."}
@@ -198,7 +221,8 @@ class PPOConfig(TrainingArguments):
         return cls(output_dir, **{**PPO_PRESETS[name], **settings})
 
     def __post_init__(self) -> None:
-        check_ppo_settings(self)
+        check_ranges(self)
+        _check_combinations(self)
         if self.num_rollouts is not None:
             self.max_steps = self.num_rollouts * self.updates_per_rollout
         super().__post_init__()
@@ -229,3 +253,35 @@ class PPOConfig(TrainingArguments):
             top_p=self.top_p,
             stop=tuple(self.stop or ()),
         )
+
+
+def _check_combinations(args: PPOConfig) -> None:
+    """Raise `ConfigError` for settings that cannot go together."""
+    if args.kl_estimator not in KL_ESTIMATORS:
+        raise ConfigError(f"kl_estimator must be one of {', '.join(KL_ESTIMATORS)}, not {args.kl_estimator!r}.")
+    if not 0 <= args.min_new_tokens <= args.max_new_tokens:
+        raise ConfigError(
+            f"min_new_tokens must lie between 0 and max_new_tokens ({args.max_new_tokens}), not {args.min_new_tokens}."
+        )
+    if args.remove_unused_columns:
+        raise ConfigError("remove_unused_columns must stay False: rewards may use every column of the dataset.")
+    if args.kl_in_loss and args.kl_estimator == "k1":
+        raise ConfigError(
+            "kl_in_loss needs kl_estimator k2 or k3: the gradient of k1 is 0 on average, so that it would penalise "
+            "nothing."
+        )
+    if args.missing_eos_score is not None and args.missing_eos_penalty is not None:
+        raise ConfigError(
+            "missing_eos_score replaces a score and missing_eos_penalty lowers it; set one of them to None."
+        )
+    if args.rollout_batch_size % args.samples_per_prompt:
+        raise ConfigError(
+            f"A rollout has {args.rollout_batch_size} completions on a process (per_device_train_batch_size × "
+            "gradient_accumulation_steps × num_mini_batches), which samples_per_prompt "
+            f"({args.samples_per_prompt}) does not divide."
+        )
+    if args.early_stop_kl is not None and (args.fp16 or args.deepspeed):
+        raise ConfigError(
+            "early_stop_kl skips optimizer steps, which neither fp16 nor DeepSpeed can; use bf16, or None."
+        )
+    SamplingParams(stop=args.stop or ())  # type: ignore[arg-type]

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers._rollout import Metrics
-from genrlhf.trainers._rollout_data import RolloutSampler, load_rollout, minibatch, save_rollout
+from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, save_rollout
+from genrlhf.trainers.ppo.rollout import Metrics
 from genrlhf.types import Rollout
 
 

@@ -15,9 +15,9 @@ from peft import LoraConfig
 from genrlhf.errors import ConfigError
 from genrlhf.ops import kl_estimate
 from genrlhf.trainers import PPOConfig
-from genrlhf.trainers._ppo_state import PPOState
-from genrlhf.trainers._shaping import shape_scores, shaped_token_rewards
-from genrlhf.trainers.ppo_presets import PPO_PRESETS
+from genrlhf.trainers.ppo.presets import PPO_PRESETS
+from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards
+from genrlhf.trainers.ppo.state import PPOState
 from tests.helpers import tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, share_of_a, weights
 

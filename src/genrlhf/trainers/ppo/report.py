@@ -17,7 +17,7 @@ from genrlhf.errors import excerpt
 if TYPE_CHECKING:
     from transformers.trainer_callback import CallbackHandler
 
-    from genrlhf.trainers._rollout import Metrics, ScoredBatch
+    from genrlhf.trainers.ppo.rollout import Metrics, ScoredBatch
 
 __all__ = ["Phases", "RunHealth", "completion_table"]
 

@@ -15,14 +15,14 @@ from genrlhf.models.quantisation import is_quantised
 from genrlhf.models.reference import frozen_copy
 from genrlhf.models.trunk import share_equal_parameters, trunk_depth
 from genrlhf.rewards import ModelReward, WeightedReward
-from genrlhf.trainers._common import refuse_quantised_without_adapter
-from genrlhf.trainers._trunk_reward import TrunkReward
+from genrlhf.trainers.ppo.trunk_reward import TrunkReward
+from genrlhf.trainers.shared import refuse_quantised_without_adapter
 
 if TYPE_CHECKING:
     from peft import PeftConfig
     from transformers import PreTrainedModel
 
-    from genrlhf.trainers.ppo_config import PPOConfig
+    from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.types import RewardFunction
 
 __all__ = ["PPOModels", "build_models"]

@@ -16,16 +16,16 @@ from genrlhf.ops import chosen_logprobs, generalised_advantages, kl_estimate, ma
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling import decode_completions
-from genrlhf.trainers._shaping import shape_scores, shaped_token_rewards, update_kl_coef
+from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
 from genrlhf.types import Generation, MaskingPolicy, Rollout
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.completions import PolicyWithValue
-    from genrlhf.trainers._ppo_state import PPOState
-    from genrlhf.trainers._trunk_reward import TrunkReward
-    from genrlhf.trainers.ppo_config import PPOConfig
+    from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.state import PPOState
+    from genrlhf.trainers.ppo.trunk_reward import TrunkReward
     from genrlhf.types import RewardFunction, TokenSampler
 
 __all__ = ["Metrics", "RolloutCollector", "ScoredBatch", "record_objective"]

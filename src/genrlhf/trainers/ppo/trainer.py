@@ -22,23 +22,23 @@ from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.shared_prefix import shares_prefix
-from genrlhf.trainers._common import (
+from genrlhf.trainers.checkpoint import newest_complete_checkpoint, removed_on_failure
+from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch
+from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
+from genrlhf.trainers.ppo.config import PPOConfig
+from genrlhf.trainers.ppo.loss import PPOLoss
+from genrlhf.trainers.ppo.masking import LaggingPolicy
+from genrlhf.trainers.ppo.models import build_models
+from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, show
+from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objective
+from genrlhf.trainers.ppo.state import PPOState
+from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.shared import (
     StopsAtMaxSteps,
     check_prompts,
-    claim_output_dir,
     named_datasets,
     refuse_adapter_with_frozen_layers,
 )
-from genrlhf.trainers._masking import LaggingPolicy
-from genrlhf.trainers._ppo_checkpoint import PPOCheckpoint, newest_complete_checkpoint, removed_on_failure
-from genrlhf.trainers._ppo_files import load_trained, save_trained
-from genrlhf.trainers._ppo_loss import PPOLoss
-from genrlhf.trainers._ppo_models import build_models
-from genrlhf.trainers._ppo_report import Phases, RunHealth, completion_table, show
-from genrlhf.trainers._ppo_state import PPOState
-from genrlhf.trainers._rollout import Metrics, RolloutCollector, record_objective
-from genrlhf.trainers._rollout_data import RolloutSampler, minibatch
-from genrlhf.trainers.ppo_config import PPOConfig
 from genrlhf.types import Rollout, TokenSampler
 
 if TYPE_CHECKING:

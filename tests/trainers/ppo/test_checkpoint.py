@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from genrlhf.errors import CheckpointError, RewardError
-from genrlhf.trainers._ppo_checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from tests.trainers.runs import largest_difference, ppo_trainer, share_of_letters, weights
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
@@ -57,7 +57,7 @@ def test_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
         whole.train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize("writer", ["genrlhf.trainers._rollout_data.save_file", "torch.save"])
+@pytest.mark.parametrize("writer", ["genrlhf.trainers.ppo.batches.save_file", "torch.save"])
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, writer: str) -> None:
     trainer = ppo_trainer(tmp_path, **SAVING, num_rollouts=2, num_ppo_epochs=4)
     module, _, name = writer.rpartition(".")

@@ -11,10 +11,10 @@ from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl
 
 if TYPE_CHECKING:
     from genrlhf.models.completions import CompletionOutput
-    from genrlhf.trainers._ppo_report import RunHealth
-    from genrlhf.trainers._ppo_state import PPOState
-    from genrlhf.trainers._rollout import Metrics
-    from genrlhf.trainers.ppo_config import PPOConfig
+    from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.report import RunHealth
+    from genrlhf.trainers.ppo.rollout import Metrics
+    from genrlhf.trainers.ppo.state import PPOState
 
 __all__ = ["PPOLoss"]
 

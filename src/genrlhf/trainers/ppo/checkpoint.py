@@ -1,28 +1,57 @@
-"""What a PPO checkpoint holds beside what the Trainer of transformers writes, and which of them are whole."""
+"""What PPO writes beside what the Trainer of transformers does: models, state, and a rollout that is in use."""
 
 from __future__ import annotations
 
-import json
-import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
+import torch
 from safetensors.torch import load_file, save_file
-from transformers.trainer import TRAINER_STATE_NAME
 
 from genrlhf.errors import CheckpointError
-from genrlhf.trainers._rollout_data import load_rollout, save_rollout
+from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.weights import load_weights, load_whole_state
+from genrlhf.trainers.ppo.batches import load_rollout, save_rollout
 
 if TYPE_CHECKING:
-    from genrlhf.trainers._masking import LaggingPolicy
-    from genrlhf.trainers._ppo_state import PPOState
+    from genrlhf.trainers.ppo.masking import LaggingPolicy
+    from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.types import Rollout
 
-__all__ = ["PPOCheckpoint", "newest_complete_checkpoint", "removed_on_failure"]
+__all__ = ["PPOCheckpoint", "load_trained", "save_trained"]
+
+VALUE_HEAD_FILE = "value_head.safetensors"
+VALUE_MODEL_FOLDER = "value_model"
+
+
+def save_trained(trained: PolicyWithValue, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
+    """Write policy and value head, or value model.
+
+    Args:
+        trained: both.
+        folder: that is there.
+        state: whole weights by their names in `trained`, which may be sharded; by default its own.
+    """
+    weights = trained.state_dict() if state is None else state
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {k.removeprefix(prefix): v.contiguous() for k, v in weights.items() if k.startswith(prefix)}
+
+    trained.policy.save_pretrained(folder, state_dict=part("policy."))
+    if trained.value_model is None:
+        save_file(part("value_head."), folder / VALUE_HEAD_FILE)
+    else:
+        trained.value_model.save_pretrained(folder / VALUE_MODEL_FOLDER, state_dict=part("value_model."))
+
+
+def load_trained(trained: PolicyWithValue, folder: Path) -> None:
+    """Read what `save_trained` wrote into a model of the same make, whole or sharded."""
+    load_weights(trained.policy, folder)
+    if trained.value_head is not None:
+        load_whole_state(trained.value_head, load_file(folder / VALUE_HEAD_FILE))
+    if trained.value_model is not None:
+        load_weights(trained.value_model, folder / VALUE_MODEL_FOLDER)
 
 
 class PPOCheckpoint:
@@ -69,39 +98,3 @@ class PPOCheckpoint:
                 "beside it; resume from another checkpoint, with the number of processes that wrote it."
             )
         return load_rollout(self.rollout_file, device)
-
-
-def is_complete(folder: Path) -> bool:
-    """Say whether a checkpoint was written to its end: the state of the Trainer comes last."""
-    try:
-        json.loads((folder / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def newest_complete_checkpoint(output_dir: Path) -> Path | None:
-    """Return the newest checkpoint in `output_dir` that is whole, or None; a warning names those that are not."""
-    numbers = {
-        int(path.name.removeprefix("checkpoint-")): path
-        for path in output_dir.glob("checkpoint-*")
-        if path.is_dir() and path.name.removeprefix("checkpoint-").isdigit()
-    }
-    for number in sorted(numbers, reverse=True):
-        if is_complete(numbers[number]):
-            return numbers[number]
-        warnings.warn(f"{numbers[number]} was cut off while it was written, and is passed over.", stacklevel=2)
-    return None
-
-
-@contextmanager
-def removed_on_failure(folder: Path) -> Iterator[None]:
-    """Remove a checkpoint that could not be written, and say so."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise CheckpointError(
-            f"The checkpoint {folder} could not be written ({error}), and what there was of it has been removed; "
-            "earlier ones are untouched. Make room, and go on with resume_from_checkpoint=True."
-        ) from error
