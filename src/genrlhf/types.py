@@ -176,13 +176,16 @@ class TrunkStates:
     Attributes:
         prompt: (P, L, d), of every prompt once, whatever the number of its samples.
         completion: (B, T, d), of every sampled token, the last one included; undefined behind a completion's end.
-        closing: (B, d), of an EOS put behind every completion that was cut off at `max_new_tokens`, undefined for the
-            others; None if there was no room for it in the model's context.
+        closing: (B, d), of an EOS put behind completions that were cut off at `max_new_tokens`; None if it was put
+            behind none of them.
+        closed: (B,) bool, where `closing` is defined: not behind completions that ended, nor where the model's context
+            had no room for one token more, which may differ from one decoded batch to the next.
     """
 
     prompt: torch.Tensor
     completion: torch.Tensor
-    closing: torch.Tensor | None = None
+    closing: torch.Tensor | None
+    closed: torch.Tensor
 
 
 @dataclass(frozen=True)

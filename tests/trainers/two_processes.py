@@ -11,6 +11,7 @@ from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, weights
 
 SETTINGS = {
     "num_rollouts": 2,
+    "num_mini_batches": 2,
     "optim": "sgd",
     "save_strategy": "steps",
     "save_steps": 3,

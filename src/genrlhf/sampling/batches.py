@@ -122,13 +122,14 @@ def _join_trunks(batches: Sequence[Batch], parts: Sequence[Generation], order: t
     places = [place for batch in batches for place in batch.places]
     first_seen = {place: number for number, place in reversed(list(enumerate(places)))}
     prompts = torch.tensor([first_seen[place] for place in sorted(first_seen)], device=order.device)
-    # A batch whose completions have all ended closes none; what stands there does not matter.
+    # A batch that closed none of its completions has no such states; `closed` says that what stands there is nothing.
     known = [trunk.closing for trunk in trunks if trunk.closing is not None]
     closings = [trunk.completion[:, 0] if trunk.closing is None else trunk.closing for trunk in trunks if known]
     return TrunkStates(
         prompt=_cat([trunk.prompt for trunk in trunks], left=True)[prompts],
         completion=_cat([trunk.completion for trunk in trunks], left=False)[order],
         closing=torch.cat(closings)[order] if closings else None,
+        closed=torch.cat([trunk.closed for trunk in trunks])[order],
     )
 
 

@@ -192,7 +192,8 @@ class Recorder:
         trunk = None
         if prompt_states is not None and states is not None:
             closing = states[:, -1] if self.closed else None
-            trunk = TrunkStates(prompt_states, states[:, :width], closing)
+            closed = ~self.ended if self.closed else torch.zeros_like(self.ended)
+            trunk = TrunkStates(prompt_states, states[:, :width], closing, closed)
         return Generation(
             prompt_ids=self.prompt_ids.repeat_interleave(self.n, dim=0),
             prompt_mask=self.prompt_mask.repeat_interleave(self.n, dim=0),

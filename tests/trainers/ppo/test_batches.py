@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, save_rollout
+from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, minibatch_rows, save_rollout
 from genrlhf.trainers.ppo.rollout import Metrics
 from genrlhf.types import Rollout
 
@@ -37,6 +37,30 @@ def test_sampler_order_changes_with_epoch_and_seed_only() -> None:
 def test_sampler_wants_prompts_for_one_rollout() -> None:
     with pytest.raises(ConfigError, match="train_dataset has 7 prompts, but a rollout samples 8 at a time"):
         RolloutSampler(7, batch_size=4, num_processes=2, repeats=1, seed=0)
+
+
+@pytest.mark.parametrize("num_mini_batches", [1, 2, 3])
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_mini_batches_hold_the_same_rows_on_any_number_of_processes(num_mini_batches: int, num_processes: int) -> None:
+    total = 4 * num_mini_batches * num_processes
+    alone = minibatch_rows(total, num_mini_batches, seed=7)
+    assert sorted(alone.flatten().tolist()) == list(range(total))
+    held: list[set[int]] = [set() for _ in range(num_mini_batches)]
+    for process in range(num_processes):
+        rows = total // num_processes
+        mine = minibatch_rows(rows, num_mini_batches, seed=7, process=process, num_processes=num_processes)
+        assert mine.shape == (num_mini_batches, rows // num_mini_batches)
+        for number, part in enumerate(mine):
+            held[number] |= {process * rows + row for row in part.tolist()}
+    assert held == [set(part.tolist()) for part in alone]
+
+
+def test_mini_batches_are_dealt_out_by_chance() -> None:
+    first = torch.stack([minibatch_rows(6, 3, seed=seed)[0] for seed in range(600)])
+    counts = torch.bincount(first.flatten(), minlength=6)
+    # Each row is in the first mini-batch with probability 1/3: 200 of 600, deviation 11.5.
+    assert (counts - 200).abs().max() < 50
+    assert len(torch.unique(first, dim=0)) == 9
 
 
 def rollout() -> Rollout:

@@ -133,6 +133,14 @@ def test_frozen_layers_are_shared_with_the_mask_and_a_resume_restores_it(tmp_pat
     assert largest_difference(weights(whole.policy), weights(again.policy)) == 0
 
 
+def test_the_mask_goes_where_the_policy_goes(tmp_path: Path) -> None:
+    trainer = ppo_trainer(tmp_path, mask_top_p=0.9, freeze_layers=0.5)
+    trainer.policy.to("meta")
+    trainer._masking.follow()
+    assert {parameter.device.type for parameter in trainer._masking.copy.parameters()} == {"meta"}
+    assert {buffer.device.type for buffer in trainer._masking.copy.buffers()} == {"meta"}
+
+
 def test_families_without_a_shared_prompt_are_refused(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, model=PLAIN_FAMILIES["falcon"](), mask_top_p=0.9)
     with pytest.raises(ModelError, match="A masking policy needs a model of one of the families"):

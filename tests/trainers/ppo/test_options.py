@@ -286,3 +286,14 @@ def test_evaluation_leaves_the_times_of_training_alone(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, eval_dataset=prompt_rows(4))
     trainer.evaluate()
     assert trainer._train_metrics.means(identity) == {}
+
+
+def test_a_run_shorter_than_logging_steps_logs_its_figures_at_the_end(tmp_path: Path) -> None:
+    often = ppo_trainer(tmp_path / "often", num_rollouts=1, num_ppo_epochs=2, logging_steps=2)
+    never = ppo_trainer(tmp_path / "never", num_rollouts=1, num_ppo_epochs=2, logging_steps=10)
+    often.train()
+    never.train()
+    figures = {key: value for key, value in often.state.log_history[0].items() if "/" in key and "time" not in key}
+    assert {"objective/kl", "policy/ratio", "value/explained_variance"} <= figures.keys()
+    assert {key: logged(never, key) for key in figures} == {key: [value] for key, value in figures.items()}
+    assert "train_loss" in never.state.log_history[-1]

@@ -30,6 +30,14 @@ def classifier_of(policy: Any) -> Any:
     return model
 
 
+def only_letters(model: Any) -> None:
+    """Give a model's head a bias with which it writes letters only, which come back as the tokens that they were."""
+    head = model.get_output_embeddings()
+    bias = torch.full((head.out_features,), -1e4)
+    bias[tiny_tokenizer()("abcdefghijklmnop")["input_ids"]] = 0.0
+    head.bias = torch.nn.Parameter(bias, requires_grad=False)
+
+
 def trainer_of(folder: Path, family: str, *, shared: bool, **settings: Any) -> Any:
     policy = FAMILIES[family]()
     # Not Adam: it makes whole steps of gradients that are 0 but for rounding, those of the biases of keys.
@@ -124,6 +132,21 @@ def test_reward_from_the_trunk_is_that_of_the_text(tmp_path: Path) -> None:
     ):
         # Some completions hold bytes that are no text, and reach the reward model as text only.
         trainer.collector.sample_and_score(ROWS, SEEDS)
+
+
+@pytest.mark.parametrize(("batch_size", "read_whole"), [(4, 4), (8, 8)])
+def test_reward_of_what_was_cut_off_without_room_for_an_eos(tmp_path: Path, batch_size: int, read_whole: int) -> None:
+    """A decoded batch that fills the context of 64 has nothing put behind its completions."""
+    trainer = trainer_of(tmp_path, "llama", shared=True, sampling_batch_size=batch_size)
+    only_letters(trainer.policy)
+    rows = [
+        {"prompt": letter * length} for letter, length in zip("abcdefgh", [56, 55, 54, 56, 3, 2, 4, 1], strict=True)
+    ]
+    with patch.object(ModelReward, "__call__", autospec=True, side_effect=ModelReward.__call__) as plain:
+        scored = trainer.collector.sample_and_score(rows, range(8))
+    assert [len(call.args[1]) for call in plain.call_args_list] == [read_whole]
+    want = torch.tensor(trainer.collector.reward([row["prompt"] for row in rows], scored.texts))
+    torch.testing.assert_close(scored.tensors["scores"], want, atol=1e-5, rtol=1e-5)
 
 
 def test_models_with_another_trunk_keep_their_own(tmp_path: Path) -> None:

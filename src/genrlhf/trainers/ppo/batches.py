@@ -14,7 +14,7 @@ from torch.utils.data import Sampler
 from genrlhf.errors import ConfigError
 from genrlhf.types import Rollout
 
-__all__ = ["RolloutSampler", "load_rollout", "minibatch", "save_rollout"]
+__all__ = ["RolloutSampler", "load_rollout", "minibatch", "minibatch_rows", "save_rollout"]
 
 
 class RolloutSampler(Sampler[int]):
@@ -56,6 +56,29 @@ class RolloutSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return (self.num_prompts // self.chunk) * self.chunk * self.repeats
+
+
+def minibatch_rows(
+    rows: int, num_mini_batches: int, *, seed: int, process: int = 0, num_processes: int = 1
+) -> torch.Tensor:
+    """Return which of its rows a process trains on in each mini-batch of one pass over a rollout, (M, rows / M) int64.
+
+    A mini-batch holds the same completions whatever the number of processes: of every M neighbours among the rows of
+    all processes, one after the other, each goes to another mini-batch, by chance. So every process finds as many rows
+    of its own in each.
+
+    Args:
+        rows: completions of a rollout on each process, divisible by M.
+        num_mini_batches: M.
+        seed: of the pass, the same on all processes.
+        process: which one this is.
+        num_processes: how many there are.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    groups = rows // num_mini_batches
+    keys = torch.rand(num_processes * groups, num_mini_batches, dtype=torch.float64, generator=generator)
+    mine = keys[process * groups : (process + 1) * groups].argsort(dim=-1)
+    return (mine + num_mini_batches * torch.arange(groups).unsqueeze(-1)).T.contiguous()
 
 
 def _tensors(rollout: Rollout) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from genrlhf.models.reference import frozen_copy
 from genrlhf.types import MaskingPolicy
@@ -46,3 +47,10 @@ class LaggingPolicy:
     def synchronise(self) -> None:
         """Become the policy as it is now."""
         self.load(dict(self.policy.named_parameters()))
+
+    def follow(self) -> None:
+        """Go where the policy is: a launcher may move it only once training has begun."""
+        device = next(self.policy.parameters()).device
+        if any(parameter.device != device for parameter in self.copy.parameters()):
+            # Not the method of transformers, which refuses quantised models even where nothing of them moves.
+            nn.Module.to(self.copy, device)

@@ -23,7 +23,7 @@ from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.shared_prefix import shares_prefix
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint, removed_on_failure
-from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch
+from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
@@ -268,11 +268,14 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         assert rollout is not None
         self._decide_early_stop()
         epoch, part = divmod(update, self.args.num_mini_batches)
-        size = self.args.per_device_train_batch_size
-        generator = torch.Generator().manual_seed(sample_seeds(self.args.seed, [index], epoch + 1)[epoch])
-        order = torch.randperm(self.args.rollout_batch_size, generator=generator).split(size)
-        steps = self.args.gradient_accumulation_steps
-        micro_batches = [minibatch(rollout, chunk) for chunk in order[part * steps : (part + 1) * steps]]
+        mine = minibatch_rows(
+            self.args.rollout_batch_size,
+            self.args.num_mini_batches,
+            seed=sample_seeds(self.args.seed, [index], epoch + 1)[epoch],
+            process=self.accelerator.process_index,
+            num_processes=self.accelerator.num_processes,
+        )[part]
+        micro_batches = [minibatch(rollout, rows) for rows in mine.split(self.args.per_device_train_batch_size)]
         tokens = torch.stack([batch["completion_mask"].sum() for batch in micro_batches]).sum()
         return micro_batches, self._sum_over_processes(tokens)
 
@@ -280,9 +283,11 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         """Sample and score rollout number `index`."""
         self.ppo_state.stopped = False
         self._loss.update_kl.zero_()
-        if self._masking is not None and index % self.args.mask_sync_rollouts == 0:
-            with whole(self.collector.model):
-                self._masking.synchronise()
+        if self._masking is not None:
+            self._masking.follow()
+            if index % self.args.mask_sync_rollouts == 0:
+                with whole(self.collector.model):
+                    self._masking.synchronise()
         first = (index * self.accelerator.num_processes + self.accelerator.process_index) * len(rows)
         seeds = sample_seeds(self.args.seed, range(first, first + len(rows)), self.args.samples_per_prompt)
         # The last rollout goes before the next one comes.
@@ -334,8 +339,9 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         return (loss, output) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log `logs` and, while training, the means of what happened since the last time."""
-        if "loss" in logs:
+        """Log `logs` and, while training and at its end, the means of what happened since the last time."""
+        # The last entry of a run has "train_loss": what a run shorter than `logging_steps` has found goes there.
+        if "loss" in logs or "train_loss" in logs:
             means = self._train_metrics.means(self._sum_over_processes)
             if "objective/ended" in means:
                 self._health.ended(means["objective/ended"])

@@ -46,9 +46,9 @@ class TrunkReward:
         tokens, states = self._closed(batch, trunk)
         known = self._known(prompts, texts, tokens)
         scores = torch.zeros(len(texts), device=tokens[0].device)
-        found = known.nonzero().squeeze(-1)
-        for start in range(0, len(found), self.reward.batch_size):
-            rows = found[start : start + self.reward.batch_size]
+        readable = known.nonzero().squeeze(-1)
+        for start in range(0, len(readable), self.reward.batch_size):
+            rows = readable[start : start + self.reward.batch_size]
             lengths = tokens[3][rows].sum(-1)
             chosen = [tensor[rows] for tensor in tokens]
             read = classifier_scores(self.reward.model, *chosen, trunk=Trunk(self.depth, states(rows)))
@@ -61,12 +61,14 @@ class TrunkReward:
         return scores
 
     def _closed(self, batch: dict[str, torch.Tensor], trunk: TrunkStates) -> tuple[list[torch.Tensor], Any]:
-        """Return ids and masks with an EOS behind what was cut off, and what gives the trunk's states of some rows."""
-        ids, mask, ended = batch["completion_ids"], batch["completion_mask"], batch["ended"]
-        completion = trunk.completion
-        if trunk.closing is not None and not bool(ended.all()):
+        """Return ids and masks with an EOS behind what was closed, and what gives the trunk's states of some rows.
+
+        What was cut off and not closed ends without EOS, as no text that a reward model reads does.
+        """
+        ids, mask, completion = batch["completion_ids"], batch["completion_mask"], trunk.completion
+        if trunk.closing is not None:
             ids = torch.cat([ids, ids.new_full((len(ids), 1), self.reward.tokenizer.eos_token_id)], dim=1)
-            mask = torch.cat([mask, ~ended.unsqueeze(-1)], dim=1)
+            mask = torch.cat([mask, trunk.closed.unsqueeze(-1)], dim=1)
             completion = torch.cat([completion, trunk.closing.unsqueeze(1)], dim=1)
         share = len(ids) // len(trunk.prompt)
 
