@@ -28,10 +28,10 @@ from genrlhf.rewards.affine import (
 )
 from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import score_texts
+from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
     NoTelemetry,
-    StopsAtMaxSteps,
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,
@@ -94,7 +94,7 @@ class RewardModelConfig(trl.RewardConfig):
         super().__post_init__()
 
 
-class RewardModelTrainer(NoTelemetry, StopsAtMaxSteps, trl.RewardTrainer):
+class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
     """Trains a model with a scalar head to prefer what people preferred: `trl.RewardTrainer` with checked rows.
 
     The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4). The score r is
@@ -172,6 +172,7 @@ class RewardModelTrainer(NoTelemetry, StopsAtMaxSteps, trl.RewardTrainer):
 
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
+            CheckpointError: where a checkpoint cannot be written, or there is none to resume from.
         """
         claim_output_dir(self, base_model=self._base_name, resuming=bool(resume_from_checkpoint))
         if drop_calibration(self.model.config):

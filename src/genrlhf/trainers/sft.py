@@ -15,10 +15,10 @@ from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, loa
 from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import encode_pair
 from genrlhf.sampling.decode import check_prompt_lengths
+from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
     NoTelemetry,
-    StopsAtMaxSteps,
     default_precision,
     named_datasets,
     refuse_adapter_with_frozen_layers,
@@ -71,7 +71,7 @@ class SFTConfig(trl.SFTConfig):
         super().__post_init__()
 
 
-class SFTTrainer(NoTelemetry, StopsAtMaxSteps, trl.SFTTrainer):
+class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
     """Trains a language model on demonstrations: `trl.SFTTrainer` with frozen layers, no dropout and checked rows.
 
     The loss is the cross-entropy of the completion and the EOS behind it, given the prompt.
@@ -170,6 +170,7 @@ class SFTTrainer(NoTelemetry, StopsAtMaxSteps, trl.SFTTrainer):
 
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
+            CheckpointError: where a checkpoint cannot be written, or there is none to resume from.
         """
         self._claim_output_dir(bool(resume_from_checkpoint))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

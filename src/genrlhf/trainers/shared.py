@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
 from genrlhf.data.schema import check_rows
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.models.completions import context_length
 from genrlhf.models.quantisation import is_quantised
 from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase, TrainerControl, TrainerState
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "NoTelemetry",
-    "StopsAtMaxSteps",
     "check_prompts",
+    "decided_by_main",
     "default_precision",
     "named_datasets",
     "refuse_adapter_with_frozen_layers",
@@ -32,6 +35,7 @@ __all__ = [
 ]
 
 ArgsT = TypeVar("ArgsT")
+ResultT = TypeVar("ResultT")
 
 
 class NoTelemetry:
@@ -41,20 +45,24 @@ class NoTelemetry:
         return None
 
 
-class StopsAtMaxSteps:
-    """Keeps a run that is resumed from its last step from taking another.
+def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:
+    """Return on every process what `decide` returns on the main one; what it raises on purpose is raised on all.
 
-    The Trainer asks only after a step whether there were enough.
+    What is on the disk may differ from one look to the next, and processes that saw it differently would part.
     """
-
-    state: TrainerState
-    control: TrainerControl
-
-    def _run_epoch(self, *args: Any, **kwargs: Any) -> None:
-        if self.state.global_step >= self.state.max_steps:
-            self.control.should_training_stop = True
-        else:
-            super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
+    state = PartialState()
+    outcome: list[Any] = [None, None]
+    if state.is_main_process:
+        try:
+            outcome[0] = decide()
+        except GenRLHFError as error:
+            outcome[1] = error
+    if state.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: ResultT = outcome[0]
+    return result
 
 
 def default_precision(args: Any) -> None:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from genrlhf.errors import CheckpointError
 from genrlhf.models.completions import PolicyWithValue
 from genrlhf.models.weights import load_weights, load_whole_state
+from genrlhf.trainers.checkpoint import readable
 from genrlhf.trainers.ppo.batches import load_rollout, save_rollout
 
 if TYPE_CHECKING:
@@ -80,21 +81,37 @@ class PPOCheckpoint:
                 save_file(masking.own_tensors(), self.masking_file)
 
     def load_state(self, state: PPOState, masking: LaggingPolicy | None) -> None:
-        """Take over the state and the masking policy; checkpoints of older versions have no state."""
-        if self.state_file.is_file():
-            state.load(self.state_file)
-        if masking is not None and self.masking_file.is_file():
-            masking.load(load_file(self.masking_file))
-
-    def load_rollout(self, device: Any) -> Rollout:
-        """Read the rollout that was in use when the checkpoint was written.
+        """Take over the state, and with NLPO the masking policy.
 
         Raises:
-            CheckpointError: where it is not there.
+            CheckpointError: where one of them is missing or damaged.
+        """
+        state.load(self.state_file)
+        if masking is not None:
+            with readable(self.masking_file):
+                masking.load(load_file(self.masking_file))
+
+    def load_rollout(self, device: Any, *, rows: int) -> Rollout:
+        """Read the rollout that was in use when the checkpoint was written.
+
+        Args:
+            device: where to put it.
+            rows: completions that it must have.
+
+        Raises:
+            CheckpointError: where it is not there, or another one is.
         """
         if not self.rollout_file.is_file():
             raise CheckpointError(
                 f"The checkpoint {self.folder} lies between two updates of one rollout, but the rollout is not "
                 "beside it; resume from another checkpoint, with the number of processes that wrote it."
             )
-        return load_rollout(self.rollout_file, device)
+        with readable(self.rollout_file):
+            rollout = load_rollout(self.rollout_file, device)
+            found = len(rollout.completion_ids)
+        if found != rows:
+            raise CheckpointError(
+                f"{self.rollout_file} holds {found} completions, and a rollout of this run has {rows}; resume with the "
+                "settings of the run that wrote it."
+            )
+        return rollout

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
+
+from genrlhf.errors import CheckpointError, excerpt
 
 __all__ = ["PPOState"]
 
@@ -49,6 +53,33 @@ class PPOState:
         path.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     def load(self, path: Path) -> None:
-        """Take over the state that `save` wrote."""
-        for name, value in json.loads(path.read_text(encoding="utf-8")).items():
+        """Take over the state that `save` wrote.
+
+        Raises:
+            CheckpointError: where the file holds anything else.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} could not be read ({error}); resume from another checkpoint.") from error
+        for name, value in _checked(content, path).items():
             setattr(self, name, value)
+
+
+def _checked(content: Any, path: Path) -> dict[str, Any]:
+    """Return the fields of a state, or raise `CheckpointError` where they are not exactly those, each of its type."""
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds {excerpt(content)} in place of the state of a run.")
+    known = {field.name for field in fields(PPOState)}
+    for what, names in (("lacks", known - set(content)), ("has the unknown fields", set(content) - known)):
+        if names:
+            raise CheckpointError(
+                f"{path} {what} {', '.join(sorted(names))}; it was written by another version, or is no state of PPO."
+            )
+    for name, value in content.items():
+        flag = name == "stopped"
+        good = isinstance(value, bool) if flag else type(value) in (int, float) and math.isfinite(value)
+        if not good:
+            wanted = "true or false" if flag else "a finite number"
+            raise CheckpointError(f"{path} has {name} {excerpt(value)}, which must be {wanted}.")
+    return content

@@ -15,14 +15,14 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
-from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.errors import ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.gather import whole
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.shared_prefix import shares_prefix
-from genrlhf.trainers.checkpoint import newest_complete_checkpoint, removed_on_failure
+from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
@@ -34,7 +34,6 @@ from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objec
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
-    StopsAtMaxSteps,
     check_prompts,
     named_datasets,
     refuse_adapter_with_frozen_layers,
@@ -52,7 +51,7 @@ def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-class PPOTrainer(StopsAtMaxSteps, Trainer):
+class PPOTrainer(ResumableTrainer, Trainer):
     """Trains a policy against a reward by proximal policy optimisation.
 
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms", in the form of Ziegler et al. 2019 and Stiennon et
@@ -223,14 +222,6 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
             reward=self.collector.reward,
             value_model=self._value_label,
         )
-        if resume_from_checkpoint is True:
-            newest = newest_complete_checkpoint(Path(self.args.output_dir))
-            if newest is None:
-                raise CheckpointError(
-                    f"There is no complete checkpoint in {self.args.output_dir}; leave resume_from_checkpoint out to "
-                    "start anew."
-                )
-            resume_from_checkpoint = str(newest)
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -263,7 +254,9 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
         if update == 0:
             self._collect(rows[0], index)
         elif self._rollout is None:
-            self._rollout = self._checkpoint_of(self._resumed_from).load_rollout(self.accelerator.device)
+            self._rollout = self._checkpoint_of(self._resumed_from).load_rollout(
+                self.accelerator.device, rows=self.args.rollout_batch_size
+            )
         rollout = self._rollout
         assert rollout is not None
         self._decide_early_stop()
@@ -394,24 +387,22 @@ class PPOTrainer(StopsAtMaxSteps, Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
-        load_trained(self.collector.model, folder)
+        with readable(folder):
+            load_trained(self.collector.model, folder)
         self._checkpoint_of(folder).load_state(self.ppo_state, self._masking)
         self._resumed_from = folder
 
-    def _load_best_model(self) -> None:
-        self._load_from_checkpoint(str(self.state.best_model_checkpoint))
+    def _load_best(self, folder: Path) -> None:
+        load_trained(self.collector.model, folder)
 
     def _checkpoint_of(self, folder: Path | None) -> PPOCheckpoint:
         if folder is None:
             raise ConfigError("There is no rollout to go on with; start from a checkpoint, or from the first step.")
         return PPOCheckpoint(folder, self.accelerator.process_index)
 
-    def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        folder = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+    def _save_beside(self, folder: Path) -> None:
         self._decide_early_stop()
         in_use = self.state.global_step % self.args.updates_per_rollout != 0
-        with removed_on_failure(folder):
-            self._checkpoint_of(folder).save(
-                self.ppo_state, self._rollout if in_use else None, self._masking, main=self.args.should_save
-            )
-            super()._save_checkpoint(model, trial)
+        self._checkpoint_of(folder).save(
+            self.ppo_state, self._rollout if in_use else None, self._masking, main=self.args.should_save
+        )
