@@ -19,7 +19,7 @@ PARTS: dict[str, set[str]] = {
     "types": {"errors"},
     "ops": {"errors", "types"},
     "data": {"errors", "types", "ops"},
-    "models": {"errors", "types", "ops"},
+    "models": {"errors", "types", "ops", "data"},
     "sampling": {"errors", "types", "ops", "data", "models"},
     "rewards": {"errors", "types", "ops", "data", "models"},
     "trainers": {"errors", "types", "ops", "data", "models", "sampling", "rewards"},

@@ -2,35 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from genrlhf.data.chat import chat_ids, render, text_ids
+from genrlhf.data.pairs import as_pair
+from genrlhf.models.freezing import inner_model
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["encode_pair", "encode_pairs", "score_batch"]
+__all__ = ["encode_pair", "encode_pairs", "reads_at_eos", "score_batch"]
+
+
+def reads_at_eos(model: Any) -> bool:
+    """Whether a sequence classifier reads its score at the last token, as decoders do.
+
+    Encoders such as BERT read it at their first token, and encoder-decoders where their tokenizer has put an EOS; they
+    get a text as their tokenizer makes it.
+    """
+    return hasattr(inner_model(model), "score")
 
 
 def encode_pair(
-    tokenizer: PreTrainedTokenizerBase, prompt: Any, completion: Any, *, max_length: int | None = None
+    tokenizer: PreTrainedTokenizerBase,
+    prompt: Any,
+    completion: Any,
+    *,
+    max_length: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    close: bool = True,
+    where: str = "a row",
 ) -> list[int]:
     """Return the token ids of prompt + completion + EOS.
 
     Text is joined and tokenised once. A conversation, or a text completion of one, goes through the chat template.
     Where there are more than `max_length` tokens the start is cut off, so that the completion and the EOS behind it,
-    where the score is read, stay.
+    where the score is read, stay; so does a first token that all texts begin with, BOS or [CLS].
+
+    Args:
+        tokenizer: of the model that scores.
+        prompt: text or messages.
+        completion: text or messages.
+        max_length: tokens at most; None for no limit.
+        options: arguments of the chat template, see `genrlhf.data.chat.template_options`.
+        close: put EOS behind it; False for a model that does not read its score there, see `reads_at_eos`.
+        where: the place of the row, which errors begin with.
+
+    Raises:
+        DataError: where prompt and completion do not go together, or the chat template refuses them.
     """
-    if isinstance(prompt, str) and isinstance(completion, str):
-        ids = list(tokenizer(prompt + completion)["input_ids"])
+    prompt, completion = as_pair(prompt, completion, where=where)
+    if isinstance(prompt, str):
+        ids = text_ids(tokenizer, prompt + completion)
     else:
-        turn = [{"role": "assistant", "content": completion}] if isinstance(completion, str) else list(completion)
-        text = tokenizer.apply_chat_template([*prompt, *turn], tokenize=False)
-        ids = list(tokenizer(text.rstrip("\n"), add_special_tokens=False)["input_ids"])
-    if not ids or ids[-1] != tokenizer.eos_token_id:
-        ids.append(tokenizer.eos_token_id)
-    return ids if max_length is None else ids[-max_length:]
+        text = render(tokenizer, [*prompt, *completion], options, where=where).rstrip("\n")
+        ids = chat_ids(tokenizer, text) if close else text_ids(tokenizer, text)
+    if close and (not ids or ids[-1] != tokenizer.eos_token_id):
+        ids.append(int(tokenizer.eos_token_id))
+    return ids if max_length is None else keep_end(tokenizer, ids, max_length)
+
+
+def keep_end(tokenizer: PreTrainedTokenizerBase, ids: list[int], max_length: int) -> list[int]:
+    """Return at most `max_length` ids, the last ones, behind a BOS or [CLS] that they begin with."""
+    if len(ids) <= max_length:
+        return ids
+    first = ids[:1] if max_length > 1 and ids[0] in (tokenizer.bos_token_id, tokenizer.cls_token_id) else []
+    return first + ids[len(ids) - max_length + len(first) :]
 
 
 def encode_pairs(
@@ -39,11 +79,13 @@ def encode_pairs(
     completions: Sequence[Any],
     *,
     max_length: int | None = None,
+    options: Sequence[Mapping[str, Any] | None] | None = None,
+    close: bool = True,
 ) -> dict[str, torch.Tensor]:
     """Return `input_ids`, (B, L) int64, and `attention_mask`, (B, L) bool, right-padded; see `encode_pair`."""
     rows = [
-        encode_pair(tokenizer, prompt, completion, max_length=max_length)
-        for prompt, completion in zip(prompts, completions, strict=True)
+        encode_pair(tokenizer, prompt, completion, max_length=max_length, options=row, close=close)
+        for prompt, completion, row in zip(prompts, completions, options or [None] * len(prompts), strict=True)
     ]
     width = max(len(ids) for ids in rows)
     pad = tokenizer.pad_token_id
@@ -55,10 +97,10 @@ def encode_pairs(
 
 @torch.no_grad()
 def score_batch(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-    """Return the score of every text, (B,) float32, read at its last token.
+    """Return the score of every text, (B,) float32.
 
-    The model finds that token as the last one that is not padding, which needs a pad token other than EOS: see
-    `genrlhf.models.tokens.ensure_pad_token`.
+    A decoder reads it at the last token, and finds that as the last one that is not padding, which needs a pad token
+    other than EOS: see `genrlhf.models.tokens.ensure_pad_token`.
 
     Args:
         model: a sequence classifier with one label.

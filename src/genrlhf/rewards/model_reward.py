@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.models.scoring import encode_pairs, score_batch
+from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
+from genrlhf.models.scoring import encode_pairs, reads_at_eos, score_batch
 from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ModelReward", "score_texts"]
+__all__ = ["ModelReward", "options_of", "score_texts"]
 
 
 class ModelReward:
-    """The score that a reward model reads at the EOS behind a completion, times a gain, plus a bias.
+    """The score that a reward model gives to a completion, times a gain, plus a bias.
+
+    A decoder reads it at the EOS behind the completion, an encoder at its first token.
 
     Prompts and completions reach the model as text through its own tokenizer, so that it need not share the policy's.
     Gain and bias lie in the model's config; they are 1 and 0 until the model is calibrated.
@@ -57,10 +60,14 @@ class ModelReward:
         """What is added to the product."""
         return calibration_of(self.model.config).bias
 
-    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **_columns: Any) -> list[float]:
-        """Return gain · score + bias of every completion; further columns of the dataset are not used."""
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[Any], **columns: Any) -> list[float]:
+        """Return gain · score + bias of every completion.
+
+        Of further columns of the dataset, `tools` and `chat_template_kwargs` reach the chat template of the reward
+        model, as they reach that of the policy.
+        """
         gain, bias = calibration_of(self.model.config)
-        return [gain * score + bias for score in self._scores(prompts, completions)]
+        return [gain * score + bias for score in self._scores(prompts, completions, columns)]
 
     def calibrate(
         self, prompts: Sequence[Any], completions: Sequence[Any], *, mean: float = 0.0, std: float | None = None
@@ -93,12 +100,15 @@ class ModelReward:
         set_calibration(self.model.config, calibration)
         return calibration
 
-    def _scores(self, prompts: Sequence[Any], completions: Sequence[Any]) -> list[float]:
+    def _scores(
+        self, prompts: Sequence[Any], completions: Sequence[Any], columns: Mapping[str, Any] | None = None
+    ) -> list[float]:
         return score_texts(
             self.model,
             self.tokenizer,
             prompts,
             completions,
+            options=options_of(columns or {}, len(prompts)),
             batch_size=self.batch_size,
             max_length=self.max_length,
         )
@@ -110,18 +120,35 @@ def score_texts(
     prompts: Sequence[Any],
     completions: Sequence[Any],
     *,
+    options: Sequence[Mapping[str, Any]] | None = None,
     batch_size: int,
     max_length: int | None,
 ) -> list[float]:
-    """Return a model's score of every completion, before gain and bias; arguments as of `ModelReward`."""
+    """Return a model's score of every completion, before gain and bias; arguments as of `ModelReward`.
+
+    `options` are arguments of the chat template, for every prompt.
+    """
+    options = options if options is not None else [{}] * len(prompts)
+    close = reads_at_eos(model)
     order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])) + len(str(completions[i])))
     scores = [0.0] * len(prompts)
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         batch = encode_pairs(
-            tokenizer, [prompts[i] for i in rows], [completions[i] for i in rows], max_length=max_length
+            tokenizer,
+            [prompts[i] for i in rows],
+            [completions[i] for i in rows],
+            max_length=max_length,
+            options=[options[i] for i in rows],
+            close=close,
         )
         values = score_batch(model, batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
         for row, value in zip(rows, values.tolist(), strict=True):
             scores[row] = value
     return scores
+
+
+def options_of(columns: Mapping[str, Sequence[Any]], count: int) -> list[dict[str, Any]]:
+    """Return what the columns `tools` and `chat_template_kwargs` hand to the chat template of each of `count` rows."""
+    there = [name for name in TEMPLATE_COLUMNS if name in columns]
+    return [template_options({name: columns[name][row] for name in there}) for row in range(count)]

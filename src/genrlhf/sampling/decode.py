@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from genrlhf.data.chat import ChatPrompt, Prompt, chat_ids, render, text_ids
 from genrlhf.errors import DataError, excerpt
 from genrlhf.sampling.stops import StopStrings
 
@@ -24,18 +25,24 @@ __all__ = [
     "prompt_token_ids",
 ]
 
-Prompt = str | list[dict[str, str]]
-"""Plain text, or a conversation as a list of messages with `role` and `content`."""
 
+def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt, *, where: str = "a prompt") -> list[int]:
+    """Return the token ids of one prompt; a conversation goes through the chat template.
 
-def prompt_token_ids(tokenizer: PreTrainedTokenizerBase, prompt: Prompt) -> list[int]:
-    """Return the token ids of one prompt; a conversation goes through the chat template."""
+    A BOS that the text begins with already is not put before it again, nor an EOS behind it, which would end the
+    completion before it has begun.
+
+    Raises:
+        DataError: where there is no chat template, or it refuses the conversation; it begins with `where`.
+    """
     if isinstance(prompt, str):
-        ids: list[int] = tokenizer(prompt)["input_ids"]
-        return ids
-    text = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    template_ids: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
-    return template_ids
+        ids = text_ids(tokenizer, prompt)
+        eos = tokenizer.eos_token_id
+        closed = eos is not None and ids[-1:] == [eos] and not prompt.endswith(str(tokenizer.eos_token))
+        return ids[:-1] if closed else ids
+    chat = prompt if isinstance(prompt, ChatPrompt) else ChatPrompt(prompt)
+    text = render(tokenizer, chat.messages, chat.options, generation_prompt=True, where=where)
+    return chat_ids(tokenizer, text)
 
 
 def encode_prompts(
@@ -74,10 +81,13 @@ def check_prompt_lengths(
     """Return the token ids of every prompt.
 
     Raises:
-        DataError: for a prompt without tokens, or with more than `max_length`; it names `source` and the row, counted
-            from `first_row`.
+        DataError: for a prompt without tokens, with more than `max_length`, or that the chat template refuses; it names
+            `source` and the row, counted from `first_row`.
     """
-    rows = [prompt_token_ids(tokenizer, prompt) for prompt in prompts]
+    rows = [
+        prompt_token_ids(tokenizer, prompt, where=f"{source}, row {number}, column 'prompt'")
+        for number, prompt in enumerate(prompts, start=first_row)
+    ]
     for number, (prompt, ids) in enumerate(zip(prompts, rows, strict=True), start=first_row):
         where = f"{source}, row {number}: the prompt {excerpt(prompt)} has"
         if not ids:

@@ -13,9 +13,9 @@ from typing import Any
 import openai
 from openai import AsyncOpenAI
 
+from genrlhf.data.chat import ChatPrompt, Prompt
 from genrlhf.errors import ConfigError, DataError, GenRLHFError, ModelError, excerpt
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.decode import Prompt
 from genrlhf.types import Sample, SamplingParams
 
 __all__ = ["ServerSampler"]
@@ -30,9 +30,10 @@ class ServerSampler:
     """Draws completions from a server, one request a sample, several at a time.
 
     A prompt that is text goes to `/completions`, a list of messages to `/chat/completions`, where the server applies
-    the chat template. `max_new_tokens` is sent as `max_tokens`; `temperature`, `top_p`, `seed` and `stop` keep their
-    names; `top_k`, `min_p`, `repetition_penalty` and `min_tokens` are sent by the names that vLLM documents and SGLang
-    shares, and only where they are switched on.
+    the chat template; `tools` are sent with `tool_choice="none"`, and other arguments of the template as
+    `chat_template_kwargs`, which vLLM and SGLang know. `max_new_tokens` is sent as `max_tokens`; `temperature`,
+    `top_p`, `seed` and `stop` keep their names; `top_k`, `min_p`, `repetition_penalty` and `min_tokens` are sent by the
+    names that vLLM documents and SGLang shares, and only where they are switched on.
 
     What a server makes of it is its own affair:
 
@@ -194,6 +195,14 @@ class ServerSampler:
     async def _ask(self, client: AsyncOpenAI, prompt: Any, params: SamplingParams, seed: int, where: str) -> Sample:
         chat = not isinstance(prompt, str)
         fields = self._fields(params, seed, chat=chat)
+        if isinstance(prompt, ChatPrompt):
+            options = dict(prompt.options)
+            if "tools" in options:
+                fields["tools"] = options.pop("tools")
+                fields["tool_choice"] = "none"  # the template shows them; what comes is the model's own text
+            if options:
+                fields["extra_body"] = {**fields["extra_body"], "chat_template_kwargs": options}
+            prompt = prompt.messages
         answer: Any
         try:
             if chat:

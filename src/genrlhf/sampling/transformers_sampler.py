@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.decode import Prompt, check_prompt_lengths, decode_completions, left_pad
+from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import Generation, MaskingPolicy, Sample, SamplingParams
 

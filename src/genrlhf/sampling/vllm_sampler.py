@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.freezing import inner_model
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.decode import Prompt, check_prompt_lengths, left_pad
+from genrlhf.sampling.decode import check_prompt_lengths, left_pad
 from genrlhf.types import Generation, Sample, SamplingParams
 
 if TYPE_CHECKING:

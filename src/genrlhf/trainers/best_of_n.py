@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
+from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
@@ -166,8 +167,9 @@ class BestOfNTrainer:
         n = self.args.n
         group_size = max(1, min(self.args.sampling_batch_size, self.args.reward_batch_size) // n)
         places = {place for place, row in enumerate(rows) if row in done}
+        asked = prompts_of({"prompt": prompts, **columns})
         stream = sampler.stream(
-            [prompts[row] for row in rows], n, self.args.sampling_params, seed, rows=rows, done=places
+            [asked[row] for row in rows], n, self.args.sampling_params, seed, rows=rows, done=places
         )
         fresh = ((place, samples) for place, samples in stream if place not in places)
         with tqdm(total=len(rows) - len(places), desc=f"best of {n}", disable=self.args.disable_tqdm) as bar:
@@ -217,15 +219,16 @@ class BestOfNTrainer:
         for chunk, outputs in self._batches(prompts, columns, rows, seed, done=there):
             append_outputs(file, chunk, outputs)
         state.wait_for_everyone()
-        best = [output for _, output in sorted(read_outputs(folder, prompts).items())]
+        shown = [name for name in TEMPLATE_COLUMNS if name in columns]
         return Dataset.from_list(
             [
                 {
                     "prompt": output.prompt,
                     "completion": _as_turn(output.prompt, output.completion),
                     "reward": output.reward,
+                    **{name: columns[name][row] for name in shown},
                 }
-                for output in best
+                for row, output in sorted(read_outputs(folder, prompts).items())
             ]
         )
 

@@ -11,6 +11,7 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 
+from genrlhf.data.chat import prompts_of
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.models.completions import context_length
@@ -150,7 +151,7 @@ def check_prompts(
             "lower it."
         )
     for start in range(0, len(dataset), 1000):
-        prompts = dataset[start : start + 1000]["prompt"]
+        prompts = prompts_of(dataset[start : start + 1000], source=source, first_row=start)
         check_prompt_lengths(tokenizer, prompts, max_length=limit, source=source, first_row=start)
 
 

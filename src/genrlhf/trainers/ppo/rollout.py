@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
+from genrlhf.data.chat import prompt_of
 from genrlhf.models.completions import Trunk, completion_logits
 from genrlhf.models.gather import whole
 from genrlhf.models.trunk import trunk_states
@@ -118,7 +119,7 @@ class RolloutCollector:
         n = len(seeds) // len(rows)
         with whole(self.model):
             with self.phase("sampling"):
-                generation, params = self._sample([row["prompt"] for row in rows], n, seeds, masking)
+                generation, params = self._sample([prompt_of(row) for row in rows], n, seeds, masking)
                 texts = decode_completions(self.tokenizer, generation, params)
             with self.phase("scoring"), self.autocast():
                 batch = {name: getattr(generation, name).to(self.model.device) for name in (*TOKENS, "ended")}
@@ -167,9 +168,9 @@ class RolloutCollector:
     ) -> torch.Tensor:
         repeated = [row for row in rows for _ in range(n)]
         prompts = [row["prompt"] for row in repeated]
-        if self.trunk_reward is not None and generation.trunk is not None:
-            return self.trunk_reward(prompts, texts, batch, generation.trunk)
         columns = {key: [row[key] for row in repeated] for key in rows[0] if key != "prompt"}
+        if self.trunk_reward is not None and generation.trunk is not None:
+            return self.trunk_reward(prompts, texts, batch, generation.trunk, columns)
         values = self.reward(prompts, texts, **columns)
         return torch.tensor(check_rewards(values, prompts, texts, name=reward_name(self.reward)))
 

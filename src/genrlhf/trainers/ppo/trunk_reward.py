@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import torch
 from genrlhf.models.completions import Trunk, classifier_scores
 from genrlhf.models.scoring import encode_pair
 from genrlhf.rewards import ModelReward, check_rewards
+from genrlhf.rewards.model_reward import options_of
 from genrlhf.types import TrunkStates
 
 __all__ = ["TrunkReward"]
@@ -33,7 +34,12 @@ class TrunkReward:
 
     @torch.no_grad()
     def __call__(
-        self, prompts: Sequence[Any], texts: Sequence[str], batch: dict[str, torch.Tensor], trunk: TrunkStates
+        self,
+        prompts: Sequence[Any],
+        texts: Sequence[str],
+        batch: dict[str, torch.Tensor],
+        trunk: TrunkStates,
+        columns: Mapping[str, Sequence[Any]],
     ) -> torch.Tensor:
         """Return the score of every completion, (B,) float32.
 
@@ -42,9 +48,10 @@ class TrunkReward:
             texts: B completions.
             batch: ids and masks of both, as in `Rollout`.
             trunk: what the trunk makes of them.
+            columns: what else stands in the rows, B values each.
         """
         tokens, states = self._closed(batch, trunk)
-        known = self._known(prompts, texts, tokens)
+        known = self._known(prompts, texts, tokens, columns)
         scores = torch.zeros(len(texts), device=tokens[0].device)
         readable = known.nonzero().squeeze(-1)
         for start in range(0, len(readable), self.reward.batch_size):
@@ -55,7 +62,8 @@ class TrunkReward:
             scores[rows] = read.gather(1, lengths.unsqueeze(-1)).squeeze(-1) * self.reward.gain + self.reward.bias
         others = (~known).nonzero().squeeze(-1).tolist()
         if others:
-            values = self.reward([prompts[i] for i in others], [texts[i] for i in others])
+            rest = {name: [values[i] for i in others] for name, values in columns.items()}
+            values = self.reward([prompts[i] for i in others], [texts[i] for i in others], **rest)
             scores[others] = torch.tensor(values, device=scores.device)
         check_rewards(scores.tolist(), prompts, list(texts), name=self.reward.name)
         return scores
@@ -77,11 +85,18 @@ class TrunkReward:
 
         return [batch["prompt_ids"], batch["prompt_mask"], ids, mask], states
 
-    def _known(self, prompts: Sequence[Any], texts: Sequence[str], tokens: list[torch.Tensor]) -> torch.Tensor:
+    def _known(
+        self,
+        prompts: Sequence[Any],
+        texts: Sequence[str],
+        tokens: list[torch.Tensor],
+        columns: Mapping[str, Sequence[Any]],
+    ) -> torch.Tensor:
         """Return for which rows the reward model would read just these tokens, (B,) bool."""
         prompt_ids, prompt_mask, ids, mask = (tensor.cpu() for tensor in tokens)
+        options = options_of(columns, len(prompts))
         same = [
-            encode_pair(self.reward.tokenizer, prompt, text, max_length=self.reward.max_length)
+            encode_pair(self.reward.tokenizer, prompt, text, max_length=self.reward.max_length, options=options[i])
             == prompt_ids[i][prompt_mask[i]].tolist() + ids[i][mask[i]].tolist()
             for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
         ]
