@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 from genrlhf.errors import GenRLHFError, RewardError, excerpt
 from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.signatures import bind
 from genrlhf.types import RewardFunction
 
 __all__ = ["AsyncRewardFunction", "CallableReward", "call_rewards"]
@@ -24,6 +25,9 @@ AsyncRewardFunction: TypeAlias = Callable[..., Awaitable[Sequence[float]]]
 
 class CallableReward:
     """A callable of `(prompts, completions, **columns)`, awaited where it is asynchronous, whose errors name it.
+
+    It is called by keyword where its parameters are called `prompts` and `completions`, by position where they are not,
+    and gets the columns that it takes; see `genrlhf.rewards.signatures.bind`.
 
     Attributes and methods that are not found here are the callable's.
 
@@ -47,7 +51,8 @@ class CallableReward:
     def begin(self, prompts: Sequence[Any], completions: Sequence[str], **columns: Any) -> Any:
         """Return the values, or a `Future` of them where the callable is asynchronous."""
         with self._named_errors(len(completions)):
-            values = self.function(prompts, completions, **columns)
+            args, keywords = bind(self.function, prompts, completions, columns, name=self.name)
+            values = self.function(*args, **keywords)
         if not inspect.isawaitable(values):
             return values
         loop = _event_loop(os.getpid())

@@ -48,8 +48,10 @@ def load_reward(
 
     Args:
         reward: the name or folder of any sequence-classification model with one label, such a module, a Python
-            callable `(prompts, completions, **columns)`, which may be an `async def` or otherwise return an awaitable,
+            callable of `prompts`, `completions` and columns, which may be an `async def` or return an awaitable,
             or a list of `(reward, weight)` pairs of these, of which those that are asynchronous run at the same time.
+            A callable is called by keyword where its parameters are called `prompts` and `completions`, in any order,
+            and by position where they have other names; without `**kwargs` it gets only the columns that it names.
             Asynchronous ones run in a thread with an event loop of its own, the same for all calls. Whatever a
             callable raises arrives as a `RewardError` that names it.
         tokenizer: the tokenizer of the reward model, in a list that of every one; by default the one saved with it.

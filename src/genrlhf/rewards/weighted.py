@@ -10,9 +10,10 @@ from genrlhf.errors import ConfigError
 from genrlhf.rewards.calls import AsyncRewardFunction, CallableReward, call_rewards
 from genrlhf.rewards.checks import check_rewards, reward_name
 from genrlhf.rewards.model_reward import ModelReward
+from genrlhf.rewards.signatures import bind
 from genrlhf.types import RewardFunction
 
-__all__ = ["WeightedReward", "as_reward"]
+__all__ = ["WeightedReward", "as_reward", "check_arguments"]
 
 
 class WeightedReward:
@@ -64,3 +65,13 @@ class WeightedReward:
 def as_reward(reward: RewardFunction | AsyncRewardFunction) -> RewardFunction:
     """Return a reward of ours as it is, and a user's callable as a `CallableReward`."""
     return reward if isinstance(reward, (CallableReward, ModelReward, WeightedReward)) else CallableReward(reward)
+
+
+def check_arguments(reward: RewardFunction, columns: Sequence[str]) -> None:
+    """Raise `RewardError` where a callable wants what rows of these columns do not give it."""
+    if isinstance(reward, WeightedReward):
+        for term in reward.rewards:
+            check_arguments(term, columns)
+    elif isinstance(reward, CallableReward):
+        given: dict[str, Sequence[Any]] = {column: [] for column in columns if column != "prompt"}
+        bind(reward.function, [], [], given, name=reward.name)

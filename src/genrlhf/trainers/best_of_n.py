@@ -16,12 +16,13 @@ from transformers import PreTrainedModel, TrainerCallback
 from transformers.trainer_utils import get_last_checkpoint
 
 from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
-from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.signatures import RESERVED
+from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
@@ -29,6 +30,7 @@ from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, read_
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
 from genrlhf.trainers.shared import (
+    check_prompt_rows,
     check_prompts,
     named_datasets,
     refuse_adapter_with_frozen_layers,
@@ -124,8 +126,9 @@ class BestOfNTrainer:
             self._check(dataset, name)
 
     def _check(self, dataset: Dataset, source: str) -> None:
+        check_arguments(self.reward, dataset.column_names)
         if self.model is None:
-            check_rows(dataset, ["prompt"], source=source)
+            check_prompt_rows(dataset, source)
             return
         options: dict[str, Any] = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
         check_prompts(dataset, source, model=self.model, **options)
@@ -143,7 +146,11 @@ class BestOfNTrainer:
         """
         if isinstance(prompts, str):
             raise DataError("generate() wants a list of prompts, not one string; write generate([prompt]).")
-        seed = self.args.seed if seed is None else seed
+        if taken := [name for name in RESERVED if name in columns]:
+            raise DataError(f"generate() has no column {taken[0]!r}, which is what the reward gets; rename it.")
+        return self._generate(prompts, columns, self.args.seed if seed is None else seed)
+
+    def _generate(self, prompts: Sequence[Any], columns: dict[str, Sequence[Any]], seed: int) -> list[BestOfNOutput]:
         rows = range(len(prompts))
         found = {
             row: output
@@ -298,7 +305,7 @@ class BestOfNTrainer:
         if eval_dataset is not None:
             self._check(dataset, "eval_dataset")
         columns = {name: dataset[name] for name in dataset.column_names}
-        outputs = self.generate(columns.pop("prompt"), seed=self.args.seed + 1, **columns)
+        outputs = self._generate(columns.pop("prompt"), columns, self.args.seed + 1)
         rewards = torch.tensor([output.rewards for output in outputs], dtype=torch.float64)
         figures = {
             f"{metric_key_prefix}_reward/best": sum(output.reward for output in outputs) / len(outputs),

@@ -16,6 +16,7 @@ from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.models.completions import context_length
 from genrlhf.models.quantisation import is_quantised
+from genrlhf.rewards.signatures import RESERVED
 from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
@@ -133,6 +134,21 @@ def named_datasets(train: Dataset | None, evaluation: Dataset | dict[str, Datase
     return named
 
 
+def check_prompt_rows(dataset: Dataset, source: str) -> None:
+    """Check that every row has a prompt, and that no column has a name under which a reward gets something else.
+
+    Raises:
+        DataError: naming `source` and the row or column.
+    """
+    check_rows(dataset, ["prompt"], source=source)
+    for name in RESERVED:
+        if name in dataset.column_names:
+            raise DataError(
+                f"{source} has a column {name!r}, the name under which a reward gets its {name}; rename it with "
+                f"dataset.rename_column({name!r}, …), or drop it."
+            )
+
+
 def check_prompts(
     dataset: Dataset, source: str, *, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
 ) -> None:
@@ -142,7 +158,7 @@ def check_prompts(
         DataError: naming `source` and the row.
         ConfigError: where no prompt would leave room.
     """
-    check_rows(dataset, ["prompt"], source=source)
+    check_prompt_rows(dataset, source)
     context = context_length(model)
     limit = context - max_new_tokens if context is not None else None
     if limit is not None and limit < 1:

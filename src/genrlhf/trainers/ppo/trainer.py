@@ -19,6 +19,7 @@ from genrlhf.errors import ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.gather import whole
 from genrlhf.rewards import RewardSource, load_reward
+from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.shared_prefix import shares_prefix
@@ -147,6 +148,8 @@ class PPOTrainer(ResumableTrainer, Trainer):
             args=args,
             peft_config=peft_config,
         )
+        for _, dataset in named_datasets(train_dataset, eval_dataset):
+            check_arguments(models.reward, dataset.column_names)
         self._base_name = str(getattr(policy.config, "_name_or_path", ""))
         self._value_label = None if value_model is None else str(getattr(value_model, "name_or_path", value_model))
         super().__init__(
