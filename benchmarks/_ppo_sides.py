@@ -3,6 +3,8 @@
 Both sides get the same prompts, the same policy and a reward model of the same size with the same weights below its
 head. TRL's gets a value model of that kind as well, as it has to; ours has its value head on the policy. Embeddings, LM
 head, final norm and the first layers are frozen by `genrlhf.models.freeze_layers` in each model that is trained.
+
+Where `args.shape` names one of `_gpu_models.SHAPES`, the models are made there with random weights of `args.weights`.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import _gpu_models
 import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer, TrainerCallback
@@ -30,13 +33,20 @@ WORDS = "the sea was calm and a boat with two old men came back to land in rain 
 
 
 class Clock(TrainerCallback):
-    """The seconds of every step, split into phases that follow on each other without gaps.
+    """The seconds of every step, split into phases that follow on each other without gaps, and the memory before them.
 
     A step begins where it begins to sample, and lasts until the next one does or the training ends.
     """
 
     def __init__(self) -> None:
         self.marks: list[tuple[str, float, float]] = []
+        self.built_mib = 0.0
+
+    def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
+        """Let the peak of memory be that of the steps, on a GPU."""
+        self.built_mib = peak_mib()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
 
     def mark(self, phase: str) -> None:
         """Begin a phase, unless it has begun already."""
@@ -83,11 +93,15 @@ class Clock(TrainerCallback):
             **{f"{name}_seconds": round(value, 3) for name, value in mean.items()},
             "seconds_of_every_step": [round(sum(step.values()) - step["cpu"], 3) for step in steps],
             "cores_busy": round(cpu / total, 2),
+            "built_mib": self.built_mib,
         }
 
 
-def prompts(tokenizer: Any, count: int, length: int) -> list[str]:
-    """Return different texts of exactly `length` tokens."""
+def prompts(args: argparse.Namespace, tokenizer: Any) -> list[str]:
+    """Return different texts of exactly as many tokens."""
+    count, length = args.prompts * args.steps, args.prompt_tokens
+    if args.shape is not None:
+        return [tokenizer.decode(ids) for ids in _gpu_models.prompt_ids(args.shape, count, length)]
     generator, found = random.Random(0), []
     while len(found) < count:
         ids = tokenizer(" ".join(generator.choices(WORDS.split(), k=length)))["input_ids"][:length]
@@ -97,9 +111,20 @@ def prompts(tokenizer: Any, count: int, length: int) -> list[str]:
     return found
 
 
-def classifier(model: str, seed: int) -> Any:
+def language_model(args: argparse.Namespace) -> tuple[Any, Any]:
+    """Return the policy and its tokenizer."""
+    if args.shape is not None:
+        policy = _gpu_models.causal_lm(args.shape, getattr(torch, args.weights))
+        return policy, _gpu_models.tokenizer(args.shape)
+    policy = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
+    return policy, AutoTokenizer.from_pretrained(args.model)
+
+
+def classifier(args: argparse.Namespace, policy: Any, seed: int) -> Any:
     """Return a sequence classifier whose weights are those of the language model, but for its head."""
-    loaded = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1, dtype=torch.float32)
+    if args.shape is not None:
+        return _gpu_models.sequence_classifier(args.shape, policy.dtype, seed, like=policy)
+    loaded = AutoModelForSequenceClassification.from_pretrained(args.model, num_labels=1, dtype=torch.float32)
     torch.manual_seed(seed)
     reset_score_head(loaded)
     return loaded
@@ -109,8 +134,8 @@ def shared_settings(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     """Return the settings that have the same name on both sides."""
     return {
         "output_dir": folder,
-        "per_device_train_batch_size": args.prompts,
-        "gradient_accumulation_steps": 1,
+        "per_device_train_batch_size": args.prompts // args.accumulation,
+        "gradient_accumulation_steps": args.accumulation,
         "num_mini_batches": 1,
         "num_ppo_epochs": args.epochs,
         "temperature": 1.0,
@@ -131,10 +156,10 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
     import genrlhf
     from genrlhf.trainers import PPOConfig, PPOTrainer
 
-    policy = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-    tokenizer, reward = AutoTokenizer.from_pretrained(args.model), classifier(args.model, seed=1)
+    policy, tokenizer = language_model(args)
+    reward = classifier(args, policy, seed=1)
     ensure_pad_token(tokenizer, policy, reward)
-    texts, clock = prompts(tokenizer, args.prompts * args.steps, args.prompt_tokens), Clock()
+    texts, clock = prompts(args, tokenizer), Clock()
     with tempfile.TemporaryDirectory() as folder:
         trainer = PPOTrainer(
             model=policy,
@@ -147,7 +172,7 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
                 min_new_tokens=args.new_tokens,
                 missing_eos_score=None,
                 sampling_batch_size=args.prompts,
-                reward_batch_size=args.prompts,
+                reward_batch_size=args.scoring_batch or args.prompts,
                 max_grad_norm=0.0,  # TRL does not clip gradients
             ),
             train_dataset=Dataset.from_dict({"prompt": texts}),
@@ -176,13 +201,12 @@ def trl(args: argparse.Namespace) -> dict[str, Any]:
     import trl as package
     from trl.experimental.ppo import PPOConfig, PPOTrainer, ppo_trainer
 
-    policy = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32)
-    tokenizer, reward = AutoTokenizer.from_pretrained(args.model), classifier(args.model, seed=1)
-    value = classifier(args.model, seed=2)
+    policy, tokenizer = language_model(args)
+    reward, value = (classifier(args, policy, seed) for seed in (1, 2))
     ensure_pad_token(tokenizer, policy, reward, value)
     for model in (policy, value):
         freeze_layers(model, args.freeze_layers)
-    texts, clock = prompts(tokenizer, args.prompts * args.steps, args.prompt_tokens), Clock()
+    texts, clock = prompts(args, tokenizer), Clock()
     rows = Dataset.from_dict({"input_ids": tokenizer(texts)["input_ids"]})
     drawn: list[torch.Tensor] = []
     generation, forward = clock.between(ppo_trainer.batch_generation, "sampling", "scoring"), ppo_trainer.forward
@@ -205,7 +229,7 @@ def trl(args: argparse.Namespace) -> dict[str, Any]:
                 response_length=args.new_tokens,
                 stop_token=None,  # EOS does not end a completion
                 missing_eos_penalty=None,
-                local_rollout_forward_batch_size=args.prompts,
+                local_rollout_forward_batch_size=args.scoring_batch or args.prompts,
                 num_sample_generations=0,
             ),
             processing_class=tokenizer,
@@ -222,13 +246,15 @@ def trl(args: argparse.Namespace) -> dict[str, Any]:
             patch.object(ppo_trainer, "forward", marked_forward),
         ):
             trainer.train()
-    if any(ids.shape[1] != args.new_tokens or bool((ids == tokenizer.pad_token_id).any()) for ids in drawn):
+    # A model with random weights draws every token now and then, padding too.
+    most = 0.0 if args.shape is None else 0.05
+    if any(ids.shape[1] != args.new_tokens or (ids == tokenizer.pad_token_id).double().mean() > most for ids in drawn):
         raise RuntimeError("TRL's side drew completions of another length.")
     return {**clock.seconds(), "version": package.__version__}
 
 
 def peak_mib() -> float:
-    """Return the highest memory so far: allocated on the GPU, else resident of the whole process."""
+    """Return the highest memory so far: allocated on the GPU, since the steps began; else resident of the process."""
     if torch.cuda.is_available():
         return round(torch.cuda.max_memory_allocated() / 2**20, 1)
     # Not getrusage: its figure survives exec, so a child would start with its parent's.

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _gpu_models import shape_config
 from _ppo_sides import run_side
 from machine import describe_machine
 from transformers import AutoConfig, AutoModelForCausalLM
@@ -55,6 +56,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, help="also write the record to this file")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
+    args.shape, args.accumulation, args.scoring_batch = None, 1, None
     if "trl" in args.sides and args.trl_path is None:
         parser.error("the side trl needs --trl-path")
     return args
@@ -69,7 +71,7 @@ def least_flops(args: argparse.Namespace) -> dict[str, float]:
     values, while the rest and the LM head run only where something is read: at the tokens drawn, for the reward model
     at one. Counted are products with weights and those of causal attention, two operations a multiplication.
     """
-    config = AutoConfig.from_pretrained(args.model)
+    config = AutoConfig.from_pretrained(args.model) if args.shape is None else shape_config(args.shape)
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config)
     frozen = freeze_layers(model, args.freeze_layers)
