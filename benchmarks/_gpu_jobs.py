@@ -2,7 +2,8 @@
 
     python benchmarks/_gpu_jobs.py FILE '{"job": "sampling", …}'
 
-with the checkout on PYTHONPATH, writes what it has measured to FILE after every measurement, so that a process that is killed leaves all but the last.
+with the checkout on PYTHONPATH, writes what it has measured to FILE after every measurement, so that a process that is
+killed leaves all but the last.
 """
 
 from __future__ import annotations
@@ -229,7 +230,7 @@ def sampling(spec: dict[str, Any], record: Record) -> None:
             limit = subject.limit(prompts, length, new, speeds)
             row["limit_seconds"] = round(limit["total"], 4)
             row["share_of_limit"] = round(limit["total"] / row["seconds"], 3)
-            if method != "generate_batch" and length == spec["prompt_tokens"][0]:
+            if method != "generate_batch" and (prompts, length) == (max(spec["prompts"]), spec["prompt_tokens"][0]):
                 row["profile"] = busy_share(lambda draw=draw: draw(min(new, 16)))
         except Exception as error:
             row["failed"] = f"{type(error).__name__}: {error}"[:600]
@@ -276,7 +277,7 @@ def _sampling_waits(spec: dict[str, Any]) -> dict[str, Any]:
     return {
         "waits_per_token": (many.total() - few.total()) / (new - new // 2),
         "sites": dict(many.most_common(20)),
-        "profile": busy_share(lambda: draw(new)),
+        "profile": busy_share(lambda: draw(min(new, 16))),
     }
 
 
