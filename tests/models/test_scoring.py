@@ -6,10 +6,18 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import GPT2Config, GPT2ForSequenceClassification, PreTrainedTokenizerFast
+from tokenizers.processors import TemplateProcessing
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    PreTrainedTokenizerFast,
+)
 
 from genrlhf.models import encode_pairs, ensure_pad_token, score_batch
-from genrlhf.models.scoring import encode_pair
+from genrlhf.models.scoring import encode_pair, reads_at_eos
+from genrlhf.rewards import load_reward
 from tests.helpers import EOS, EOS_ID, PAD_ID, VOCAB_SIZE, tiny_reward_model, tiny_tokenizer
 
 PROMPTS = ["a", "a longer prompt", "xy"]
@@ -127,3 +135,70 @@ def test_with_pad_equal_to_eos_the_score_is_read_at_eos_all_the_same(model: Any)
 def test_low_precision_scores_come_in_float32(tokenizer: PreTrainedTokenizerFast) -> None:
     model = tiny_reward_model().bfloat16()
     assert score_batch(model, **encode_pairs(tokenizer, PROMPTS, COMPLETIONS)).dtype == torch.float32
+
+
+ENCODERS = {
+    "bert": {},
+    "roberta": {"pad_token_id": 1},
+    "xlm-roberta": {"pad_token_id": 1},
+    "camembert": {"pad_token_id": 1},
+    "mpnet": {"pad_token_id": 1},
+    "distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2},
+    "electra": {"embedding_size": 16},
+    "albert": {"embedding_size": 16},
+    "deberta": {"pooler_hidden_size": 16},
+    "deberta-v2": {"pooler_hidden_size": 16},
+    "modernbert": {"global_attn_every_n_layers": 1},
+}
+
+
+def encoder(kind: str) -> tuple[Any, PreTrainedTokenizerFast]:
+    """A reward model of that family with 40 positions, and a tokenizer that puts [CLS] before and [SEP] behind."""
+    tokenizer = tiny_tokenizer()
+    roberta = ENCODERS[kind].get("pad_token_id") == 1
+    cls, sep = ("<s>", "</s>") if roberta else ("[CLS]", "[SEP]")
+    tokenizer.add_special_tokens({"cls_token": cls, "sep_token": sep})
+    # RoBERTa's tokenizers call [SEP] their EOS, BERT's have none.
+    tokenizer.eos_token = sep if roberta else None
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{cls} $A {sep}", special_tokens=[(t, tokenizer.convert_tokens_to_ids(t)) for t in (cls, sep)]
+    )
+    settings = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 42 if roberta else 40,
+        "num_labels": 1,
+        "pad_token_id": PAD_ID,
+        "initializer_range": 0.3,
+    }
+    torch.manual_seed(0)
+    config = AutoConfig.for_model(kind, **{**settings, **ENCODERS[kind]})
+    model = AutoModelForSequenceClassification.from_config(config).eval()
+    if roberta:
+        tokenizer.pad_token = "<eos>"  # id 1, as RoBERTa's padding index
+    return model, tokenizer
+
+
+@pytest.mark.parametrize("kind", ENCODERS)
+@torch.no_grad()
+def test_encoders_score_as_their_library_does(kind: str) -> None:
+    model, tokenizer = encoder(kind)
+    assert not reads_at_eos(model)
+    prompts, completions = ["a", "some longer prompt", "x" * 60], ["b", " and its end", "the end"]
+    rows = [tokenizer(p + c)["input_ids"] for p, c in zip(prompts, completions, strict=True)]
+    rows[2] = [rows[2][0], *rows[2][-39:]]  # [CLS] is where the score is read
+    plain = [model(torch.tensor([ids])).logits.item() for ids in rows]
+    reward = load_reward(model, tokenizer=tokenizer)
+    assert reward(prompts, completions) == pytest.approx(plain, abs=1e-5)
+    assert len({round(value, 3) for value in plain}) == 3
+
+
+def test_a_first_bos_stays_where_a_text_is_cut() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"bos_token": "<s>"})
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 258)])
+    assert tokenizer.decode(encode_pair(tokenizer, "abcdef", "ghi", max_length=5)) == f"<s>ghi{EOS}"
+    assert encode_pair(tokenizer, "abc", "d", max_length=1) == [EOS_ID]

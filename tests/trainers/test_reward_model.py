@@ -327,7 +327,7 @@ def test_resuming_a_run_at_its_end_changes_nothing(tmp_path: Path) -> None:
     [
         ([{"prompt": "a", "choosen": "b", "rejected": "c"}], "has no column 'chosen'.*Did you mean 'choosen'"),
         ([{"prompt": "a", "chosen": "b", "rejected": ""}], "train_dataset, row 0, column 'rejected' is empty"),
-        ([{"chosen": "b", "rejected": "c"}], "train_dataset has no column 'prompt'"),
+        ([{"chosen": "b", "rejected": [{"role": "user", "content": "c"}]}], "train_dataset, row 0: 'chosen' is text"),
     ],
 )
 def test_bad_rows(tmp_path: Path, rows: list[dict[str, Any]], message: str) -> None:

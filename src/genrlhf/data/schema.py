@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Sequence
 from typing import Any
 
+from genrlhf.data.chat import is_message
 from genrlhf.errors import DataError, excerpt
 
-__all__ = ["check_rows"]
+__all__ = ["check_columns", "check_rows", "check_text"]
 
 
 def check_rows(dataset: Any, columns: Sequence[str], *, source: str = "dataset") -> None:
@@ -26,18 +27,10 @@ def check_rows(dataset: Any, columns: Sequence[str], *, source: str = "dataset")
     """
     if len(dataset) == 0:
         raise DataError(f"{source} is empty; give at least one row.")
-    there = list(getattr(dataset, "column_names", None) or dataset[0])
-    for column in columns:
-        if column not in there:
-            close = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
-            hint = f"Did you mean {close[0]!r}? Rename it" if close else "Rename one"
-            raise DataError(
-                f"{source} has no column {column!r}, only {', '.join(map(repr, there))}. {hint} with "
-                f"dataset.rename_column(…, {column!r})."
-            )
+    check_columns(list(getattr(dataset, "column_names", None) or dataset[0]), columns, source=source)
     for column in columns:
         for number, value in enumerate(_values(dataset, column, source)):
-            _check_text(value, f"{source}, row {number}, column {column!r}")
+            check_text(value, f"{source}, row {number}, column {column!r}")
 
 
 def _values(dataset: Any, column: str, source: str) -> Any:
@@ -52,17 +45,26 @@ def _values(dataset: Any, column: str, source: str) -> Any:
     return values
 
 
-def _check_text(value: Any, where: str) -> None:
+def check_columns(there: Sequence[str], wanted: Sequence[str], *, source: str = "dataset") -> None:
+    """Raise `DataError` unless all columns `wanted` are `there`."""
+    for column in wanted:
+        if column not in there:
+            close = difflib.get_close_matches(column, there, n=1, cutoff=0.5)
+            hint = f"Did you mean {close[0]!r}? Rename it" if close else "Rename one"
+            raise DataError(
+                f"{source} has no column {column!r}, only {', '.join(map(repr, there))}. {hint} with "
+                f"dataset.rename_column(…, {column!r})."
+            )
+
+
+def check_text(value: Any, where: str) -> None:
+    """Raise `DataError` unless `value` is text that is not blank, or a conversation; it begins with `where`."""
     if isinstance(value, str):
         if not value.strip():
             raise DataError(f"{where} is empty ({excerpt(value)}); fill it in, or drop the row.")
         return
-    if isinstance(value, list) and value and all(_is_message(message) for message in value):
+    if isinstance(value, list) and value and all(is_message(message) for message in value):
         return
     raise DataError(
         f"{where} is {excerpt(value)}, which is no text; give a string, or a list of messages with role and content."
     )
-
-
-def _is_message(value: Any) -> bool:
-    return isinstance(value, dict) and isinstance(value.get("role"), str) and isinstance(value.get("content"), str)

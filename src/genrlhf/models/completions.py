@@ -55,9 +55,15 @@ class CompletionOutput(NamedTuple):
 
 
 def context_length(model: PreTrainedModel) -> int | None:
-    """Return how many tokens fit the model's positions, None where its config sets no limit."""
+    """Return how many tokens fit the model's positions, None where its config sets no limit.
+
+    RoBERTa and its relatives count positions from behind the padding index, which is 1 in all that are published: 514
+    positions are 512 tokens.
+    """
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    return int(length) if length else None
+    table = getattr(getattr(inner_model(model).base_model, "embeddings", None), "position_embeddings", None)
+    before = getattr(table, "padding_idx", None)
+    return int(length) - (0 if before is None else max(2, before + 1)) if length else None
 
 
 def completion_logits(

@@ -247,6 +247,7 @@ def load_tokenizer(
     processing_class: PreTrainedTokenizerBase | None = None,
     *,
     trust_remote_code: bool = False,
+    needs_eos: bool = True,
 ) -> PreTrainedTokenizerBase:
     """Return `processing_class`, or else the tokenizer saved with the model.
 
@@ -265,6 +266,6 @@ def load_tokenizer(
             )
         except (OSError, ValueError) as error:
             raise ModelError(f"No tokenizer lies with the model {name!r}; pass one as processing_class.") from error
-    if tokenizer.eos_token_id is None:
+    if needs_eos and tokenizer.eos_token_id is None:
         raise ModelError("The tokenizer has no EOS token, so no completion could end; set tokenizer.eos_token.")
     return tokenizer

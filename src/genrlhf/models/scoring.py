@@ -14,7 +14,7 @@ from genrlhf.models.freezing import inner_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["encode_pair", "encode_pairs", "reads_at_eos", "score_batch"]
+__all__ = ["encode_pair", "encode_pairs", "keep_end", "reads_at_eos", "score_batch"]
 
 
 def reads_at_eos(model: Any) -> bool:
@@ -23,7 +23,12 @@ def reads_at_eos(model: Any) -> bool:
     Encoders such as BERT read it at their first token, and encoder-decoders where their tokenizer has put an EOS; they
     get a text as their tokenizer makes it.
     """
-    return hasattr(inner_model(model), "score")
+    inner = inner_model(model)
+    return hasattr(inner, "score") or inner.config.model_type in _DECODERS_WITH_A_CLASSIFIER
+
+
+_DECODERS_WITH_A_CLASSIFIER = frozenset({"ctrl", "modernbert-decoder"})
+"""Those whose head has the name that encoders give to theirs."""
 
 
 def encode_pair(
@@ -81,11 +86,20 @@ def encode_pairs(
     max_length: int | None = None,
     options: Sequence[Mapping[str, Any] | None] | None = None,
     close: bool = True,
+    places: Sequence[str] | None = None,
 ) -> dict[str, torch.Tensor]:
     """Return `input_ids`, (B, L) int64, and `attention_mask`, (B, L) bool, right-padded; see `encode_pair`."""
     rows = [
-        encode_pair(tokenizer, prompt, completion, max_length=max_length, options=row, close=close)
-        for prompt, completion, row in zip(prompts, completions, options or [None] * len(prompts), strict=True)
+        encode_pair(
+            tokenizer,
+            prompt,
+            completion,
+            max_length=max_length,
+            options=options[i] if options else None,
+            close=close,
+            where=places[i] if places else "a row",
+        )
+        for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True))
     ]
     width = max(len(ids) for ids in rows)
     pad = tokenizer.pad_token_id

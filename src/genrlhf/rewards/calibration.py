@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import PreTrainedModel
 
+from genrlhf.data.chat import TEMPLATE_COLUMNS
+from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.rewards.affine import Calibration, check_target, save_calibration
@@ -69,11 +71,11 @@ def calibrate_reward(
     if target is None:
         kind = "a module" if isinstance(model, PreTrainedModel) else f"{str(model)!r}, which is no folder"
         raise ConfigError(f"There is no place to store the gain and bias of {kind}; give output_dir.")
-    prompts, completions = check_demonstrations(dataset)
+    prompts, completions, columns = check_demonstrations(dataset)
     reward = load_model_reward(
         model, tokenizer=tokenizer, batch_size=batch_size, device=device, trust_remote_code=trust_remote_code
     )
-    calibration = reward.calibrate(prompts, completions, mean=mean, std=std)
+    calibration = reward.calibrate(prompts, completions, mean=mean, std=std, **columns)
     if target == folder:
         save_calibration(target, calibration)
     else:
@@ -82,12 +84,16 @@ def calibrate_reward(
     return calibration
 
 
-def check_demonstrations(dataset: Any, *, source: str = "dataset") -> tuple[list[Any], list[Any]]:
-    """Return the prompts and completions of a dataset.
+def check_demonstrations(dataset: Any, *, source: str = "dataset") -> tuple[list[Any], list[Any], dict[str, list[Any]]]:
+    """Return the prompts and completions of a dataset, and the columns that the chat template reads.
 
     Raises:
-        DataError: where there are none, naming the row.
+        DataError: where there are none, or they do not go together, naming the row.
     """
     check_rows(dataset, ["prompt", "completion"], source=source)
-    prompts, completions = ([row[name] for row in dataset] for name in ("prompt", "completion"))
-    return prompts, completions
+    pairs = [
+        as_pair(row["prompt"], row["completion"], where=f"{source}, row {number}") for number, row in enumerate(dataset)
+    ]
+    there = [name for name in TEMPLATE_COLUMNS if name in dataset[0]]
+    columns = {name: [row[name] for row in dataset] for name in there}
+    return [prompt for prompt, _ in pairs], [completion for _, completion in pairs], columns

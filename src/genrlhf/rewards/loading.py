@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models import ensure_pad_token, load_reward_model, load_tokenizer
 from genrlhf.models.completions import context_length
+from genrlhf.models.scoring import reads_at_eos
 from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
 from genrlhf.rewards.calls import AsyncRewardFunction
 from genrlhf.rewards.model_reward import ModelReward
@@ -104,7 +105,10 @@ def load_model_reward(
         set_calibration(loaded.config, own)  # in place of the base's, whose scores were others
     calibration_of(loaded.config)  # to fail now rather than at the first reward
     processing = load_tokenizer(
-        source if isinstance(source, str) else loaded, tokenizer, trust_remote_code=trust_remote_code
+        source if isinstance(source, str) else loaded,
+        tokenizer,
+        trust_remote_code=trust_remote_code,
+        needs_eos=reads_at_eos(loaded),
     )
     ensure_pad_token(processing, loaded)
     return ModelReward(loaded, processing, batch_size=batch_size, max_length=context_length(loaded), device=device)

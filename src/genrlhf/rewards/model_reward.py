@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from tqdm.auto import tqdm
+
 from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
 from genrlhf.models.scoring import encode_pairs, reads_at_eos, score_batch
 from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration
@@ -70,7 +72,13 @@ class ModelReward:
         return [gain * score + bias for score in self._scores(prompts, completions, columns)]
 
     def calibrate(
-        self, prompts: Sequence[Any], completions: Sequence[Any], *, mean: float = 0.0, std: float | None = None
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        *,
+        mean: float = 0.0,
+        std: float | None = None,
+        **columns: Any,
     ) -> Calibration:
         """Choose gain and bias such that the rewards of these completions have this mean and deviation.
 
@@ -87,6 +95,7 @@ class ModelReward:
             completions: as many demonstrations, or samples.
             mean: the mean of their rewards.
             std: the standard deviation of their rewards, dividing by their number; None leaves the gain at 1.
+            columns: as in a call.
 
         Returns:
             The gain and bias chosen.
@@ -96,7 +105,7 @@ class ModelReward:
             DataError: where there are no completions, a score is not finite, or the scores have no deviation.
         """
         check_target(mean, std)
-        calibration = fit_calibration(self._scores(prompts, completions), mean=mean, std=std)
+        calibration = fit_calibration(self._scores(prompts, completions, columns), mean=mean, std=std)
         set_calibration(self.model.config, calibration)
         return calibration
 
@@ -123,16 +132,17 @@ def score_texts(
     options: Sequence[Mapping[str, Any]] | None = None,
     batch_size: int,
     max_length: int | None,
+    progress: bool = False,
 ) -> list[float]:
     """Return a model's score of every completion, before gain and bias; arguments as of `ModelReward`.
 
-    `options` are arguments of the chat template, for every prompt.
+    `options` are arguments of the chat template, for every prompt; `progress` shows a bar.
     """
     options = options if options is not None else [{}] * len(prompts)
     close = reads_at_eos(model)
     order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])) + len(str(completions[i])))
     scores = [0.0] * len(prompts)
-    for start in range(0, len(order), batch_size):
+    for start in tqdm(range(0, len(order), batch_size), desc="scoring", disable=not progress):
         rows = order[start : start + batch_size]
         batch = encode_pairs(
             tokenizer,
@@ -141,6 +151,7 @@ def score_texts(
             max_length=max_length,
             options=[options[i] for i in rows],
             close=close,
+            places=[f"row {i}" for i in rows],
         )
         values = score_batch(model, batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
         for row, value in zip(rows, values.tolist(), strict=True):

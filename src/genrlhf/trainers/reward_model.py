@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import copy
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 import trl
 from datasets import Dataset
+from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel, TrainerCallback, set_seed
 
-from genrlhf.data.schema import check_rows
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError
 from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, load_for_reward_training, load_tokenizer
 from genrlhf.models.completions import context_length
-from genrlhf.models.scoring import encode_pair
+from genrlhf.models.scoring import reads_at_eos
 from genrlhf.rewards.affine import (
     Calibration,
     calibration_of,
@@ -27,8 +29,10 @@ from genrlhf.rewards.affine import (
     set_calibration,
 )
 from genrlhf.rewards.calibration import check_demonstrations
-from genrlhf.rewards.model_reward import score_texts
+from genrlhf.rewards.model_reward import options_of, score_texts
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.preference_data import PreferenceEncoder, encode_preferences, preferred
+from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
     NoTelemetry,
@@ -37,9 +41,11 @@ from genrlhf.trainers.shared import (
     refuse_adapter_with_frozen_layers,
     refuse_quantised_without_adapter,
     shorter,
+    source_of,
     train_adapter_in_float32,
     trl_args,
 )
+from genrlhf.trainers.tally import WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -94,18 +100,20 @@ class RewardModelConfig(trl.RewardConfig):
         super().__post_init__()
 
 
-class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
+class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.RewardTrainer):
     """Trains a model with a scalar head to prefer what people preferred: `trl.RewardTrainer` with checked rows.
 
-    The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4). The score r is
-    read at the EOS behind the completion. A fresh head is drawn from N(0, 1/(d + 1)), after `args.seed`.
+    The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4), a mean over the
+    pairs of an optimizer step. The score r is read at the EOS behind the completion, by an encoder such as BERT at its
+    first token. A fresh head is drawn from N(0, 1/(d + 1)), after `args.seed`.
 
     Args:
         model: usually the SFT model: a causal language model or a classifier with one label; name, folder or module.
         args: the settings.
-        train_dataset: rows of `prompt`, `chosen`, `rejected`, text or messages; conversations may hold the prompt
-            themselves. A `margin` is subtracted from the difference of the scores.
-        eval_dataset: the same, for `evaluate`, which reports loss, accuracy and margin.
+        train_dataset: rows of `prompt`, `chosen`, `rejected`, text or messages. Without a `prompt` it is what both
+            completions begin with. A `margin` is subtracted from the difference of the scores; `tools` and
+            `chat_template_kwargs` reach the chat template. An `IterableDataset` needs `max_steps`.
+        eval_dataset: the same, or a dictionary of several, for `evaluate`.
         processing_class: the tokenizer; by default the one saved with the model.
         peft_config: train an adapter (and the head) instead of the model itself.
         callbacks: further callbacks.
@@ -117,12 +125,15 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
         ConfigError: for settings that cannot work together.
     """
 
+    # The loss is a sum over pairs divided by their number in the whole optimizer step, whatever the accumulation.
+    loss_is_scaled_for_ga = True
+
     def __init__(
         self,
         model: str | PreTrainedModel | PeftModel,
         args: RewardModelConfig | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        train_dataset: Rows | None = None,
+        eval_dataset: Rows | dict[str, Rows] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -136,7 +147,10 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
         )
         refuse_quantised_without_adapter(loaded, peft_config)
         tokenizer = load_tokenizer(
-            model if isinstance(model, str) else loaded, processing_class, trust_remote_code=args.trust_remote_code
+            model if isinstance(model, str) else loaded,
+            processing_class,
+            trust_remote_code=args.trust_remote_code,
+            needs_eos=reads_at_eos(loaded),
         )
         ensure_pad_token(tokenizer, loaded)
         if args.disable_dropout:
@@ -144,26 +158,86 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
         freeze_layers(loaded, args.freeze_layers)
         self._base_name = str(getattr(loaded.config, "_name_or_path", ""))
         self._preferences = train_dataset
-        max_length = shorter(args.max_length, context_length(loaded))
-        encoded = {
-            name: encode_preferences(dataset, tokenizer, max_length=max_length, overlong=args.overlong, source=name)
-            for name, dataset in named_datasets(train_dataset, eval_dataset)
-        }
-        if isinstance(eval_dataset, dict):
-            eval_dataset = {key: encoded[f"eval_dataset[{key!r}]"] for key in eval_dataset}
-        else:
-            eval_dataset = encoded.get("eval_dataset")
+        self._encoder = PreferenceEncoder(
+            tokenizer,
+            max_length=shorter(args.max_length, context_length(loaded)),
+            truncate=args.overlong == "truncate_prompt",
+            close=reads_at_eos(loaded),
+        )
+        self._sources = named_datasets(train_dataset, eval_dataset, streams=True)
+        refuse_endless(train_dataset, args.max_steps)
         super().__init__(
             model=loaded,
-            args=trl_args(args, max_length=max_length),
-            train_dataset=encoded.get("train_dataset"),
+            args=trl_args(args, max_length=self._encoder.max_length),
+            train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
             peft_config=_with_trained_head(peft_config),
             callbacks=callbacks,
             **kwargs,
         )
+        self.model_accepts_loss_kwargs = True
         train_adapter_in_float32(self.model, autocast=bool(args.bf16 or args.fp16))
+
+    def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
+        """Tokenise as a reward model reads when it scores, in place of TRL's own way.
+
+        TRL calls this once its options have changed the tokenizer (`eos_token`, `chat_template_path`).
+        """
+        if "chosen_ids" in columns_of(dataset) or "chosen_input_ids" in columns_of(dataset):
+            return super()._prepare_dataset(dataset, processing_class, args, dataset_name)
+        encoder = replace(self._encoder, tokenizer=processing_class)
+        return encode_preferences(dataset, encoder, source=source_of(self._sources, dataset), args=args)
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | None]:
+        """Return the batches of the next optimizer step, and the number of their pairs on all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return batches, None
+        pairs = torch.tensor(float(sum(len(batch["input_ids"]) // 2 for batch in batches)), device=device)
+        return batches, self.accelerator.reduce(pairs, reduction="sum")
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> Any:
+        """Return the mean over pairs of −log σ(r_chosen − r_rejected − margin), in training over those of a step.
+
+        With `center_rewards_coefficient` c, plus c (r_chosen + r_rejected)².
+        """
+        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+        chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
+        losses = -logsigmoid(chosen - rejected - inputs.get("margin", 0.0))
+        if self.args.center_rewards_coefficient is not None:
+            losses = losses + self.args.center_rewards_coefficient * (chosen + rejected) ** 2
+        self._record(losses, chosen, rejected, inputs["attention_mask"])
+        if num_items_in_batch is None:
+            loss = losses.mean()
+        else:
+            # Gradients are averaged over processes, while the number of pairs is that of all of them.
+            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    @torch.no_grad()
+    def _record(self, losses: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, mask: torch.Tensor) -> None:
+        rows = torch.stack([losses, (chosen > rejected).float(), chosen - rejected, chosen, rejected], dim=1)
+        if self.model.training:
+            self._total_train_tokens += int(self.accelerator.gather(mask.sum()).sum())
+        else:
+            rows = self.accelerator.gather_for_metrics(rows)  # without those that fill up the last batch
+            rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]
+        if not len(rows):
+            return
+        for column, name in enumerate(("loss", "accuracy", "margin")):
+            self.tally.add_rows(name, rows[:, column])
+        self.tally.add_rows("mean_reward", rows[:, 3:])
+        self.tally.add_extreme("max_reward", rows[:, 3:], sign=1)
+        self.tally.add_extreme("min_reward", rows[:, 3:], sign=-1)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -180,15 +254,13 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
-        """Return loss, accuracy and margin on `eval_dataset`, by default the one the trainer was given."""
-        options = {"max_length": self.args.max_length, "overlong": self.args.overlong}
-        if isinstance(eval_dataset, dict):
-            eval_dataset = {
-                key: encode_preferences(dataset, self.processing_class, source=f"eval_dataset[{key!r}]", **options)
-                for key, dataset in eval_dataset.items()
-            }
-        elif isinstance(eval_dataset, Dataset):
-            eval_dataset = encode_preferences(eval_dataset, self.processing_class, source="eval_dataset", **options)
+        """Return loss, accuracy, margin and rewards on `eval_dataset`, by default the one the trainer was given.
+
+        Each is a mean over pairs, whatever the batch size and the number of processes; with several named sets, every
+        set has its own, `eval_{name}_accuracy`.
+        """
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            self._sources = named_datasets(None, eval_dataset, streams=True)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)
         return figures
 
@@ -214,10 +286,9 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
         """
         check_target(mean, std)
         if dataset is not None:
-            source, (prompts, completions) = "dataset", check_demonstrations(dataset)
-        elif self._preferences is not None and "chosen" in self._preferences.column_names:
-            source, completions = "train_dataset", self._preferences["chosen"][:]
-            prompts = _prompts(self._preferences)
+            source, (prompts, completions, columns) = "dataset", check_demonstrations(dataset)
+        elif isinstance(self._preferences, Dataset) and "chosen" in self._preferences.column_names:
+            source, (prompts, completions, columns) = "train_dataset", preferred(self._preferences)
         else:
             raise ConfigError("calibrate() needs demonstrations; give a dataset of prompt and completion.")
         was_training = self.model.training
@@ -227,8 +298,10 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, trl.RewardTrainer):
             self.processing_class,
             prompts,
             completions,
+            options=options_of(columns, len(prompts)),
             batch_size=self.args.per_device_eval_batch_size,
             max_length=context_length(self.model),
+            progress=not self.args.disable_tqdm and self.args.process_index == 0,
         )
         self.model.train(was_training)
         calibration = fit_calibration(scores, mean=mean, std=std, source=source)
@@ -251,61 +324,3 @@ def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
     changed = copy.copy(peft_config)
     changed.task_type = "SEQ_CLS"
     return changed
-
-
-def _prompts(dataset: Dataset) -> list[Any]:
-    """Return the prompts, empty ones for conversations that hold the prompt themselves."""
-    return dataset["prompt"][:] if "prompt" in dataset.column_names else [[]] * len(dataset)
-
-
-def encode_preferences(
-    dataset: Dataset,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    max_length: int | None,
-    overlong: str,
-    source: str,
-) -> Dataset:
-    """Return `chosen_ids` and `rejected_ids` (and `margin`), tokenised as `ModelReward` does when it scores.
-
-    Raises:
-        DataError: for rows that cannot be used, and where none is left.
-    """
-    if "chosen_ids" in dataset.column_names:
-        return dataset
-    whole = "prompt" not in dataset.column_names and len(dataset) > 0 and isinstance(dataset[0].get("chosen"), list)
-    check_rows(dataset, ["chosen", "rejected"] if whole else ["prompt", "chosen", "rejected"], source=source)
-    prompts = _prompts(dataset)
-    columns = {
-        f"{side}_ids": [
-            encode_pair(tokenizer, prompt, text) for prompt, text in zip(prompts, dataset[side], strict=True)
-        ]
-        for side in ("chosen", "rejected")
-    }
-    if "margin" in dataset.column_names:
-        columns["margin"] = dataset["margin"]
-    encoded = Dataset.from_dict(columns)
-    if max_length is None:
-        return encoded
-    lengths = [max(len(a), len(b)) for a, b in zip(columns["chosen_ids"], columns["rejected_ids"], strict=True)]
-    kept = [row for row, length in enumerate(lengths) if length <= max_length]
-    if len(kept) == len(lengths):
-        return encoded
-    logger.warning(
-        "%d of %d pairs of %s are longer than max_length=%d tokens; %s.",
-        len(lengths) - len(kept),
-        len(lengths),
-        source,
-        max_length,
-        "they are left out" if overlong == "drop" else "their prompts lose the start",
-    )
-    if overlong == "truncate_prompt":
-        return encoded.map(
-            lambda row: {side: row[side][-max_length:] for side in ("chosen_ids", "rejected_ids")},
-            load_from_cache_file=False,
-        )
-    if not kept:
-        raise DataError(
-            f"No pair of {source} is as short as max_length={max_length} tokens; raise it or truncate_prompt."
-        )
-    return encoded.select(kept)

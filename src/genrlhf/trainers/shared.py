@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
 from genrlhf.data.chat import prompts_of
 from genrlhf.data.schema import check_rows
@@ -32,6 +32,7 @@ __all__ = [
     "refuse_adapter_with_frozen_layers",
     "refuse_quantised_without_adapter",
     "shorter",
+    "source_of",
     "train_adapter_in_float32",
     "trl_args",
 ]
@@ -115,8 +116,13 @@ def train_adapter_in_float32(model: Any, *, autocast: bool) -> None:
                 parameter.data = parameter.data.float()
 
 
-def named_datasets(train: Dataset | None, evaluation: Dataset | dict[str, Dataset] | None) -> list[tuple[str, Dataset]]:
+def named_datasets(train: Any, evaluation: Any, *, streams: bool = False) -> list[tuple[str, Any]]:
     """Return the datasets there are, each with the name it has in messages.
+
+    Args:
+        train: a dataset or None.
+        evaluation: a dataset, a dictionary of several, or None.
+        streams: an `IterableDataset` will do.
 
     Raises:
         DataError: for anything that is no `datasets.Dataset`.
@@ -127,11 +133,21 @@ def named_datasets(train: Dataset | None, evaluation: Dataset | dict[str, Datase
     elif evaluation is not None:
         named.append(("eval_dataset", evaluation))
     for name, dataset in named:
-        if not isinstance(dataset, Dataset):
+        if isinstance(dataset, IterableDataset) and not streams:
+            raise DataError(
+                f"{name} is an IterableDataset, whose length is not known; make a datasets.Dataset of as many rows as "
+                "you want, with Dataset.from_list(list(dataset.take(n)))."
+            )
+        if not isinstance(dataset, (Dataset, IterableDataset)):
             raise DataError(
                 f"{name} is a {type(dataset).__name__}; give a datasets.Dataset (Dataset.from_list makes one)."
             )
     return named
+
+
+def source_of(named: Sequence[tuple[str, Any]], dataset: Any) -> str:
+    """Return the name of a dataset among those of `named_datasets`."""
+    return next((name for name, known in named if known is dataset), "dataset")
 
 
 def check_prompt_rows(dataset: Dataset, source: str) -> None:

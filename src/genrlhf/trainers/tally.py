@@ -1,0 +1,99 @@
+"""Figures weighted by rows or tokens, whatever the batches and processes that they come in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import torch
+
+__all__ = ["Tally", "WeightedEvaluation"]
+
+Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Tally:
+    """Sums and counts by name; means of batch means would depend on the batch size."""
+
+    def __init__(self) -> None:
+        self._totals: dict[str, torch.Tensor] = {}
+        self._extremes: dict[str, torch.Tensor] = {}
+        self._signs: dict[str, int] = {}
+
+    def add(self, name: str, total: torch.Tensor, count: torch.Tensor | int) -> None:
+        """Count `total`, the sum over `count` rows or tokens, into the mean called `name`."""
+        total = total.detach().double()
+        count = torch.as_tensor(count, device=total.device).double()
+        # What has no rows may be 0 / 0.
+        pair = torch.stack([torch.where(count > 0, total, 0.0), count])
+        self._totals[name] = self._totals[name] + pair if name in self._totals else pair
+
+    def add_rows(self, name: str, values: torch.Tensor) -> None:
+        """Count a value for every row."""
+        self.add(name, values.detach().double().sum(), values.numel())
+
+    def add_extreme(self, name: str, values: torch.Tensor, *, sign: int) -> None:
+        """Keep the largest (`sign` 1) or smallest (−1) value as the figure called `name`."""
+        largest = (values.detach().double() * sign).max()
+        known = self._extremes.get(name)
+        self._extremes[name] = largest if known is None else torch.maximum(known, largest)
+        self._signs[name] = sign
+
+    def figures(self, reduce: Reduce, gather: Reduce) -> dict[str, float]:
+        """Return the means and extremes over all processes, and start afresh.
+
+        Args:
+            reduce: sums a tensor over processes.
+            gather: stacks the tensors, (1,), of all processes.
+        """
+        totals, self._totals = self._totals, {}
+        extremes, self._extremes = self._extremes, {}
+        means = {name: float(t[0] / t[1].clamp(min=1)) for name, pair in totals.items() for t in [reduce(pair)]}
+        return means | {
+            name: float(gather(value.unsqueeze(0)).max()) * self._signs[name] for name, value in extremes.items()
+        }
+
+
+class WeightedEvaluation:
+    """Logs and evaluates the figures that `compute_loss` puts into `self.tally`, under each set's own name."""
+
+    model: Any
+    accelerator: Any
+    _tallies: dict[bool, Tally]
+
+    @property
+    def tally(self) -> Tally:
+        """The figures of training or of evaluation, whichever is under way."""
+        if not hasattr(self, "_tallies"):
+            self._tallies = {True: Tally(), False: Tally()}
+        return self._tallies[bool(self.model.training)]
+
+    def _figures(self) -> dict[str, float]:
+        def reduce(tensor: torch.Tensor) -> torch.Tensor:
+            total: torch.Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum")
+            return total
+
+        return self.tally.figures(reduce, lambda tensor: self.accelerator.gather(tensor.to(self.accelerator.device)))
+
+    def evaluation_loop(
+        self,
+        dataloader: Any,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> Any:
+        """Return the figures of one evaluation set, `{prefix}_{name}` each."""
+        self.model.eval()
+        self._figures()  # of an evaluation that was cut off
+        output = super().evaluation_loop(  # type: ignore[misc]
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+        )
+        output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in self._figures().items()})
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log `logs` and, while training, the means over what was trained on since the last time."""
+        if "loss" in logs:
+            logs = {**logs, **self._figures()}
+        super().log(logs, start_time)  # type: ignore[misc]
