@@ -8,6 +8,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+import signal
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +18,7 @@ import pytest
 from hypothesis import settings
 from pytest_socket import disable_socket
 
-from tests import helpers
+from tests import helpers, needs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -35,6 +38,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     allowed = any(item.get_closest_marker(name) for name in ("allow_hosts", "enable_socket"))
     if not allowed and "socket_enabled" not in getattr(item, "fixturenames", ()):
         disable_socket(allow_unix_socket=True)
+
+
+class NotTestedWarning(pytest.PytestWarning):
+    """Says how many tests were skipped for want of what no package brings."""
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Warn of tests that were skipped for want of something: the run would look whole."""
+    skipped = [str(report.longrepr[2]) for report in terminalreporter.getreports("skipped")]
+    counts = {want: sum(want in reason for reason in skipped) for want in (needs.BROWSER_WANTED, needs.DATA_WANTED)}
+    said = [f"{count} tests for want of {want}" for want, count in counts.items() if count]
+    if said:
+        warnings.warn(f"Skipped: {', '.join(said)}.", NotTestedWarning, stacklevel=1)
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Let SIGINT raise KeyboardInterrupt, also where a shell that runs the tests in the background has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture

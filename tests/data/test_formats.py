@@ -66,10 +66,10 @@ def test_other_text_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["SUBREDDIT: r/", "\n", "\nTITLE:", "TL;DR:\n"])
 def test_hostile_prompts_take_no_time(unit: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(DataError):
         parse_tldr_prompt("SUBREDDIT: r/" + unit * 100_000)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 def test_completions_begin_with_one_blank() -> None:

@@ -60,9 +60,9 @@ def test_rouge_l_against_the_table(a: list[str], b: list[str]) -> None:
 
 
 def test_long_texts_take_no_time() -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     rouge_l("a b " * 100_000, "b a " * 50)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,11 @@ def test_nonsense(nonsense: Any) -> None:
         load_reward(nonsense)
 
 
-@pytest.mark.parametrize("item", [length, (length,), (length, "2"), (length, 1.0, 2.0), (length, None)], ids=str)
+@pytest.mark.parametrize(
+    "item",
+    [length, (length,), (length, "2"), (length, 1.0, 2.0), (length, None)],
+    ids=["function", "no weight", "weight of text", "two weights", "weight None"],
+)
 def test_items_of_a_list_are_pairs(item: Any) -> None:
     with pytest.raises(ConfigError, match=r"^A list of rewards holds \(reward, weight\) pairs, not "):
         load_reward([item])

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import needs
+
 if TYPE_CHECKING:
     from tests.metrics.preference.labeller import Labeller
 
@@ -15,11 +17,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium; a module that uses it lets sockets through, over which its driver is spoken to."""
-    pytest.importorskip("selenium", reason="selenium is not installed")
+    if not (needs.CHROMIUM and needs.DRIVER):
+        pytest.skip(f"needs {needs.BROWSER_WANTED}")
     from tests.metrics.preference import labeller
 
-    if not (labeller.CHROMIUM and labeller.DRIVER):
-        pytest.skip("chromium and chromedriver are not installed")
     driver = labeller.open_browser(tmp_path_factory.mktemp("browser"))
     yield driver
     driver.quit()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,13 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from genrlhf.metrics.preference.labelling import LabelItem, draw_pairs, labelling_page
-
-CHROMIUM, DRIVER = (shutil.which(name) for name in ("chromium", "chromedriver"))
+from tests import needs
 
 
 def open_browser(folder: Path) -> Any:
     """Return a browser that keeps what it is given in an empty folder and asks nothing of the network."""
     options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
+    options.binary_location = needs.CHROMIUM
     for flag in (
         "headless=new",
         "no-sandbox",
@@ -40,7 +38,7 @@ def open_browser(folder: Path) -> Any:
     # Dialogues stay open, so that a test can see them.
     options.unhandled_prompt_behavior = "ignore"
     # Named, since Selenium would otherwise fetch a driver.
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=DRIVER))
+    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=needs.DRIVER))
 
 
 def asked(browser: Any) -> bool:
@@ -94,15 +92,21 @@ class Labeller:
         return bool(self.part(name).is_displayed())
 
     def click(self, name: str) -> None:
+        self.wait(lambda: self.seen(name))
         self.part(name).click()
+
+    def type(self, name: str, text: str) -> None:
+        """Type into a field, once a busy machine has drawn it."""
+        self.wait(lambda: self.seen(name))
+        self.part(name).send_keys(text)
 
     def press(self, *keys: str) -> None:
         for key in keys:
             webdriver.ActionChains(self.browser).send_keys(key).perform()
 
     def start(self, name: str = "Ann") -> None:
-        self.part("annotator").send_keys(name + Keys.ENTER)
-        assert self.seen("work")
+        self.type("annotator", name + Keys.ENTER)
+        self.wait(lambda: self.seen("work"))
 
     def shown(self) -> int:
         """Return the number of the pair shown, from 0."""

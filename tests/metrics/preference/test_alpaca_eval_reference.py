@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from genrlhf.metrics.preference import AnswerStore, OpenAIJudge, judge_comparisons, load_alpaca_eval_judge
+from tests import needs
 from tests.metrics.preference.alpaca_eval_reference.scripted import (
     DATA,
     FOLDER,
@@ -19,10 +20,7 @@ from tests.metrics.preference.alpaca_eval_reference.scripted import (
 )
 from tests.metrics.preference.chat_server import ChatServer
 
-pytestmark = [
-    pytest.mark.enable_socket,
-    pytest.mark.skipif(not DATA.is_file(), reason="the published judgements are not part of the package"),
-]
+pytestmark = [pytest.mark.enable_socket, needs.data(DATA.name)]
 
 
 @pytest.mark.parametrize("name", JUDGES)

@@ -6,7 +6,6 @@ import csv
 import gzip
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import pytest
 
 from genrlhf.errors import DataError, JudgeError
 from genrlhf.metrics.preference import annotation_win_rates, length_controlled
+from tests import needs
 
-DATA = Path(__file__).parents[4] / "shared" / "data"
+JUDGEMENTS, LEADERBOARD = "alpacaeval_gpt4_annotations.jsonl.gz", "alpacaeval_gpt4_leaderboard.csv"
 
 
 def rows(*preferences: Any, first: str = "old", second: str = "new") -> list[dict[str, Any]]:
@@ -25,11 +25,11 @@ def rows(*preferences: Any, first: str = "old", second: str = "new") -> list[dic
     ]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the development data is not beside the repository")
+@needs.data(JUDGEMENTS, LEADERBOARD)
 def test_published_judgements_give_the_published_leaderboard() -> None:
-    with gzip.open(DATA / "alpacaeval_gpt4_annotations.jsonl.gz", "rt", encoding="utf-8") as lines:
+    with gzip.open(needs.DATA / JUDGEMENTS, "rt", encoding="utf-8") as lines:
         found = annotation_win_rates(map(json.loads, lines))
-    with (DATA / "alpacaeval_gpt4_leaderboard.csv").open(encoding="utf-8") as file:
+    with (needs.DATA / LEADERBOARD).open(encoding="utf-8") as file:
         published = {row["model"]: row for row in csv.DictReader(file)}
     assert found.keys() == published.keys() and len(found) == 4
     for name, row in published.items():

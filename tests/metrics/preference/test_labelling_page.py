@@ -9,16 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from genrlhf.metrics.preference.human_labels import read_labels
-from genrlhf.metrics.preference.labelling import key_rows
-
-pytest.importorskip("selenium", reason="selenium is not installed")
-
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from genrlhf.metrics.preference.human_labels import read_labels
+from genrlhf.metrics.preference.labelling import key_rows
 from tests.metrics.preference.labeller import Labeller, pairs
 
 # The driver of the browser listens on this machine.
@@ -142,7 +138,7 @@ def test_pairs_without_a_label_are_in_reach(labeller: Labeller) -> None:
 
 
 def test_keys_are_left_alone_while_typing_and_with_others_held(labeller: Labeller) -> None:
-    labeller.part("annotator").send_keys("Tabs 123")
+    labeller.type("annotator", "Tabs 123")
     assert labeller.part("annotator").get_property("value") == "Tabs 123" and labeller.seen("start")
     labeller.start()
     labeller.press("1")
@@ -191,7 +187,7 @@ def test_the_name_is_asked_for_and_cleaned(labeller: Labeller) -> None:
     labeller.press("1")
     assert labeller.part("annotator").get_property("value") == "1" and labeller.seen("start")
     labeller.press(Keys.BACKSPACE)
-    labeller.part("annotator").send_keys("   " + Keys.ENTER)
+    labeller.type("annotator", "   " + Keys.ENTER)
     assert labeller.seen("start") and not labeller.part("save").is_enabled()
     labeller.part("annotator").clear()
     labeller.browser.execute_script("document.getElementById('annotator').value = ' Ann\\t\\u0007 \\u2028 B. \\ud800'")

@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
-from genrlhf.metrics.preference.human_labels import read_labels
-from genrlhf.metrics.preference.labelling import LabelItem, draw_pairs, key_rows, labelling_page
-
-pytest.importorskip("selenium", reason="selenium is not installed")
-
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from genrlhf.metrics.preference.human_labels import read_labels
+from genrlhf.metrics.preference.labelling import LabelItem, draw_pairs, key_rows, labelling_page
 from tests.metrics.preference.labeller import Labeller, asked, pairs
 
 # The driver of the browser listens on this machine.

@@ -153,10 +153,10 @@ def test_fifty_thousand_hostile_answers(text: str) -> None:
     ids=lambda text: text[:9],
 )
 def test_megabytes_are_read_in_no_time(text: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     assert [read(text) for read in READERS] == [None] * 5
     # Milliseconds; a pattern that goes astray would take hours.
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_the_verdict_of_a_long_answer_is_at_its_end() -> None:
