@@ -1,20 +1,26 @@
-"""The gates: `nox` runs all of them, `nox -s lint` one; `nox -s tests-3.11 -- -k masking` hands pytest arguments."""
+"""The gates: `nox` runs all of them, `nox -s lint` one; `nox -s tests-3.11 -- -k masking` hands pytest arguments.
+
+As many run at a time as there are cores. What one prints is shown when it has ended; `nox -j 1` shows it as it comes.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 import nox
 
-nox.needs_version = ">=2025.2.9"
+nox.needs_version = ">=2026.10.20"
+nox.options.allow_parallel = True
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
+nox.options.parallel = "auto"
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
-DEVELOPMENT = ROOT / ".nox" / "development"
+PROGRAMS = ROOT / ".nox" / "development" / "bin"
 PYPROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1",
@@ -31,15 +37,14 @@ def requirements(*packages: str, groups: tuple[str, ...] = (), pins: str = "cons
     return ["-c", str(ROOT / pins), *packages, *nox.project.dependency_groups(PYPROJECT, *groups)]
 
 
-def develop(session: nox.Session) -> Path:
-    """Return the folder of programs of one environment for several sessions: torch is large, and installs slowly."""
+def run_tests(session: nox.Session, pins: str) -> None:
+    """Install the package with the versions of `pins`, and run all tests or those that the arguments name."""
     session.env.update(ENVIRONMENT)
-    programs = DEVELOPMENT / "bin"
-    if not programs.is_dir():
-        session.run(sys.executable, "-m", "virtualenv", "-q", str(DEVELOPMENT), external=True)
-    wanted = requirements("-e", str(ROOT), groups=("docs", "test", "types"))
-    session.run(str(programs / "pip"), "install", "-q", *wanted, external=True)
-    return programs
+    session.install(*requirements(".", groups=("test",), pins=pins))
+    # Two sessions run all tests, side by side.
+    processes = (os.cpu_count() or 1) // 2
+    spread = ["-n", str(processes)] if processes > 1 and not session.posargs else []
+    session.run("pytest", "--durations=20", *spread, *session.posargs)
 
 
 @nox.session
@@ -50,32 +55,36 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check", ".")
 
 
-@nox.session(venv_backend="none")
+@nox.session(default=False)
+def development(session: nox.Session) -> None:
+    """Make one environment for several sessions: torch is large, and installs slowly."""
+    session.env.update(ENVIRONMENT)
+    session.install(*requirements("-e", str(ROOT), groups=("docs", "test", "types")))
+
+
+@nox.session(venv_backend="none", requires=["development"])
 def types(session: nox.Session) -> None:
     """Check the types of the package."""
-    session.run(str(develop(session) / "mypy"), external=True)
+    session.run(str(PROGRAMS / "mypy"), external=True)
 
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """Run the tests on the pinned versions."""
-    session.env.update(ENVIRONMENT)
-    session.install(*requirements(".", groups=("test",)))
-    session.run("pytest", *session.posargs)
+    run_tests(session, "constraints.txt")
 
 
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
     """Run the tests on the oldest versions that the package declares to work with."""
-    session.env.update(ENVIRONMENT)
-    session.install(*requirements(".", groups=("test",), pins="minimums.txt"))
-    session.run("pytest", *session.posargs)
+    run_tests(session, "minimums.txt")
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", requires=["development"])
 def examples(session: nox.Session) -> None:
     """Run every example at a small size."""
-    python = str(develop(session) / "python")
+    session.env.update(ENVIRONMENT)
+    python = str(PROGRAMS / "python")
     session.chdir(session.create_tmp())
     for script in sorted((ROOT / "examples").glob("*.py")):
         session.run(python, str(script), "--smoke", external=True)
@@ -84,15 +93,22 @@ def examples(session: nox.Session) -> None:
         session.run(python, *launched, external=True)
 
 
-@nox.session(venv_backend="none")
+@nox.session(venv_backend="none", requires=["development"])
+def benchmarks(session: nox.Session) -> None:
+    """Run all parts of the benchmark for a GPU, on the processor and at toy size."""
+    session.env.update(ENVIRONMENT)
+    command = ["benchmarks/gpu.py", "--dry-run", "--output", session.create_tmp()]
+    session.run(str(PROGRAMS / "python"), *command, external=True)
+
+
+@nox.session(venv_backend="none", requires=["development"])
 def docs(session: nox.Session) -> None:
     """Build the documentation and run every example in it."""
-    programs = develop(session)
-    python = str(programs / "python")
-    session.run(str(programs / "sphinx-build"), "-q", "-W", "--keep-going", "docs", "docs/_build/html", external=True)
+    session.env.update(ENVIRONMENT)
+    session.run(str(PROGRAMS / "sphinx-build"), "-q", "-W", "--keep-going", "docs", "docs/_build/html", external=True)
     pages = sorted(str(page) for page in (ROOT / "docs").glob("*.md"))
-    session.run(python, "docs/run_code_blocks.py", "README.md", *pages, external=True)
-    session.run(str(programs / "pytest"), "--doctest-modules", "src", external=True)
+    session.run(str(PROGRAMS / "python"), "docs/run_code_blocks.py", "README.md", *pages, external=True)
+    session.run(str(PROGRAMS / "pytest"), "--doctest-modules", "src", external=True)
 
 
 @nox.session
