@@ -11,7 +11,6 @@ from torch import nn
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import decoder_layers, disable_dropout, freeze_layers
-from genrlhf.models.reference import frozen_copy
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
 
 
@@ -110,51 +109,3 @@ def test_without_dropout_training_mode_is_deterministic(build: Any) -> None:
     in_training = model(ids).logits
     assert all(torch.equal(in_training, model(ids).logits) for _ in range(5))
     assert torch.allclose(in_training, model.eval()(ids).logits, atol=1e-6)
-
-
-def test_frozen_copy_shares_what_is_frozen() -> None:
-    model = tiny_llama().train()
-    freeze_layers(model, 0.5)
-    still_trained = trainable(model)
-    copied = frozen_copy(model)
-    assert copied is not model
-    assert not copied.training
-    assert model.training
-    assert trainable(copied) == set()
-    assert trainable(model) == still_trained
-    theirs = dict(copied.named_parameters())
-    for name, parameter in model.named_parameters():
-        shared = theirs[name].data_ptr() == parameter.data_ptr()
-        assert shared == (name not in still_trained), name
-        assert torch.equal(theirs[name], parameter)
-
-
-def test_frozen_copy_does_not_follow_training() -> None:
-    model = tiny_llama()
-    freeze_layers(model, 0.5)
-    copied = frozen_copy(model)
-    ids = torch.tensor([[5, 6, 7, 8]])
-    before = copied(ids).logits
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
-    model(ids).logits.square().mean().backward()
-    optimizer.step()
-    assert not torch.equal(model(ids).logits, before)
-    assert torch.equal(copied(ids).logits, before)
-
-
-def test_frozen_copy_of_a_model_that_trains_everything_shares_nothing() -> None:
-    model = tiny_gpt2()
-    copied = frozen_copy(model)
-    pointers = {p.data_ptr() for p in model.parameters()}
-    assert not pointers & {p.data_ptr() for p in copied.parameters()}
-    # Tied in the original, tied in the copy.
-    assert copied.get_input_embeddings().weight is copied.get_output_embeddings().weight
-
-
-def test_frozen_copy_shares_all_on_request() -> None:
-    model = tiny_gpt2().train()
-    copied = frozen_copy(model, share_all=True)
-    assert [p.data_ptr() for p in copied.parameters()] == [p.data_ptr() for p in model.parameters()]
-    assert copied is not model
-    assert not copied.training
-    assert trainable(model) == {name for name, _ in model.named_parameters()}

@@ -8,7 +8,7 @@ import torch
 
 from genrlhf.models import ScalarHead
 from genrlhf.models.completions import PolicyWithValue
-from genrlhf.models.gather import whole
+from genrlhf.models.gather import unsharded
 from tests.helpers import tiny_llama
 from tests.processes import run_in_two
 
@@ -20,6 +20,6 @@ def test_sharded_policy_samples_trains_and_loads_as_a_whole_one(tmp_path: Path) 
 def test_nothing_happens_to_a_model_that_is_not_sharded() -> None:
     policy = PolicyWithValue(tiny_llama(), ScalarHead(16), temperature=1.0)
     before = {name: id(parameter) for name, parameter in policy.named_parameters()}
-    with whole(policy):
+    with unsharded(policy):
         assert {name: id(parameter) for name, parameter in policy.named_parameters()} == before
     assert all(isinstance(parameter, torch.nn.Parameter) for parameter in policy.parameters())

@@ -11,7 +11,8 @@ from transformers import AutoModelForSequenceClassification
 from genrlhf.models import freeze_layers
 from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
 from genrlhf.models.reference import frozen_copy
-from genrlhf.models.trunk import TRUNK_FAMILIES, share_equal_parameters, trunk_depth, trunk_states
+from genrlhf.models.sharing import share_trunk
+from genrlhf.models.trunk import TRUNK_FAMILIES, trunk_depth, trunk_states
 from genrlhf.sampling.shared_prefix import SHARED_PREFIX_FAMILIES
 from tests.helpers import PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
@@ -63,10 +64,11 @@ def test_classifier_of_the_same_trunk(family: str) -> None:
     classifier = AutoModelForSequenceClassification.from_config(config).eval()
     if config._attn_implementation == "eager":
         classifier.set_attn_implementation("eager")
-    assert not share_equal_parameters(classifier, policy, 1)
+    assert not share_trunk(classifier, policy, 1)
     assert not any(p is q for p in classifier.parameters() for q in policy.parameters())
     classifier.base_model.load_state_dict(policy.base_model.state_dict())
-    assert share_equal_parameters(classifier, policy, 1)
+    assert not share_trunk(classifier, policy, 1)  # it is going to be trained
+    assert share_trunk(classifier.requires_grad_(False), policy, 1)
     shared = {id(p) for p in classifier.parameters()} & {id(p) for p in policy.parameters()}
     frozen = [p for p in policy.base_model.parameters() if not p.requires_grad]
     assert len(frozen) - 2 <= len(shared) <= len(frozen)

@@ -13,7 +13,7 @@ from torch.distributed.tensor import DTensor
 
 from genrlhf.models import ScalarHead, freeze_layers
 from genrlhf.models.completions import PolicyWithValue
-from genrlhf.models.gather import whole
+from genrlhf.models.gather import unsharded
 from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.sampling import TransformersSampler, sample_seeds
 from genrlhf.types import Generation, SamplingParams
@@ -44,7 +44,7 @@ def main(folder: Path) -> None:
     fully_shard(policy, mesh=mesh)
     for _ in range(2):
         policy.zero_grad()
-        with whole(policy):
+        with unsharded(policy):
             got = sample()
         assert all(isinstance(parameter, DTensor) for parameter in policy.parameters())
         assert torch.equal(got.completion_ids, want.completion_ids)

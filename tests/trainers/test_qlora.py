@@ -153,13 +153,13 @@ def test_only_the_adapter_learns_and_in_float32(tmp_path: Path, base: str, make:
         assert torch.equal(after[name], tensor) is not trained, name
 
 
-@pytest.mark.parametrize(("bf16", "dtype"), [(False, torch.bfloat16), (True, torch.float32)])
-def test_a_base_in_bfloat16(tmp_path: Path, base: str, bf16: bool, dtype: torch.dtype) -> None:
-    """Without mixed precision the score head must be in the precision of the base."""
+@pytest.mark.parametrize("bf16", [False, True])
+def test_a_base_in_bfloat16(tmp_path: Path, base: str, bf16: bool) -> None:
+    """Mixed precision, asked for or not."""
     trainer = reward_model(
         tmp_path, base, bf16=bf16, max_steps=1, model_init_kwargs={**four_bits(), "dtype": "bfloat16"}
     )
-    assert {parameter.dtype for parameter in trainer.model.parameters() if parameter.requires_grad} == {dtype}
+    assert {parameter.dtype for parameter in trainer.model.parameters() if parameter.requires_grad} == {torch.float32}
     trainer.train()
 
 

@@ -203,6 +203,9 @@ class PolicyWithValue(nn.Module):
             allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that could be drawn, see `pack_bits`; None for all of them.
         """
         tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
+        if states is not None and self.is_gradient_checkpointing and torch.is_grad_enabled():
+            # Reentrant checkpointing gives weights no gradient where nothing that enters their layer has one.
+            states = states.detach().requires_grad_()
         trunk = None if states is None else Trunk(self.depth, states)
         logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk)
         unmasked = None
@@ -263,9 +266,13 @@ class PolicyWithValue(nn.Module):
         return bool(getattr(self.policy, "is_gradient_checkpointing", False))
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """Switch on recomputation of the policy's activations in the backward pass."""
-        self.policy.gradient_checkpointing_enable(**options)
+        """Switch on recomputation of activations in the backward pass."""
+        for model in (self.policy, self.value_model):
+            if model is not None:
+                model.gradient_checkpointing_enable(**options)
 
     def activation_checkpointing_enable(self, **options: Any) -> None:
         """Do the same, under the name that newer versions of transformers call it by."""
-        self.policy.activation_checkpointing_enable(**options)
+        for model in (self.policy, self.value_model):
+            if model is not None:
+                model.activation_checkpointing_enable(**options)

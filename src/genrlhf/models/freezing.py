@@ -11,7 +11,14 @@ from torch import nn
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.ops import position_ids
 
-__all__ = ["decoder_layers", "disable_dropout", "freeze_layers", "inner_model", "position_arguments"]
+__all__ = [
+    "decoder_layers",
+    "disable_dropout",
+    "freeze_layers",
+    "inner_model",
+    "modules_above_layers",
+    "position_arguments",
+]
 
 
 def inner_model(model: Any) -> Any:
@@ -47,6 +54,23 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     )
 
 
+def modules_above_layers(model: nn.Module) -> list[nn.Module]:
+    """Return what reads a score from the last layer of a classifier, whatever its family calls it; nothing for others.
+
+    That is all that lies outside of the base model (`score`, `classifier`, `pre_classifier`, `head`, …), and the pooler
+    that BERT and its kin have inside. A final norm belongs to the base model.
+
+    Args:
+        model: any model, in or out of a PEFT wrapper.
+    """
+    owner: Any = inner_model(model)
+    if owner.get_output_embeddings() is not None or owner.base_model is owner:
+        return []
+    outside = [child for child in owner.children() if child is not owner.base_model]
+    pooler = [child for name, child in owner.base_model.named_children() if "pool" in name]
+    return [*pooler, *outside]
+
+
 def freeze_layers(model: nn.Module, fraction: float) -> int:
     """Freeze everything but the last `1 − fraction` of the layers, and a score head where there is one.
 
@@ -54,7 +78,7 @@ def freeze_layers(model: nn.Module, fraction: float) -> int:
     final norm are frozen with them. At least one layer stays trainable.
 
     Args:
-        model: any decoder, with or without a score head.
+        model: any model with layers, with or without a score head, see `modules_above_layers`.
         fraction: share of the layers, from the first, in [0, 1); 0 freezes nothing.
 
     Returns:
@@ -67,20 +91,37 @@ def freeze_layers(model: nn.Module, fraction: float) -> int:
     layers = decoder_layers(model)
     frozen = min(round(fraction * len(layers)), len(layers) - 1)
     model.requires_grad_(False)
-    for layer in layers[frozen:]:
-        layer.requires_grad_(True)
-    score = getattr(model, "score", None)
-    if isinstance(score, nn.Module):
-        score.requires_grad_(True)
+    for part in (*layers[frozen:], *modules_above_layers(model)):
+        part.requires_grad_(True)
     return frozen
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set every dropout probability of a model to 0, also those of layers that it drops whole."""
+    """Set every dropout probability of a model to 0: of its layers, of layers that it drops whole, of its adapters."""
     for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = 0.0
-        # Attention layers (OPT, Llama, …) have no dropout module but a number such as `attention_dropout`.
-        for name, value in list(vars(module).items()):
-            if "drop" in name and isinstance(value, float):
-                setattr(module, name, 0.0)
+        if "dropout" in type(module).__name__.lower():
+            # Not only nn.Dropout: it has siblings, and peft has a class of its own.
+            _set_to_zero(module, "p")
+        # Attention layers (OPT, Llama, …) have no dropout module but a number such as `attention_dropout`, adapters a
+        # dictionary of numbers such as `rank_dropout`.
+        for name in [name for name in vars(module) if "drop" in name]:
+            _set_to_zero(module, name)
+        config = getattr(module, "config", None)
+        for name in _read_from_config(type(module)) if config is not None else ():
+            _set_to_zero(config, name)
+
+
+def _set_to_zero(owner: Any, name: str) -> None:
+    value = getattr(owner, name, None)
+    if isinstance(value, float):
+        setattr(owner, name, 0.0)
+    elif isinstance(value, dict):
+        value.update({key: 0.0 for key, number in value.items() if isinstance(number, float)})
+
+
+def _read_from_config(module_class: type[nn.Module]) -> list[str]:
+    """Return which dropout settings the forward pass of a layer (Falcon, GPT-J, …) takes from the model's config."""
+    methods = [inspect.unwrap(method) for method in vars(module_class).values() if inspect.isfunction(method)]
+    codes = [method.__code__ for method in methods if method.__name__ != "__init__"]
+    named = {name for code in codes if "config" in code.co_names for name in code.co_names if "drop" in name}
+    return sorted(named)

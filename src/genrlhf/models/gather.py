@@ -6,13 +6,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from torch import nn
-from torch.distributed.fsdp import FSDPModule, register_fsdp_forward_method
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel, register_fsdp_forward_method
 
-__all__ = ["whole"]
+from genrlhf.errors import ConfigError
+
+__all__ = ["FIRST_FSDP", "unsharded"]
+
+FIRST_FSDP = (
+    "FullyShardedDataParallel (FSDP1) does not give parameters back whole for sampling; use FSDP2: fsdp_version: 2 in "
+    "the configuration of accelerate, or fsdp_config={'version': 2}."
+)
+"""Why a model cannot be sharded by torch's first FSDP."""
 
 
 @contextmanager
-def whole(model: nn.Module) -> Iterator[None]:
+def unsharded(model: nn.Module) -> Iterator[None]:
     """Hold every parameter of `model` whole on every process within the context.
 
     All processes must enter and leave together; within, they need not do the same: sampling takes as many steps on each
@@ -21,7 +29,12 @@ def whole(model: nn.Module) -> Iterator[None]:
     Args:
         model: the root of `torch.distributed.fsdp.fully_shard`, with a method `enter_forward` that does nothing; or any
             module that is not sharded.
+
+    Raises:
+        ConfigError: for a model that is sharded by FSDP1.
     """
+    if any(isinstance(module, FullyShardedDataParallel) for module in model.modules()):
+        raise ConfigError(FIRST_FSDP)
     if not isinstance(model, FSDPModule):
         yield
         return

@@ -1,4 +1,4 @@
-"""Scalar heads: a value or a score from hidden states."""
+"""Scalar heads: a value or a score from hidden states, in float32 whatever the model computes in."""
 
 from __future__ import annotations
 
@@ -8,7 +8,23 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-__all__ = ["ScalarHead", "reset_score_head"]
+from genrlhf.models.freezing import modules_above_layers
+
+__all__ = ["Float32Linear", "ScalarHead", "reset_score_head", "score_in_float32"]
+
+
+class Float32Linear(nn.Linear):
+    """A linear layer that computes in float32, also within autocast, whatever its weights are held in.
+
+    A reward is compared with others of nearly its size, and bfloat16 has 8 bits: between 4 and 8 it knows steps of
+    1/32.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return float32 of the usual shape for an input of any dtype."""
+        with torch.autocast(input.device.type, enabled=False):
+            bias = None if self.bias is None else self.bias.float()
+            return nn.functional.linear(input.float(), self.weight.float(), bias)
 
 
 class ScalarHead(nn.Module):
@@ -22,7 +38,7 @@ class ScalarHead(nn.Module):
 
     def __init__(self, hidden_size: int, *, init: Literal["zeros", "normal"] = "zeros") -> None:
         super().__init__()
-        self.linear = nn.Linear(hidden_size, 1)
+        self.linear = Float32Linear(hidden_size, 1)
         nn.init.zeros_(self.linear.bias)
         if init == "zeros":
             nn.init.zeros_(self.linear.weight)
@@ -31,8 +47,24 @@ class ScalarHead(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """Return (B, T) float32 for hidden states (B, T, d) of any dtype."""
-        values: torch.Tensor = self.linear(hidden.to(self.linear.weight.dtype)).squeeze(-1)
-        return values.float()
+        values: torch.Tensor = self.linear(hidden).squeeze(-1)
+        return values
+
+
+def score_in_float32(model: nn.Module) -> None:
+    """Let what reads a classifier's score from its last layer compute in float32, and hold its weights so; in place.
+
+    Names, and so what is saved, stay as they are: plain transformers reads the same scores in float32. Does nothing to
+    a language model.
+    """
+    for head in modules_above_layers(model):
+        for parameter in head.parameters():
+            if parameter.is_floating_point():
+                parameter.data = parameter.data.float()
+        for module in head.modules():
+            # Not what bitsandbytes or an adapter has put in a layer's place.
+            if type(module) is nn.Linear:
+                module.__class__ = Float32Linear
 
 
 def reset_score_head(model: Any) -> None:
@@ -41,8 +73,9 @@ def reset_score_head(model: Any) -> None:
     Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B. The numbers come from torch's global
     generator: seed it first.
     """
-    head = next(module for name in ("score", "classifier") if (module := getattr(model, name, None)) is not None)
-    linear = head if isinstance(head, nn.Linear) else [m for m in head.modules() if isinstance(m, nn.Linear)][-1]
+    layers = [m for head in modules_above_layers(model) for m in head.modules() if isinstance(m, nn.Linear)]
+    # Some heads have their last layer first.
+    linear = [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
     nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features + 1))
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)

@@ -20,7 +20,7 @@ from genrlhf.models.last_positions import LastPositions, can_limit
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TRUNK_FAMILIES", "share_equal_parameters", "top_of", "trunk_depth", "trunk_states"]
+__all__ = ["TRUNK_FAMILIES", "modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
 
 TRUNK_FAMILIES = frozenset(
     {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"}
@@ -47,11 +47,11 @@ def trunk_depth(model: PreTrainedModel) -> int:
             stacklevel=2,
         )
         return 0
-    before = [p for part in _before_layers(owner) for p in part.parameters()]
+    before = [p for part in modules_before_layers(owner) for p in part.parameters()]
     return 0 if any(p.requires_grad for p in before) else depth
 
 
-def _before_layers(owner: nn.Module) -> list[nn.Module]:
+def modules_before_layers(owner: nn.Module) -> list[nn.Module]:
     """Return what makes the first layer's input: embeddings of tokens and positions, and a projection of them."""
     names = ("wpe", "embed_positions", "project_in")
     rest = [part for name, part in owner.named_modules() if name.split(".")[-1] in names]
@@ -152,49 +152,3 @@ def _with_layers(owner: nn.Module, layers: nn.Module, replacement: nn.ModuleList
 
     descend(view)
     return view
-
-
-def share_equal_parameters(model: nn.Module, owner: nn.Module, depth: int) -> bool:
-    """Make `model` share with `owner` the trunk of `depth` layers, if it is the same there.
-
-    Args:
-        model: any model, whose parameters are frozen.
-        owner: a model with a trunk.
-        depth: its layers.
-
-    Returns:
-        Whether the trunks are equal, bit for bit, and so one in memory now.
-    """
-    ours, theirs = _trunk_modules(owner, depth), _trunk_modules(model, depth)
-    if ours is None or theirs is None or len(ours) != len(theirs):
-        return False
-    pairs = []
-    for mine, other in zip(ours, theirs, strict=True):
-        for (name, parameter), (other_name, other_parameter) in zip(
-            mine.named_parameters(), other.named_parameters(), strict=False
-        ):
-            same = name == other_name and parameter.shape == other_parameter.shape
-            same = same and parameter.dtype == other_parameter.dtype
-            if not same or not torch.equal(parameter, other_parameter.to(parameter.device)):
-                return False
-        if len(list(mine.parameters())) != len(list(other.parameters())):
-            return False
-        pairs.append((mine, other))
-    for mine, other in pairs:
-        _adopt(other, mine)
-    return True
-
-
-def _trunk_modules(model: Any, depth: int) -> list[nn.Module] | None:
-    """Return the modules of a trunk, or None where the model cannot have one so deep."""
-    owner = inner_model(model)
-    layers = decoder_layers(owner)
-    if owner.config.model_type not in TRUNK_FAMILIES or len(layers) < depth:
-        return None
-    return [*_before_layers(owner), *list(layers)[:depth]]
-
-
-def _adopt(module: nn.Module, source: nn.Module) -> None:
-    """Give `module` the very parameters of `source`, of the same shape."""
-    for (_, into), (_, origin) in zip(module.named_modules(), source.named_modules(), strict=True):
-        into._parameters.update(origin._parameters)

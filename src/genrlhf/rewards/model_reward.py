@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
+from genrlhf.models.heads import score_in_float32
 from genrlhf.models.scoring import encode_pairs, reads_at_eos, score_batch
 from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration
 
@@ -48,6 +49,7 @@ class ModelReward:
         if device is not None:
             model.to(device)
         self.model = model.eval().requires_grad_(False)
+        score_in_float32(self.model)
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_length = max_length

@@ -18,6 +18,7 @@ from transformers.trainer_utils import get_last_checkpoint
 from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
+from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
@@ -29,12 +30,7 @@ from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
-from genrlhf.trainers.shared import (
-    check_prompt_rows,
-    check_prompts,
-    named_datasets,
-    refuse_adapter_with_frozen_layers,
-)
+from genrlhf.trainers.shared import check_prompt_rows, check_prompts, named_datasets
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:

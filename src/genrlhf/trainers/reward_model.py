@@ -13,11 +13,13 @@ import torch
 import trl
 from datasets import Dataset
 from torch.nn.functional import logsigmoid
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.errors import ConfigError
-from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, load_for_reward_training, load_tokenizer
+from genrlhf.models import load_for_reward_training
 from genrlhf.models.completions import context_length
+from genrlhf.models.model_set import load_to_train, make_trainable
+from genrlhf.models.precision import default_precision, with_precision_of
 from genrlhf.models.scoring import reads_at_eos
 from genrlhf.rewards.affine import (
     Calibration,
@@ -36,13 +38,9 @@ from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
     NoTelemetry,
-    default_precision,
     named_datasets,
-    refuse_adapter_with_frozen_layers,
-    refuse_quantised_without_adapter,
     shorter,
     source_of,
-    train_adapter_in_float32,
     trl_args,
 )
 from genrlhf.trainers.tally import WeightedEvaluation
@@ -140,34 +138,22 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else RewardModelConfig("reward_model")
-        refuse_adapter_with_frozen_layers(args.freeze_layers, peft_config, model)
-        set_seed(args.seed)
-        loaded = load_for_reward_training(
-            model, model_init_kwargs=args.model_init_kwargs, trust_remote_code=args.trust_remote_code
+        loaded = load_to_train(
+            model, load_for_reward_training, args, processing_class=processing_class, peft_config=peft_config
         )
-        refuse_quantised_without_adapter(loaded, peft_config)
-        tokenizer = load_tokenizer(
-            model if isinstance(model, str) else loaded,
-            processing_class,
-            trust_remote_code=args.trust_remote_code,
-            needs_eos=reads_at_eos(loaded),
-        )
-        ensure_pad_token(tokenizer, loaded)
-        if args.disable_dropout:
-            disable_dropout(loaded)
-        freeze_layers(loaded, args.freeze_layers)
-        self._base_name = str(getattr(loaded.config, "_name_or_path", ""))
+        tokenizer, self._base_name = loaded.tokenizer, loaded.name
+        args = with_precision_of(loaded.model, args)
         self._preferences = train_dataset
         self._encoder = PreferenceEncoder(
             tokenizer,
-            max_length=shorter(args.max_length, context_length(loaded)),
+            max_length=shorter(args.max_length, context_length(loaded.model)),
             truncate=args.overlong == "truncate_prompt",
-            close=reads_at_eos(loaded),
+            close=reads_at_eos(loaded.model),
         )
         self._sources = named_datasets(train_dataset, eval_dataset, streams=True)
         refuse_endless(train_dataset, args.max_steps)
         super().__init__(
-            model=loaded,
+            model=loaded.model,
             args=trl_args(args, max_length=self._encoder.max_length),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -177,7 +163,8 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True
-        train_adapter_in_float32(self.model, autocast=bool(args.bf16 or args.fp16))
+        # Only now is there an adapter, where there is one.
+        make_trainable(self.model, args)
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
         """Tokenise as a reward model reads when it scores, in place of TRL's own way.

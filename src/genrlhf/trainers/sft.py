@@ -8,23 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import trl
 from datasets import Dataset
-from transformers import PreTrainedModel, TrainerCallback, set_seed
+from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.data.schema import check_rows
-from genrlhf.models import disable_dropout, ensure_pad_token, freeze_layers, load_causal_lm, load_tokenizer
+from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
+from genrlhf.models.model_set import load_to_train, make_trainable
+from genrlhf.models.precision import default_precision, with_precision_of
 from genrlhf.models.scoring import encode_pair
 from genrlhf.sampling.decode import check_prompt_lengths
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.shared import (
     NoTelemetry,
-    default_precision,
     named_datasets,
-    refuse_adapter_with_frozen_layers,
-    refuse_quantised_without_adapter,
     shorter,
-    train_adapter_in_float32,
     trl_args,
 )
 
@@ -104,25 +102,14 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else SFTConfig("sft")
-        refuse_adapter_with_frozen_layers(args.freeze_layers, peft_config, model)
-        set_seed(args.seed)
-        loaded = load_causal_lm(
-            model, model_init_kwargs=args.model_init_kwargs, trust_remote_code=args.trust_remote_code
-        )
-        refuse_quantised_without_adapter(loaded, peft_config)
-        tokenizer = load_tokenizer(
-            model if isinstance(model, str) else loaded, processing_class, trust_remote_code=args.trust_remote_code
-        )
-        ensure_pad_token(tokenizer, loaded)
-        if args.disable_dropout:
-            disable_dropout(loaded)
-        freeze_layers(loaded, args.freeze_layers)
-        self._base_name = str(getattr(loaded.config, "_name_or_path", ""))
-        self._max_length = shorter(args.max_length, context_length(loaded))
+        loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
+        tokenizer, self._base_name = loaded.tokenizer, loaded.name
+        args = with_precision_of(loaded.model, args)
+        self._max_length = shorter(args.max_length, context_length(loaded.model))
         for name, dataset in named_datasets(train_dataset, eval_dataset):
             self._check(dataset, tokenizer, args, name)
         super().__init__(
-            model=loaded,
+            model=loaded.model,
             args=trl_args(args, max_length=self._max_length),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
@@ -131,7 +118,8 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
             callbacks=callbacks,
             **kwargs,
         )
-        train_adapter_in_float32(self.model, autocast=bool(args.bf16 or args.fp16))
+        # Only now is there an adapter, where there is one.
+        make_trainable(self.model, args)
 
     def _check(self, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, source: str) -> None:
         """Check the rows, and say how many completions `max_length` cuts off."""

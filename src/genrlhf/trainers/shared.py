@@ -6,7 +6,6 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, IterableDataset
@@ -15,25 +14,19 @@ from genrlhf.data.chat import prompts_of
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.models.completions import context_length
-from genrlhf.models.quantisation import is_quantised
 from genrlhf.rewards.signatures import RESERVED
 from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
     "NoTelemetry",
     "check_prompts",
     "decided_by_main",
-    "default_precision",
     "named_datasets",
-    "refuse_adapter_with_frozen_layers",
-    "refuse_quantised_without_adapter",
     "shorter",
     "source_of",
-    "train_adapter_in_float32",
     "trl_args",
 ]
 
@@ -68,52 +61,12 @@ def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:
     return result
 
 
-def default_precision(args: Any) -> None:
-    """Use bfloat16 where a GPU has it, unless the user chose a precision; on a CPU it would cost accuracy, and time."""
-    if args.bf16 is None:
-        args.bf16 = not args.fp16 and torch.cuda.is_available() and torch.cuda.is_bf16_supported()
-
-
 def trl_args(args: ArgsT, **changes: Any) -> ArgsT:
     """Return the settings as TRL's trainers want them where the model is loaded already."""
     changed = copy.copy(args)
     for name, value in {"model_init_kwargs": None, **changes}.items():
         setattr(changed, name, value)
     return changed
-
-
-def refuse_adapter_with_frozen_layers(freeze_layers: float, peft_config: PeftConfig | None, model: Any) -> None:
-    """Raise `ConfigError` where both are asked for, or `model` brings an adapter along."""
-    if freeze_layers and (peft_config is not None or hasattr(model, "peft_config")):
-        raise ConfigError(
-            f"freeze_layers={freeze_layers} and an adapter (peft_config) exclude each other, since an adapter freezes "
-            "the whole base; drop one (layers_to_transform in a LoraConfig puts the adapter on the last layers only)."
-        )
-
-
-def refuse_quantised_without_adapter(model: Any, peft_config: PeftConfig | None) -> None:
-    """Raise `ConfigError` where the weights to train are quantised."""
-    if is_quantised(model) and peft_config is None and not hasattr(model, "peft_config"):
-        raise ConfigError(
-            "Quantised weights cannot be trained; pass peft_config to train an adapter on them, or load the model "
-            "without quantization_config."
-        )
-
-
-def train_adapter_in_float32(model: Any, *, autocast: bool) -> None:
-    """Hold in float32 what is trained of a quantised model, where TRL's trainers have made it bfloat16.
-
-    Small steps would be rounded away, a run that is resumed would go on in float32, since peft reads adapters so, and a
-    score head in bfloat16 takes no hidden states in float32.
-
-    Args:
-        model: any model; left alone where it is not quantised, or where a float32 head would not fit it.
-        autocast: it runs in mixed precision, where every dtype fits.
-    """
-    if is_quantised(model) and (autocast or model.dtype == torch.float32):
-        for parameter in model.parameters():
-            if parameter.requires_grad:
-                parameter.data = parameter.data.float()
 
 
 def named_datasets(train: Any, evaluation: Any, *, streams: bool = False) -> list[tuple[str, Any]]:

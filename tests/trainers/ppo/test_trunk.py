@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
 
 from genrlhf.rewards import ModelReward
 from genrlhf.sampling import TransformersSampler
@@ -43,7 +43,7 @@ def trainer_of(folder: Path, family: str, *, shared: bool, **settings: Any) -> A
     # Not Adam: it makes whole steps of gradients that are 0 but for rounding, those of the biases of keys.
     settings = {"freeze_layers": 0.5, "samples_per_prompt": 2, "optim": "sgd", "learning_rate": 0.1, **settings}
     reward = settings.pop("reward", None) or classifier_of(policy)
-    with patch("genrlhf.trainers.ppo.models.trunk_depth", (lambda _: 1) if shared else (lambda _: 0)):
+    with patch("genrlhf.models.model_set.trunk_depth", (lambda _: 1) if shared else (lambda _: 0)):
         return ppo_trainer(
             folder,
             model=policy,
@@ -111,7 +111,9 @@ def test_parameters_lie_in_memory_once(tmp_path: Path) -> None:
 def test_reward_by_its_folder_has_the_policy_s_precision_and_shares_its_trunk(tmp_path: Path) -> None:
     policy = FAMILIES["llama"]()
     folder = str(save_model(classifier_of(policy), tiny_tokenizer(), tmp_path / "rm"))
-    trainer = ppo_trainer(tmp_path, model=policy.bfloat16(), reward=folder, freeze_layers=0.5, value_model=folder)
+    # Not policy.bfloat16(): its rotary frequencies would be rounded too, and those of a model that is loaded are not.
+    policy = AutoModelForCausalLM.from_pretrained(save_model(policy, None, tmp_path / "policy"), dtype="bfloat16")
+    trainer = ppo_trainer(tmp_path, model=policy, reward=folder, freeze_layers=0.5, value_model=folder)
     assert trainer.collector.reward.model.dtype == torch.bfloat16
     assert trainer.collector.trunk_reward is not None
     assert trainer.collector.model.value_depth == 1

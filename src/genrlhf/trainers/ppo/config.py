@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from transformers import TrainingArguments
 
 from genrlhf.errors import ConfigError
+from genrlhf.models.precision import default_precision
 from genrlhf.ops import KL_ESTIMATORS
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ranges import (
@@ -51,6 +52,15 @@ class PPOConfig(TrainingArguments):
     remove_unused_columns: bool = field(
         default=False,
         metadata={"help": "Must stay False: further columns of the dataset reach the reward function."},
+    )
+
+    bf16: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute in bfloat16, and hold what is trained in float32: log-probabilities then have 8 bits, and "
+            "are taken from the forward pass of training. None: where a GPU has it, and where the policy's weights are "
+            "bfloat16."
+        },
     )
 
     num_rollouts: Annotated[int | None, AT_LEAST_ONE] = field(
@@ -222,6 +232,7 @@ class PPOConfig(TrainingArguments):
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        default_precision(self)
         _check_combinations(self)
         if self.num_rollouts is not None:
             self.max_steps = self.num_rollouts * self.updates_per_rollout
@@ -265,6 +276,11 @@ def _check_combinations(args: PPOConfig) -> None:
         )
     if args.remove_unused_columns:
         raise ConfigError("remove_unused_columns must stay False: rewards may use every column of the dataset.")
+    if args.neftune_noise_alpha is not None:
+        raise ConfigError(
+            f"neftune_noise_alpha={args.neftune_noise_alpha} adds noise to embeddings while training, so that the "
+            "ratios of new to old probabilities would be those of the noise; leave it at None in PPO."
+        )
     if args.kl_in_loss and args.kl_estimator == "k1":
         raise ConfigError(
             "kl_in_loss needs kl_estimator k2 or k3: the gradient of k1 is 0 on average, so that it would penalise "

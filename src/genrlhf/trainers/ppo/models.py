@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from genrlhf.errors import ConfigError
-from genrlhf.models import ScalarHead, disable_dropout, freeze_layers, load_reward_model
+from genrlhf.errors import ConfigError, ModelError
+from genrlhf.models import ScalarHead, load_causal_lm, load_reward_model, load_tokenizer
 from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.model_set import Loaded, ModelSet
 from genrlhf.models.quantisation import is_quantised
-from genrlhf.models.reference import frozen_copy
-from genrlhf.models.trunk import share_equal_parameters, trunk_depth
-from genrlhf.rewards import ModelReward, WeightedReward
+from genrlhf.models.tokens import ensure_pad_token
+from genrlhf.models.vocabulary import check_same_vocabulary
+from genrlhf.rewards import ModelReward, RewardSource, WeightedReward, load_reward
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
-from genrlhf.trainers.shared import refuse_quantised_without_adapter
 
 if TYPE_CHECKING:
     from peft import PeftConfig
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.types import RewardFunction
@@ -38,6 +36,7 @@ class PPOModels:
         reference_depth: layers of the policy's trunk that it shares, 0 for none.
         reward: scores completions.
         trunk_reward: the same from the policy's trunk, if the reward is a model that shares it.
+        tokenizer: of the policy.
     """
 
     trained: PolicyWithValue
@@ -45,6 +44,7 @@ class PPOModels:
     reference_depth: int
     reward: RewardFunction
     trunk_reward: TrunkReward | None
+    tokenizer: PreTrainedTokenizerBase
 
     @property
     def policy(self) -> PreTrainedModel:
@@ -53,88 +53,109 @@ class PPOModels:
 
 
 def build_models(
-    policy: PreTrainedModel,
-    reference: PreTrainedModel | None,
-    reward: RewardFunction,
-    value_model: str | PreTrainedModel | None,
-    *,
+    policy: Loaded,
+    reward: RewardSource,
     args: PPOConfig,
+    *,
+    reward_tokenizer: PreTrainedTokenizerBase | None,
+    ref_model: str | PreTrainedModel | None,
+    value_model: str | PreTrainedModel | None,
     peft_config: PeftConfig | None,
 ) -> PPOModels:
-    """Freeze, copy and tie the models of PPO.
+    """Load the other models of PPO, and make all of them ready.
 
     Args:
-        policy: the model to train.
-        reference: what its KL is taken against; None for the policy as it is now.
-        reward: scores completions; reward models that have the policy's trunk come to share it.
-        value_model: "reward", a sequence-classification model, or None for a head on the policy.
+        policy: the model to train, with its tokenizer.
+        reward: see `load_reward`; reward models that have the policy's trunk come to share it.
         args: the settings.
+        reward_tokenizer: of reward models; None for the ones saved with them.
+        ref_model: what the KL is taken against; None for the policy as it is now.
+        value_model: "reward", a sequence-classification model, or None for a head on the policy.
         peft_config: of the adapter to train instead of the policy.
-    """
-    refuse_quantised_without_adapter(policy, peft_config)
-    # What starts as the reward model is copied before that one shares anything.
-    value = _value_model(value_model, policy, reward, args)
-    if args.disable_dropout:
-        disable_dropout(policy)
-    freeze_layers(policy, args.freeze_layers)
-    frozen = frozen_copy(policy if reference is None else reference, share_all=peft_config is not None)
-    if peft_config is not None:
-        from peft import get_peft_model
 
-        policy = get_peft_model(policy, peft_config)
-    if args.bf16:
-        _train_in_float32(policy)
-    depth = trunk_depth(policy)
+    Raises:
+        ConfigError: for a value model or reference that cannot play its role, one with another vocabulary among them.
+    """
+    scored = load_reward(
+        reward,
+        tokenizer=reward_tokenizer,
+        batch_size=args.reward_batch_size,
+        device=args.device,
+        dtype=policy.model.dtype,
+        trust_remote_code=args.trust_remote_code,
+    )
+    terms = scored.rewards if isinstance(scored, WeightedReward) else [scored]
+    models = ModelSet.build(
+        policy.model,
+        args,
+        peft_config=peft_config,
+        value=_load_value_model(value_model, policy, scored, args),
+        reference=_load_reference(ref_model, policy, args),
+        others=[term.model for term in terms if isinstance(term, ModelReward)],
+    )
     # Not its weight, which has another shape where it is quantised.
-    width = policy.get_output_embeddings().in_features
+    width = models.policy.get_output_embeddings().in_features
+    depth = models.depth
     trained = PolicyWithValue(
-        policy,
-        ScalarHead(width, init="zeros") if value is None else None,
-        value_model=value,
+        models.policy,
+        ScalarHead(width, init="zeros") if models.value is None else None,
+        value_model=models.value,
         temperature=args.temperature,
         depth=depth,
-        value_depth=depth if value is not None and _share(value, policy, depth) else 0,
+        value_depth=depth if models.shares(models.value) else 0,
         entropy_bonus=args.entropy_coef > 0,
     )
-    terms = reward.rewards if isinstance(reward, WeightedReward) else [reward]
-    shared = [isinstance(term, ModelReward) and _share(term.model, policy, depth) for term in terms]
-    trunk_reward = TrunkReward(reward, depth) if isinstance(reward, ModelReward) and shared[0] else None
-    reference_depth = depth if _share(frozen, policy, depth) else 0
-    return PPOModels(trained, frozen, reference_depth, reward, trunk_reward)
+    return PPOModels(
+        trained,
+        models.reference,
+        reference_depth=depth if models.shares(models.reference) else 0,
+        reward=scored,
+        trunk_reward=TrunkReward(scored, depth)
+        if isinstance(scored, ModelReward) and models.shares(scored.model)
+        else None,
+        tokenizer=policy.tokenizer,
+    )
 
 
-def _share(model: PreTrainedModel, policy: PreTrainedModel, depth: int) -> bool:
-    return depth > 0 and share_equal_parameters(model, policy, depth)
+def _load_reference(source: str | PreTrainedModel | None, policy: Loaded, args: PPOConfig) -> Any:
+    if source is None:
+        return None
+    options: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
+    model = load_causal_lm(source, model_init_kwargs=args.model_init_kwargs, **options)
+    check_same_vocabulary("ref_model", model, _own_tokenizer(source, model, args), policy.tokenizer)
+    ensure_pad_token(policy.tokenizer, model)
+    return model
 
 
-def _value_model(
-    source: str | PreTrainedModel | None, policy: PreTrainedModel, reward: RewardFunction, args: PPOConfig
-) -> PreTrainedModel | None:
+def _load_value_model(
+    source: str | PreTrainedModel | None, policy: Loaded, reward: RewardFunction, args: PPOConfig
+) -> Any:
     if source is None:
         return None
     if isinstance(source, str) and source == "reward":
         if not isinstance(reward, ModelReward):
             raise ConfigError('value_model="reward" needs a reward model as the reward, not a callable or a list.')
-        model = copy.deepcopy(reward.model)
+        model, own = copy.deepcopy(reward.model), reward.tokenizer
     else:
-        dtype = {"dtype": policy.dtype}
+        dtype = {"dtype": policy.model.dtype}
         model = load_reward_model(source, model_init_kwargs=dtype, trust_remote_code=args.trust_remote_code)
+        own = _own_tokenizer(source, model, args)
     if is_quantised(model):
         raise ConfigError(
             "The value model is quantised, and its weights could not be trained; give one that is not, or leave "
             "value_model at None for a head on the policy."
         )
-    if args.disable_dropout:
-        disable_dropout(model)
-    model.requires_grad_(True)
-    freeze_layers(model, args.freeze_layers)
-    if args.bf16:
-        _train_in_float32(model)
-    return model
-
-
-def _train_in_float32(model: torch.nn.Module) -> None:
-    """Hold what is trained of a model in low precision in float32: small steps would be rounded away."""
+    check_same_vocabulary("value_model", model, own, policy.tokenizer)
     for parameter in model.parameters():
-        if parameter.requires_grad and parameter.dtype in (torch.bfloat16, torch.float16):
-            parameter.data = parameter.data.float()
+        # Not model.to(dtype): rotary frequencies would lose their float32.
+        parameter.data = parameter.data.to(policy.model.dtype)
+    return model.requires_grad_(True)
+
+
+def _own_tokenizer(source: Any, model: Any, args: PPOConfig) -> PreTrainedTokenizerBase | None:
+    """Return the tokenizer saved with a model, None where there is none."""
+    try:
+        origin = source if isinstance(source, str) else model
+        return load_tokenizer(origin, trust_remote_code=args.trust_remote_code, needs_eos=False)
+    except ModelError:
+        return None

@@ -11,7 +11,8 @@ import torch
 
 from genrlhf.data.chat import prompt_of
 from genrlhf.models.completions import Trunk, completion_logits
-from genrlhf.models.gather import whole
+from genrlhf.models.gather import unsharded
+from genrlhf.models.precision import frozen_weights_cast
 from genrlhf.models.trunk import trunk_states
 from genrlhf.ops import chosen_logprobs, generalised_advantages, kl_estimate, masked_moments, whiten
 from genrlhf.rewards import check_rewards
@@ -117,7 +118,7 @@ class RolloutCollector:
         was_training = self.model.training
         self.model.eval()
         n = len(seeds) // len(rows)
-        with whole(self.model):
+        with unsharded(self.model):
             with self.phase("sampling"):
                 generation, params = self._sample([prompt_of(row) for row in rows], n, seeds, masking)
                 texts = decode_completions(self.tokenizer, generation, params)
@@ -140,9 +141,11 @@ class RolloutCollector:
         options: dict[str, Any] = {}
         if self.samples_states:
             options["boundary"] = self.model.depth
+        models: list[Any] = [self.model.policy]
         if masking is not None:
             options["masking"] = masking
-        with self.autocast():
+            models.append(masking.model)
+        with self.autocast(), frozen_weights_cast(*models):
             return self.sampler.generate(prompts, n, params, seeds, **options), params
 
     def _states(self, generation: Generation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

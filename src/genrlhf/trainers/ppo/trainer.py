@@ -11,14 +11,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, Trainer, TrainerCallback, set_seed
+from transformers import PreTrainedModel, Trainer, TrainerCallback
 from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
-from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
-from genrlhf.models.gather import whole
-from genrlhf.rewards import RewardSource, load_reward
+from genrlhf.models import load_causal_lm
+from genrlhf.models.gather import FIRST_FSDP, unsharded
+from genrlhf.models.model_set import load_to_train
+from genrlhf.models.precision import is_low_precision, with_precision_of
+from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
@@ -29,16 +31,12 @@ from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_tr
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
-from genrlhf.trainers.ppo.models import build_models
+from genrlhf.trainers.ppo.models import PPOModels, build_models
 from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, show
 from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
-from genrlhf.trainers.shared import (
-    check_prompts,
-    named_datasets,
-    refuse_adapter_with_frozen_layers,
-)
+from genrlhf.trainers.shared import check_prompts, named_datasets
 from genrlhf.types import Rollout, TokenSampler
 
 if TYPE_CHECKING:
@@ -119,38 +117,23 @@ class PPOTrainer(ResumableTrainer, Trainer):
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
-        refuse_adapter_with_frozen_layers(args.freeze_layers, peft_config, model)
-        set_seed(args.seed)
-        load: dict[str, Any] = {
-            "model_init_kwargs": args.model_init_kwargs,
-            "trust_remote_code": args.trust_remote_code,
-        }
-        policy = load_causal_lm(model, **load)
-        tokenizer = load_tokenizer(
-            model if isinstance(model, str) else policy, processing_class, trust_remote_code=args.trust_remote_code
-        )
-        reference = load_causal_lm(ref_model, **load) if ref_model is not None else None
-        ensure_pad_token(tokenizer, policy, *([reference] if reference is not None else []))
+        policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
+        tokenizer = policy.tokenizer
         for name, dataset in named_datasets(train_dataset, eval_dataset):
-            check_prompts(dataset, name, model=policy, tokenizer=tokenizer, max_new_tokens=args.max_new_tokens)
+            check_prompts(dataset, name, model=policy.model, tokenizer=tokenizer, max_new_tokens=args.max_new_tokens)
+        args = with_precision_of(policy.model, args)
         models = build_models(
             policy,
-            reference,
-            load_reward(
-                reward,
-                tokenizer=reward_processing_class,
-                batch_size=args.reward_batch_size,
-                device=args.device,
-                dtype=policy.dtype,
-                trust_remote_code=args.trust_remote_code,
-            ),
-            value_model,
-            args=args,
+            reward,
+            args,
+            reward_tokenizer=reward_processing_class,
+            ref_model=ref_model,
+            value_model=value_model,
             peft_config=peft_config,
         )
         for _, dataset in named_datasets(train_dataset, eval_dataset):
             check_arguments(models.reward, dataset.column_names)
-        self._base_name = str(getattr(policy.config, "_name_or_path", ""))
+        self._base_name = policy.name
         self._value_label = None if value_model is None else str(getattr(value_model, "name_or_path", value_model))
         super().__init__(
             model=models.trained,
@@ -162,28 +145,37 @@ class PPOTrainer(ResumableTrainer, Trainer):
             callbacks=callbacks,
             optimizers=optimizers,
         )
-        if is_deepspeed_zero3_enabled():
-            raise ConfigError("Sampling needs whole parameters on every process: use ZeRO-2, FSDP or DDP, not ZeRO-3.")
+        self._refuse_what_cannot_sample()
         self.model_accepts_loss_kwargs = True
         self.can_return_loss = False
         self.ppo_state = PPOState(kl_coef=args.kl_coef)
         self._train_metrics = Metrics()
         self._rollout: Rollout | None = None
         self._resumed_from: Path | None = None
-        if self.is_deepspeed_enabled and args.early_stop_kl is not None:
-            raise ConfigError("early_stop_kl skips optimizer steps, which DeepSpeed cannot; set it to None.")
+        self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
         # Not args.bf16: `accelerate launch` may have set the precision.
-        low_precision = self.accelerator.mixed_precision != "no" or models.policy.dtype != torch.float32
-        # What 8-bit layers make of a token depends on the others in the batch.
-        low_precision = low_precision or getattr(models.policy, "is_loaded_in_8bit", False)
+        low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_metrics, self._health)
-        self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
-        own = sampler is None
-        self.collector = RolloutCollector(
+        self.collector = self._make_collector(models, sampler, low_precision)
+
+    def _refuse_what_cannot_sample(self) -> None:
+        """Raise `ConfigError` for ways to spread a model over processes that leave nothing to sample from."""
+        if is_deepspeed_zero3_enabled():
+            raise ConfigError("Sampling needs whole parameters on every process: use ZeRO-2, FSDP or DDP, not ZeRO-3.")
+        if self.is_deepspeed_enabled and self.args.early_stop_kl is not None:
+            raise ConfigError("early_stop_kl skips optimizer steps, which DeepSpeed cannot; set it to None.")
+        plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
+        if plugin is not None and plugin.fsdp_version == 1:
+            raise ConfigError(FIRST_FSDP)
+
+    def _make_collector(self, models: PPOModels, sampler: TokenSampler | None, low_precision: bool) -> RolloutCollector:
+        args, tokenizer = self.args, models.tokenizer
+        own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
+        return RolloutCollector(
             model=models.trained,
-            sampler=sampler or TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size),
-            samples_states=own and models.trained.depth > 0 and shares_prefix(models.policy),
+            sampler=own if sampler is None else sampler,
+            samples_states=sampler is None and models.trained.depth > 0 and shares_prefix(models.policy),
             reference=models.reference.to(self.accelerator.device),
             reference_depth=models.reference_depth,
             reward=models.reward,
@@ -282,7 +274,7 @@ class PPOTrainer(ResumableTrainer, Trainer):
         if self._masking is not None:
             self._masking.follow()
             if index % self.args.mask_sync_rollouts == 0:
-                with whole(self.collector.model):
+                with unsharded(self.collector.model):
                     self._masking.synchronise()
         first = (index * self.accelerator.num_processes + self.accelerator.process_index) * len(rows)
         seeds = sample_seeds(self.args.seed, range(first, first + len(rows)), self.args.samples_per_prompt)
