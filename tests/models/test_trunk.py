@@ -12,8 +12,7 @@ from genrlhf.models import freeze_layers
 from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
 from genrlhf.models.reference import frozen_copy
 from genrlhf.models.sharing import share_trunk
-from genrlhf.models.trunk import TRUNK_FAMILIES, trunk_depth, trunk_states
-from genrlhf.sampling.shared_prefix import SHARED_PREFIX_FAMILIES
+from genrlhf.models.trunk import trunk_depth, trunk_states
 from tests.helpers import PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 
@@ -110,7 +109,3 @@ def test_other_families_have_none_and_a_warning_says_so() -> None:
     freeze_layers(model, 0.5)
     with pytest.warns(UserWarning, match="'falcon' are not known to be separable"):
         assert trunk_depth(model) == 0
-
-
-def test_families_are_those_that_sampling_records_states_of() -> None:
-    assert TRUNK_FAMILIES == SHARED_PREFIX_FAMILIES

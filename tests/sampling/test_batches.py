@@ -84,3 +84,8 @@ def test_join_leaves_out_what_a_part_lacks() -> None:
     part = TransformersSampler(model, tokenizer).generate(["a"], 1, params, [1])
     joined = join_generations([Batch((0,), 0, 1, 1)], [part], 1, 0)
     assert joined.logprobs is None and joined.last_hidden is None and joined.trunk is None
+
+
+def test_prompts_of_one_length_go_together_where_they_must() -> None:
+    batches = plan_batches([3, 5, 3, 5, 3], 2, 4, max_sequences=4, max_tokens=1000, one_length=True)
+    assert [(batch.places, batch.width) for batch in batches] == [((1, 3), 5), ((0, 2), 3), ((4,), 3)]

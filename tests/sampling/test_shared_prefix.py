@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from genrlhf.models.completions import completion_logits
+from genrlhf.models.families import shares_prefix
 from genrlhf.ops import logprobs_and_entropy, position_ids
 from genrlhf.sampling import generate
-from genrlhf.sampling.shared_prefix import SharedPrefixCache, shares_prefix
+from genrlhf.sampling.shared_prefix import SharedPrefixCache
 from genrlhf.types import SamplingParams
 from tests.helpers import EOS_ID, PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES

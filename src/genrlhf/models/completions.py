@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from genrlhf.models.freezing import inner_model, position_arguments
+from genrlhf.models.families import forward_arguments, reads_left_padding
+from genrlhf.models.freezing import inner_model
 from genrlhf.models.trunk import top_of
 from genrlhf.ops import chosen_logprobs, token_entropy, unpack_bits
 
@@ -63,7 +64,7 @@ def context_length(model: PreTrainedModel) -> int | None:
     length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     table = getattr(getattr(inner_model(model).base_model, "embeddings", None), "position_embeddings", None)
     before = getattr(table, "padding_idx", None)
-    return int(length) - (0 if before is None else max(2, before + 1)) if length else None
+    return int(length) - (0 if before is None else max(2, before + 1)) if length and length > 0 else None
 
 
 def completion_logits(
@@ -90,24 +91,19 @@ def completion_logits(
     Returns:
         logits, (B, T, V), and hidden states, (B, T, d), in the model's dtype.
     """
-    mask = torch.cat([prompt_mask, completion_mask], dim=1)
+    text = _Text.of(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
     length = completion_ids.shape[1]
     captured: list[torch.Tensor] = []
 
     # The input of the head is the last hidden state in every family, whatever norm or projection comes before it. Cut
     # here, no logit is made in vain, nor a gradient of 0 for it; not contiguous, it would be multiplied row by row.
     def capture(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        captured.append(args[0][:, -length - 1 : -1].contiguous())
+        captured.append(text.after_prompt(args[0], length).contiguous())
         return (captured[0],)
 
     handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(capture)
     try:
-        output = (model if trunk is None else top_of(model, *trunk, last=length + 1))(
-            input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
-            attention_mask=mask.long(),
-            use_cache=False,
-            **position_arguments(model, mask),
-        )
+        output = (model if trunk is None else top_of(model, *trunk, last=length + 1))(**text.arguments)
     finally:
         handle.remove()
     return output.logits, captured[0]
@@ -135,17 +131,55 @@ def classifier_scores(
     Returns:
         (B, T + 1) float32.
     """
-    mask = torch.cat([prompt_mask, completion_mask], dim=1)
     last = completion_ids.shape[1] + 1
     view: Any = model if trunk is None else top_of(model, *trunk, last=last)
-    hidden = view.base_model(
-        input_ids=torch.cat([prompt_ids, completion_ids], dim=1),
-        attention_mask=mask.long(),
-        use_cache=False,
-        **position_arguments(view.base_model, mask),
-    ).last_hidden_state[:, -last:]
+    text = _Text.of(view.base_model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    hidden = text.after_prompt(view.base_model(**text.arguments).last_hidden_state, last)
     scores: torch.Tensor = view.score(hidden).squeeze(-1).float()
     return scores
+
+
+class _Text(NamedTuple):
+    """Prompts and completions as one text each, and where the completions begin.
+
+    Attributes:
+        arguments: of the model's forward pass.
+        back: how far from the end of the tensor the last prompt tokens stand, a number or (B, 1).
+    """
+
+    arguments: dict[str, Any]
+    back: int | torch.Tensor
+
+    @classmethod
+    def of(
+        cls,
+        model: nn.Module,
+        prompt_ids: torch.Tensor,
+        prompt_mask: torch.Tensor,
+        completion_ids: torch.Tensor,
+        completion_mask: torch.Tensor,
+    ) -> _Text:
+        """Join prompts and completions for a model that may or may not read left-padded text."""
+        ids = torch.cat([prompt_ids, completion_ids], dim=1)
+        mask = torch.cat([prompt_mask, completion_mask], dim=1)
+        back = completion_ids.shape[1] + 1
+        if reads_left_padding(model):
+            return cls(forward_arguments(model, ids, mask), back)
+        # With all padding on the right nothing depends on what a causal model makes of it, nor on how it counts.
+        padding = (~prompt_mask).sum(-1, keepdim=True)
+        places = torch.arange(ids.shape[1], device=ids.device) + padding
+        inside = places < ids.shape[1]
+        places = places.clamp(max=ids.shape[1] - 1)
+        ids, mask = ids.gather(1, places), mask.gather(1, places) & inside
+        return cls(forward_arguments(model, ids, mask, positions=False), back + padding)
+
+    def after_prompt(self, hidden: torch.Tensor, count: int) -> torch.Tensor:
+        """Return (B, count, d) of hidden states (B, L, d): of the last prompt token and what follows it."""
+        # From the end, as some adapters put states of their own before the text.
+        if isinstance(self.back, int):
+            return hidden[:, -self.back :][:, :count]
+        places = hidden.shape[1] - self.back + torch.arange(count, device=hidden.device)
+        return hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 class PolicyWithValue(nn.Module):

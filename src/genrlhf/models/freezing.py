@@ -5,11 +5,9 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
-import torch
 from torch import nn
 
 from genrlhf.errors import ConfigError, ModelError
-from genrlhf.ops import position_ids
 
 __all__ = [
     "decoder_layers",
@@ -17,24 +15,12 @@ __all__ = [
     "freeze_layers",
     "inner_model",
     "modules_above_layers",
-    "position_arguments",
 ]
 
 
 def inner_model(model: Any) -> Any:
     """Return the transformers model inside a PEFT wrapper, or the model itself."""
     return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def position_arguments(model: nn.Module, mask: torch.Tensor) -> dict[str, Any]:
-    """Return `position_ids` for a batch with padding, where the model takes them.
-
-    Args:
-        model: any decoder.
-        mask: (B, L) bool, False on padding.
-    """
-    accepted = inspect.signature(inner_model(model).forward).parameters
-    return {"position_ids": position_ids(mask)} if "position_ids" in accepted else {}
 
 
 def decoder_layers(model: nn.Module) -> nn.ModuleList:
@@ -97,14 +83,17 @@ def freeze_layers(model: nn.Module, fraction: float) -> int:
 
 
 def disable_dropout(model: nn.Module) -> None:
-    """Set every dropout probability of a model to 0: of its layers, of layers that it drops whole, of its adapters."""
+    """Set every dropout probability of a model to 0: of its layers, of layers that it drops whole, of its adapters.
+
+    The noise of routers goes with them: it makes two passes differ as well.
+    """
     for module in model.modules():
         if "dropout" in type(module).__name__.lower():
             # Not only nn.Dropout: it has siblings, and peft has a class of its own.
             _set_to_zero(module, "p")
         # Attention layers (OPT, Llama, …) have no dropout module but a number such as `attention_dropout`, adapters a
         # dictionary of numbers such as `rank_dropout`.
-        for name in [name for name in vars(module) if "drop" in name]:
+        for name in [name for name in vars(module) if "drop" in name or "jitter" in name]:
             _set_to_zero(module, name)
         config = getattr(module, "config", None)
         for name in _read_from_config(type(module)) if config is not None else ():

@@ -12,17 +12,20 @@ __all__ = ["LastPositions", "can_limit"]
 
 _CACHE_NAMES = ("past_key_values", "layer_past")
 _ATTENTIONS = ("eager", "sdpa")
+_ATTENDING = ("attention", "full_attention", "sliding_attention")
 
 
 def can_limit(layer: nn.Module, config: Any) -> bool:
-    """Say whether `LastPositions` knows how to run a layer.
+    """Say whether `LastPositions` knows how to run a model's last layer.
 
     It has to take a cache of keys and values and a mask that can be cut to fewer queries. Hooks, such as those that
     gather a sharded layer, would see a pass that does not end; recomputation in the backward pass forgets the cache.
     """
+    kinds = getattr(config, "layer_types", None)
     hooks = (layer._forward_pre_hooks, layer._forward_hooks, layer._backward_hooks, layer._backward_pre_hooks)
     return (
         config._attn_implementation in _ATTENTIONS
+        and (not kinds or kinds[-1] in _ATTENDING)
         and _cache_name(layer) is not None
         and not any(hooks)
         and not getattr(layer, "gradient_checkpointing", False)

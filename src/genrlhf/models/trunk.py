@@ -14,18 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from genrlhf.models.freezing import decoder_layers, inner_model, position_arguments
+from genrlhf.models.families import TRUNK_FAMILIES, forward_arguments
+from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.models.last_positions import LastPositions, can_limit
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TRUNK_FAMILIES", "modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
-
-TRUNK_FAMILIES = frozenset(
-    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"}
-)
-"""Model types whose layers take the last one's hidden states and nothing else that an earlier layer made."""
+__all__ = ["modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
 
 
 def trunk_depth(model: PreTrainedModel) -> int:
@@ -43,7 +39,7 @@ def trunk_depth(model: PreTrainedModel) -> int:
     if owner.config.model_type not in TRUNK_FAMILIES:
         warnings.warn(
             f"The first {depth} layers are frozen, but models of type {owner.config.model_type!r} are not known to be "
-            f"separable there, so they are computed anew in every pass; known are {', '.join(sorted(TRUNK_FAMILIES))}.",
+            "separable there, so they are computed anew in every pass; docs/families.md lists those that are.",
             stacklevel=2,
         )
         return 0
@@ -112,9 +108,7 @@ def trunk_states(model: Any, depth: int, input_ids: torch.Tensor, mask: torch.Te
     owner = inner_model(model)
     handle = decoder_layers(owner)[depth].register_forward_pre_hook(keep, with_kwargs=True)
     try:
-        owner.base_model(
-            input_ids=input_ids, attention_mask=mask.long(), use_cache=False, **position_arguments(owner, mask)
-        )
+        owner.base_model(**forward_arguments(owner.base_model, input_ids, mask))
     except _Stop:
         return found[0]
     finally:

@@ -8,15 +8,16 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from genrlhf.errors import ModelError
 from genrlhf.models.completions import context_length
+from genrlhf.models.families import SHARED_PREFIX_FAMILIES, family_of, shares_prefix, without_router_logits
 from genrlhf.models.freezing import inner_model
 from genrlhf.ops import position_ids
 from genrlhf.sampling.narrow_linear import narrow_linear_layers
+from genrlhf.sampling.plain import decode_plain, habits_of
 from genrlhf.sampling.recorder import Recorder
-from genrlhf.sampling.shared_prefix import SHARED_PREFIX_FAMILIES, SharedPrefixCache, shares_prefix
+from genrlhf.sampling.shared_prefix import SharedPrefixCache
 from genrlhf.types import Generation, MaskingPolicy, SamplingParams
 
 if TYPE_CHECKING:
@@ -77,8 +78,14 @@ def generate(
 
     Returns:
         A `Generation` of P · n rows, the samples of one prompt side by side.
+
+    Raises:
+        ModelError: for prompts that the model cannot read side by side, or a masking policy and a model that does not
+            share prompts.
     """
     shared = shares_prefix(model)
+    if not shared:
+        _refuse_unless_batched(model, prompt_mask, n)
     recorder = Recorder(
         prompt_ids,
         prompt_mask,
@@ -93,7 +100,8 @@ def generate(
     )
     if masking is not None and not (shared and shares_prefix(masking.model)):
         raise ModelError(
-            f"A masking policy needs a model of one of the families {', '.join(sorted(SHARED_PREFIX_FAMILIES))}."
+            f"A masking policy needs a model of one of the families {', '.join(sorted(SHARED_PREFIX_FAMILIES))}, not "
+            f"{family_of(model)} and {family_of(masking.model)}."
         )
     with recorder.watching(model):
         if shared:
@@ -101,8 +109,18 @@ def generate(
             room = context is None or prompt_ids.shape[1] + params.max_new_tokens < context
             _decode_shared(model, recorder, masking, closing_token_id if boundary is not None and room else None)
         else:
-            _decode_plain(model, recorder)
+            decode_plain(model, recorder)
     return recorder.generation()
+
+
+def _refuse_unless_batched(model: PreTrainedModel, prompt_mask: torch.Tensor, n: int) -> None:
+    habits, many, ragged = habits_of(model), len(prompt_mask) * n > 1, not prompt_mask.all()
+    if (many and not habits.reads_batches) or (ragged and not habits.reads_left_padding):
+        what = "the padding of shorter prompts as text" if habits.reads_batches else "one text at a time"
+        raise ModelError(
+            f"Models of type {family_of(model)!r} read {what}; draw for prompts of one length, or one at a time, as "
+            "TransformersSampler does."
+        )
 
 
 def _decode_shared(
@@ -149,13 +167,13 @@ class _Decoder:
         owner = inner_model(model)
         self.model = model
         self.cache = SharedPrefixCache(model.config.num_hidden_layers, recorder.prompt_mask)
+        self.arguments = {"past_key_values": self.cache, "use_cache": True, **without_router_logits(model)}
         extra = {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(owner.forward).parameters else {}
         logits = model(
             input_ids=recorder.prompt_ids,
             attention_mask=recorder.prompt_mask.long(),
             position_ids=position_ids(recorder.prompt_mask),
-            past_key_values=self.cache,
-            use_cache=True,
+            **self.arguments,
             **extra,
         ).logits[:, -1]
         closing = int(recorder.boundary is not None)
@@ -175,9 +193,8 @@ class _Decoder:
         output = self.model(
             input_ids=tokens.unsqueeze(-1),
             position_ids=self.cache.next_positions,
-            past_key_values=self.cache,
-            use_cache=True,
             shared_prefix=self.cache,
+            **self.arguments,
         )
         self.logits = output.logits[:, -1].float()
 
@@ -193,55 +210,3 @@ def _compact(samples: int, running: torch.Tensor) -> tuple[torch.Tensor, torch.T
     # Running rows first, and with them as many ended ones as make up the number.
     columns = by_prompt[prompts].int().argsort(dim=-1, descending=True, stable=True)[:, :most].sort(-1).values
     return prompts, (prompts.unsqueeze(-1) * samples + columns).flatten()
-
-
-def _decode_plain(model: PreTrainedModel, recorder: Recorder) -> None:
-    """Let the model's own `generate` run the forward passes, and draw the tokens for it."""
-    n = recorder.n
-    config = GenerationConfig(
-        max_new_tokens=recorder.params.max_new_tokens,
-        do_sample=False,
-        pad_token_id=int(recorder.completion_ids[0, 0]),
-        use_cache=True,
-    )
-    with _without_defaults(model):
-        model.generate(
-            input_ids=recorder.prompt_ids.repeat_interleave(n, dim=0),
-            attention_mask=recorder.prompt_mask.long().repeat_interleave(n, dim=0),
-            generation_config=config,
-            logits_processor=[_Draw(recorder)],
-            stopping_criteria=[_Ended(recorder)],
-        )
-
-
-class _Draw(LogitsProcessor):
-    """Leaves only the token that the recorder draws."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        tokens = self.recorder.draw(scores.float())
-        return torch.full_like(scores, float("-inf")).scatter(-1, tokens.unsqueeze(-1), 0.0)
-
-
-class _Ended(StoppingCriteria):
-    """Says which completions have ended."""
-
-    def __init__(self, recorder: Recorder) -> None:
-        self.recorder = recorder
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        return self.recorder.ended
-
-
-@contextmanager
-def _without_defaults(model: PreTrainedModel) -> Iterator[None]:
-    """Keep the sampling settings that a model brings along (temperature, penalties, …) out of `generate`."""
-    owner = inner_model(model)
-    before = owner.generation_config
-    owner.generation_config = GenerationConfig()
-    try:
-        yield
-    finally:
-        owner.generation_config = before

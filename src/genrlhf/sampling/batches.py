@@ -49,7 +49,13 @@ class Batch:
 
 
 def plan_batches(
-    lengths: Sequence[int], n: int, max_new_tokens: int, *, max_sequences: int, max_tokens: int
+    lengths: Sequence[int],
+    n: int,
+    max_new_tokens: int,
+    *,
+    max_sequences: int,
+    max_tokens: int,
+    one_length: bool = False,
 ) -> list[Batch]:
     """Group prompts of like length into batches that keep to both limits, the longest first.
 
@@ -62,6 +68,7 @@ def plan_batches(
         max_new_tokens: tokens a response may have.
         max_sequences: sequences of a batch.
         max_tokens: tokens of a batch, see `Batch.tokens`.
+        one_length: only prompts of the same length go together, so that none is padded.
     """
     batches: list[Batch] = []
     current: list[int] = []
@@ -81,7 +88,8 @@ def plan_batches(
             ]
             continue
         wider = Batch((*current, place), 0, n, width if current else lengths[place])
-        if wider.sequences > max_sequences or wider.tokens(max_new_tokens) > max_tokens:
+        shorter = one_length and lengths[place] < width
+        if shorter or wider.sequences > max_sequences or wider.tokens(max_new_tokens) > max_tokens:
             close()
         if not current:
             width = lengths[place]

@@ -20,22 +20,9 @@ from genrlhf.models.freezing import inner_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["SHARED_PREFIX_FAMILIES", "SharedPrefixCache", "shared_prefix_attention", "shares_prefix"]
-
-SHARED_PREFIX_FAMILIES = frozenset(
-    {"gemma", "gemma2", "gemma3_text", "gpt2", "gpt_neox", "llama", "mistral", "opt", "qwen2", "qwen3"}
-)
-"""Model types that send all of their attention through the library's attention interface and cache classes."""
+__all__ = ["SharedPrefixCache", "shared_prefix_attention"]
 
 ATTENTION = "genrlhf_shared_prefix"
-
-
-def shares_prefix(model: Any) -> bool:
-    """Say whether the samples of a prompt can share it in this model; adapters that prepend keys cannot."""
-    adapters = getattr(model, "peft_config", None) or {}
-    if isinstance(adapters, dict) and any(getattr(config, "is_prompt_learning", False) for config in adapters.values()):
-        return False
-    return inner_model(model).config.model_type in SHARED_PREFIX_FAMILIES
 
 
 class _Layer(CacheLayerMixin):
@@ -167,6 +154,7 @@ def shared_prefix_attention(
     scaling: float | None = None,
     sliding_window: int | None = None,
     softcap: float | None = None,
+    s_aux: torch.Tensor | None = None,
     **_kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend from one new token a row to its prompt and to its response so far.
@@ -181,6 +169,7 @@ def shared_prefix_attention(
         scaling: of the scores; 1/√d by default.
         sliding_window: positions that a token sees; None for all.
         softcap: scores become `softcap · tanh(score / softcap)` (Gemma 2).
+        s_aux: (H,), a score of each head that takes its share of the softmax and has no value (GPT-OSS).
 
     Returns:
         (P · n, 1, H, d), and None in place of the attention weights.
@@ -204,7 +193,10 @@ def shared_prefix_attention(
         scores[..., :width].masked_fill_(~visible[:, None, None, None], float("-inf"))
     if sliding_window is not None and length > sliding_window:
         scores[..., width : width + length - sliding_window] = float("-inf")
-    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)
+    if s_aux is not None:
+        sink = s_aux.to(scores.dtype).view(1, kv_heads, 1, group, 1).expand(prompts, -1, samples, -1, -1)
+        scores = torch.cat([scores, sink], dim=-1)
+    weights = scores.softmax(-1, dtype=torch.float32).to(query.dtype)[..., : width + length]
     over_prompt, over_response = weights.split([width, length], dim=-1)
     from_prompt = over_prompt.reshape(prompts, kv_heads, samples * group, width) @ layer.prompt_values
     from_response = over_response.transpose(1, 2).reshape(rows, kv_heads, group, length) @ value

@@ -10,10 +10,12 @@ import torch
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
+from genrlhf.models.families import family_of, shares_prefix
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
+from genrlhf.sampling.plain import habits_of
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import Generation, MaskingPolicy, Sample, SamplingParams
 
@@ -117,7 +119,15 @@ class TransformersSampler:
             seeds: one for each sample, see `sample_seeds`.
             boundary: see `generate`.
             masking: see `generate`.
+
+        Raises:
+            ModelError: for a model whose `generate` is not true to its forward pass.
         """
+        if not shares_prefix(self.model) and not habits_of(self.model).as_forward:
+            raise ModelError(
+                f"The `generate` of models of type {family_of(self.model)!r} finds other probabilities than their "
+                "forward pass, so what it draws cannot be trained on; give a decoder-only model of another family."
+            )
         ids, batches = self._plan(prompts, n, params)
         found = [
             pair
@@ -133,12 +143,14 @@ class TransformersSampler:
         context = context_length(self.model)
         limit = context - params.max_new_tokens if context is not None else None
         ids = check_prompt_lengths(self.tokenizer, prompts, max_length=limit)
+        habits = None if shares_prefix(self.model) else habits_of(self.model)
         batches = plan_batches(
             [len(row) for row in ids],
             n,
             params.max_new_tokens,
-            max_sequences=self.batch_size,
+            max_sequences=self.batch_size if habits is None or habits.reads_batches else 1,
             max_tokens=self.max_batch_tokens,
+            one_length=habits is not None and not habits.reads_left_padding,
         )
         return ids, batches
 

@@ -17,6 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_causal_lm
+from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import FIRST_FSDP, unsharded
 from genrlhf.models.model_set import load_to_train
 from genrlhf.models.precision import is_low_precision, with_precision_of
@@ -24,7 +25,6 @@ from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.shared_prefix import shares_prefix
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained

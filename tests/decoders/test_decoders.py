@@ -1,0 +1,54 @@
+"""Every decoder that transformers builds from a config is sampled, scored and trained as by itself, or refused.
+
+`python -m tests.decoders` writes what is measured here to `docs/families.md`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import transformers
+
+from genrlhf.models.families import SHARED_PREFIX_FAMILIES, TRUNK_FAMILIES
+from tests.decoders.configs import DECODERS, is_known
+from tests.decoders.measure import measure
+
+NOT_IN_PPO = {
+    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("recurrent_gemma", "xlm", "xlnet"),
+}
+"""Whose own `generate` does not find the probabilities of their forward pass."""
+
+UNEQUAL_SCORES = {"xlnet"}
+"""Whose classification class of transformers reads the score of a right-padded text at its padding."""
+
+
+def _known(name: str) -> Any:
+    reason = f"transformers {transformers.__version__} has no {name.partition(':')[0]}"
+    return pytest.param(name, marks=[] if is_known(name) else pytest.mark.skip(reason=reason))
+
+
+@pytest.mark.parametrize("name", map(_known, DECODERS))
+def test_padding_caches_and_trunks_change_nothing(name: str) -> None:
+    row = measure(name)
+    assert row.greedy == 0
+    assert row.logprobs < 1e-5
+    if name in NOT_IN_PPO:
+        assert row.refused is not None and repr(row.family) in row.refused
+    else:
+        assert row.refused is None
+        assert row.ratio is not None and row.ratio < 2e-5
+    assert row.shares_prefix == (row.family in SHARED_PREFIX_FAMILIES)
+    if row.shares_trunk:
+        assert row.trunk is not None and row.trunk < 1e-5
+        assert row.trunk_gradient is not None and row.trunk_gradient < 1e-5
+    if name not in UNEQUAL_SCORES:
+        assert row.score is None or row.score < 1e-5
+        assert row.values is None or row.values < 1e-5
+
+
+def test_every_listed_family_is_measured() -> None:
+    measured = {name.partition(":")[0] for name in DECODERS}
+    assert len(measured) >= 50
+    assert measured >= TRUNK_FAMILIES >= SHARED_PREFIX_FAMILIES
