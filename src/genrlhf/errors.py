@@ -3,7 +3,7 @@
 ::
 
     GenRLHFError
-    ├── CheckpointError   a checkpoint that could not be written, is not whole or not there
+    ├── CheckpointError   what a run keeps on disk could not be written, is not whole or not there
     ├── ConfigError    a setting that cannot work (also a ValueError)
     │   └── RunFolderError   an output folder that holds another run
     ├── DataError      a dataset, file or row that cannot be used (also a ValueError)
@@ -37,7 +37,7 @@ class GenRLHFError(Exception):
 
 
 class CheckpointError(GenRLHFError):
-    """A checkpoint could not be written, is not whole, or is not there."""
+    """A checkpoint, or another file that a run keeps, could not be written, is not whole, or is not there."""
 
 
 class ConfigError(GenRLHFError, ValueError):

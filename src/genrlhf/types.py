@@ -6,7 +6,7 @@ completion tokens (right-padded).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -21,6 +21,7 @@ __all__ = [
     "DiversityMetric",
     "Estimate",
     "Generation",
+    "HasSettings",
     "Judge",
     "MaskingPolicy",
     "RewardFunction",
@@ -271,6 +272,19 @@ class TokenSampler(Protocol):
 
     def update_weights(self, model: PreTrainedModel) -> None:
         """Draw from `model` from now on."""
+        ...
+
+
+@runtime_checkable
+class HasSettings(Protocol):
+    """A reward (or another callable object) that says what its results depend on.
+
+    A run that is started again with others is told apart by it, see `genrlhf.trainers.run_folder`. Functions,
+    `functools.partial` and dataclasses need none.
+    """
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return what JSON can hold; the same whenever two objects give the same results."""
         ...
 
 

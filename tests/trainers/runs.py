@@ -10,8 +10,17 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
-from genrlhf.trainers import BestOfNConfig, BestOfNTrainer, PPOConfig, PPOTrainer
-from tests.helpers import tiny_llama, tiny_tokenizer
+from genrlhf.trainers import (
+    BestOfNConfig,
+    BestOfNTrainer,
+    PPOConfig,
+    PPOTrainer,
+    RewardModelConfig,
+    RewardModelTrainer,
+    SFTConfig,
+    SFTTrainer,
+)
+from tests.helpers import tiny_llama, tiny_reward_model, tiny_tokenizer
 
 QUIET: dict[str, Any] = {"report_to": "none", "disable_tqdm": True, "save_strategy": "no", "use_cpu": True}
 """Settings that keep a trainer from reporting and saving."""
@@ -104,6 +113,40 @@ def best_of_n(
         processing_class=tiny_tokenizer() if tokenizer is None else tokenizer,
         peft_config=peft_config,
     )
+
+
+def sft_trainer(folder: Path, *, model: Any = None, train_dataset: Dataset | None = None, **options: Any) -> SFTTrainer:
+    """A trainer on eight demonstrations; `options` go to its config, or to the trainer."""
+    rows = [{"prompt": "q" + "x" * (number % 5), "completion": "ab" * (1 + number % 3)} for number in range(8)]
+    settings, arguments = _split(SFTConfig, {**QUIET, "learning_rate": 1e-2, **options})
+    return SFTTrainer(
+        model=tiny_llama() if model is None else model,
+        args=SFTConfig(str(folder), **settings),
+        train_dataset=Dataset.from_list(rows) if train_dataset is None else train_dataset,
+        **{"processing_class": tiny_tokenizer(), **arguments},
+    )
+
+
+def reward_model_trainer(
+    folder: Path, *, model: Any = None, train_dataset: Dataset | None = None, **options: Any
+) -> RewardModelTrainer:
+    """A trainer on eight preferences for longer completions; `options` go to its config, or to the trainer."""
+    rows = [
+        {"prompt": "q", "chosen": "ab" * (2 + number % 3), "rejected": "b" * (1 + number % 2)} for number in range(8)
+    ]
+    settings, arguments = _split(RewardModelConfig, {**QUIET, "learning_rate": 1e-2, **options})
+    return RewardModelTrainer(
+        model=tiny_reward_model() if model is None else model,
+        args=RewardModelConfig(str(folder), **settings),
+        train_dataset=Dataset.from_list(rows) if train_dataset is None else train_dataset,
+        **{"processing_class": tiny_tokenizer(), **arguments},
+    )
+
+
+def _split(config: Any, options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Settings of a config, and arguments of its trainer."""
+    names = config.__dataclass_fields__
+    return {k: v for k, v in options.items() if k in names}, {k: v for k, v in options.items() if k not in names}
 
 
 def weights(model: torch.nn.Module) -> dict[str, torch.Tensor]:

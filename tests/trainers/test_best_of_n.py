@@ -122,10 +122,10 @@ def test_evaluate(tmp_path: Path) -> None:
 
 def test_interrupted_sampling_goes_on(tmp_path: Path) -> None:
     calls: list[list[str]] = []
-    stop_after = 2
+    stop_after = [2]
 
     def share_of_letters_or_stop(prompts: list[str], completions: list[str], **columns: Any) -> list[float]:
-        if len(calls) == stop_after:
+        if len(calls) == stop_after[0]:
             raise KeyboardInterrupt
         calls.append(list(prompts))
         return share_of_letters(prompts, completions)
@@ -139,7 +139,7 @@ def test_interrupted_sampling_goes_on(tmp_path: Path) -> None:
     with (tmp_path / "cut" / "best_of_n-0.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"row": 2, "prompt": "qxx')
 
-    stop_after = -1
+    stop_after[0] = -1
     resumed = best_of_n(tmp_path / "cut", **options)
     resumed.train()
     assert len(calls) == 5  # 20 prompts, four at a time: two batches before and three after
@@ -216,7 +216,7 @@ def test_another_run_or_foreign_samples_in_the_folder(tmp_path: Path) -> None:
 
         best_of_n(tmp_path, reward=constant, train_dataset=prompt_rows(5)).train()
     other = Dataset.from_list([{"prompt": "other"}] * 5)
-    with pytest.raises(RunFolderError, match=r"holds samples of another dataset: its row 4 is 'qxxxx'"):
+    with pytest.raises(RunFolderError, match=r"data is '5 rows of prompt' \(digest \w+\) there and '5 rows of prompt'"):
         best_of_n(tmp_path, train_dataset=other).train()
     assert (tmp_path / "best_of_n-0.jsonl").read_bytes() == lines
     # Overwriting begins anew: samples drawn with other settings are of no use.

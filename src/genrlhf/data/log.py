@@ -5,25 +5,38 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from genrlhf.errors import RunFolderError, excerpt
+from genrlhf.errors import CheckpointError, RunFolderError, excerpt
 
-__all__ = ["append_records", "claim_file", "recover_records", "replace_records"]
+__all__ = ["append_records", "claim_file", "recover_records", "replace_records", "said_when_full"]
 
 logger = logging.getLogger(__name__)
 
 
 def append_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Append one line for each record in a single write, and wait until the disk has it."""
+    """Append one line for each record, all of them or none, and wait until the disk has them.
+
+    Raises:
+        CheckpointError: where the file cannot be written, as on a full disk.
+    """
     data = b"".join(_line(record) for record in records)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("ab") as lines:
-        lines.write(data)
-        lines.flush()
-        os.fsync(lines.fileno())
+    with said_when_full(file):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab", buffering=0) as lines:
+            before = lines.seek(0, os.SEEK_END)
+            try:
+                written = 0
+                while written < len(data):
+                    written += lines.write(data[written:])
+                os.fsync(lines.fileno())
+            except OSError:
+                with suppress(OSError):
+                    lines.truncate(before)
+                raise
 
 
 def replace_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
@@ -31,7 +44,8 @@ def replace_records(file: Path, records: Iterable[Mapping[str, Any]]) -> None:
     temporary = file.with_name(file.name + ".tmp")
     temporary.unlink(missing_ok=True)
     append_records(temporary, records)
-    temporary.replace(file)
+    with said_when_full(file):
+        temporary.replace(file)
 
 
 def recover_records(file: Path) -> list[dict[str, Any]]:
@@ -106,19 +120,65 @@ def claim_file(
     run = json.loads(json.dumps(run, default=str))
     differing: list[str] = []
     if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
-        differing = [
-            f"{key} is {there[key]!r} there and {value!r} here"
-            for key, value in run.items()
-            if key in there and there[key] != value
-        ]
+        there = _settings(file)
+        for key, value in run.items():
+            if key in there:
+                differing += _differences(key, there[key], value)
         if differing and not overwrite:
             raise RunFolderError(
                 f"Cannot {act} in {place}: it holds another run ({'; '.join(differing[:5])}). {remedy}"
             )
     if write:
-        file.parent.mkdir(parents=True, exist_ok=True)
         temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(run, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        with said_when_full(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("w", encoding="utf-8") as lines:
+                lines.write(json.dumps(run, indent=2, sort_keys=True) + "\n")
+                lines.flush()
+                os.fsync(lines.fileno())
+            temporary.replace(file)
     return bool(differing)
+
+
+def _settings(file: Path) -> dict[str, Any]:
+    try:
+        there = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(there, dict):
+            raise ValueError("no object")
+    except ValueError as error:
+        raise RunFolderError(
+            f"{file} is no JSON object ({error}), so that it is not known what the folder holds; remove the file if "
+            "you know that it is this run."
+        ) from error
+    return there
+
+
+def _differences(name: str, there: Any, here: Any) -> list[str]:
+    """Say how two settings differ; what has a digest is known by that, whatever its name."""
+    if not (isinstance(there, dict) and isinstance(here, dict)):
+        return [] if there == here else [f"{name} is {excerpt(there)} there and {excerpt(here)} here"]
+    if "digest" in there and "digest" in here:
+        rest = [{k: v for k, v in each.items() if k not in ("name", "digest")} for each in (there, here)]
+        if there["digest"] == here["digest"]:
+            return _differences(name, *rest) if rest[0] != rest[1] else []
+        shown = [f"{excerpt(each.get('name', ''))} (digest {each['digest']})" for each in (there, here)]
+        return [f"{name} is {shown[0]} there and {shown[1]} here"]
+    if there.get("name") != here.get("name"):
+        return [f"{name} is {excerpt(there.get('name'))} there and {excerpt(here.get('name'))} here"]
+    return [
+        difference
+        for key in sorted({*there, *here})
+        for difference in _differences(f"{name}.{key}", there.get(key), here.get(key))
+    ]
+
+
+@contextmanager
+def said_when_full(file: Path) -> Iterator[None]:
+    """Turn an error of the operating system on writing `file`, such as a full disk, into a `CheckpointError`."""
+    try:
+        yield
+    except OSError as error:
+        raise CheckpointError(
+            f"{file} could not be written ({error.strerror or error}); what was there before is untouched. Make room, "
+            "or choose another place; what was written is kept."
+        ) from error

@@ -9,9 +9,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import recover_records
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.ops import best_of_n_kl
 from genrlhf.rewards import load_reward
 from genrlhf.studies.best_of_n import pool_curve
@@ -80,8 +82,12 @@ class Study:
         self.judge = judge
         self.metrics = metrics
         self.report = report if report is not None else Reporter(quiet=True)
-        sizes = {name: len(dataset) for name, dataset in task.evaluation.items()}
-        run = {"study": task.name, "base_model": Path(model).name, "evaluation": sizes, **asdict(recipe)}
+        run = {
+            "study": task.name,
+            "base_model": {"name": model, "digest": model_fingerprint(model)},
+            "evaluation": {name: dataset_fingerprint(dataset) for name, dataset in task.evaluation.items()},
+            **asdict(recipe),
+        }
         claim_folder(self.folder, run, act="go on", remedy="Choose another output folder, or repeat its settings.")
 
     def run(self) -> dict[str, Any]:

@@ -13,10 +13,9 @@ from accelerate import PartialState
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainerCallback
-from transformers.trainer_utils import get_last_checkpoint
 
 from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import CheckpointError, ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
@@ -27,10 +26,11 @@ from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
-from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, read_outputs, remove_outputs
+from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
+from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
-from genrlhf.trainers.shared import check_prompt_rows, check_prompts, named_datasets
+from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -248,6 +248,7 @@ class BestOfNTrainer:
 
         Raises:
             RunFolderError: where `output_dir` holds a run with other settings.
+            CheckpointError: where a checkpoint or the samples cannot be written, or there is nothing to go on with.
         """
         if self.model is None or self.sampler is not None:
             raise ConfigError("train() samples from the policy that it trains; give a model, and no sampler.")
@@ -256,17 +257,42 @@ class BestOfNTrainer:
                 "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
             )
         resuming = bool(resume_from_checkpoint)
-        replaced = claim_output_dir(self, base_model=self._base_name, resuming=resuming, reward=self.reward)
+        claim_output_dir(
+            self,
+            base_model=self._base_name,
+            resuming=resuming,
+            data=self.train_dataset,
+            reward=self.reward,
+            clear=self._clear,
+        )
+        if resume_from_checkpoint is True and not decided_by_main(self._has_begun):
+            raise CheckpointError(
+                f"There is no complete checkpoint in {self.args.output_dir}, and there are no samples; leave "
+                "resume_from_checkpoint out to start anew."
+            )
         for iteration in range(self.args.num_iterations):
-            if replaced and self.args.should_save:
-                remove_outputs(self._folder(iteration))
             result = self._train_once(iteration, resume_from_checkpoint)
         return result
 
+    def _folders(self) -> list[Path]:
+        return [self._folder(iteration) for iteration in range(self.args.num_iterations)]
+
+    def _clear(self) -> None:
+        """Delete what another run has left."""
+        for folder in self._folders():
+            remove_outputs(folder)
+            for checkpoint in checkpoints_in(folder).values():
+                discard(checkpoint)
+
+    def _has_begun(self) -> bool:
+        return any(has_outputs(folder) or newest_complete_checkpoint(folder) for folder in self._folders())
+
     def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
         folder = self._folder(iteration)
-        if resume_from_checkpoint and self.args.num_iterations > 1:
-            resume_from_checkpoint = get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        if resume_from_checkpoint is True:
+            # Without a whole one the samples are what a start goes on with.
+            newest = decided_by_main(lambda: newest_complete_checkpoint(folder))
+            resume_from_checkpoint = None if newest is None else str(newest)
         args = copy.copy(self.args)
         args.output_dir = str(folder)
         self.distillation = _Distillation(

@@ -10,7 +10,7 @@ from typing import Any
 from genrlhf.data.log import append_records, recover_records
 from genrlhf.errors import RunFolderError, excerpt
 
-__all__ = ["BestOfNOutput", "append_outputs", "read_outputs", "remove_outputs"]
+__all__ = ["BestOfNOutput", "append_outputs", "has_outputs", "read_outputs", "remove_outputs"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,11 @@ def _parse(record: dict[str, Any], where: str) -> tuple[int, BestOfNOutput]:
             f"{where} is {excerpt(record)}, which is no output of BestOfNTrainer; remove the line, or choose another "
             "output_dir."
         ) from error
+
+
+def has_outputs(folder: Path) -> bool:
+    """Say whether an earlier start has sampled anything."""
+    return any(file.stat().st_size > 0 for file in _files(folder))
 
 
 def remove_outputs(folder: Path) -> None:

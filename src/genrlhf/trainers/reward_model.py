@@ -143,7 +143,7 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
         )
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         args = with_precision_of(loaded.model, args)
-        self._preferences = train_dataset
+        self._preferences, self._arguments = train_dataset, kwargs
         self._encoder = PreferenceEncoder(
             tokenizer,
             max_length=shorter(args.max_length, context_length(loaded.model)),
@@ -235,7 +235,13 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
             RunFolderError: where `output_dir` holds a run with other settings.
             CheckpointError: where a checkpoint cannot be written, or there is none to resume from.
         """
-        claim_output_dir(self, base_model=self._base_name, resuming=bool(resume_from_checkpoint))
+        claim_output_dir(
+            self,
+            base_model=self._base_name,
+            resuming=bool(resume_from_checkpoint),
+            data=self._preferences,
+            arguments=self._arguments,
+        )
         if drop_calibration(self.model.config):
             logger.warning("Training changes the scores that the model was calibrated on; call calibrate() after it.")
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)

@@ -104,6 +104,7 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
         args = args if args is not None else SFTConfig("sft")
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
+        self._demonstrations, self._arguments = train_dataset, kwargs
         args = with_precision_of(loaded.model, args)
         self._max_length = shorter(args.max_length, context_length(loaded.model))
         for name, dataset in named_datasets(train_dataset, eval_dataset):
@@ -164,7 +165,9 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def _claim_output_dir(self, resuming: bool) -> None:
-        claim_output_dir(self, base_model=self._base_name, resuming=resuming)
+        claim_output_dir(
+            self, base_model=self._base_name, resuming=resuming, data=self._demonstrations, arguments=self._arguments
+        )
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
         """Return the loss on `eval_dataset`, by default the one the trainer was given."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,18 +14,10 @@ import torch
 
 from genrlhf.errors import CheckpointError, RewardError
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.ppo.state import PPOState
 from tests.trainers.runs import largest_difference, ppo_trainer, share_of_letters, weights
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
-
-
-def test_twenty_kills_end_in_the_weights_of_a_run_that_was_let_be(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "tests.trainers.kills", str(tmp_path), "20"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    steps = json.loads(done.stdout)
-    assert len(steps) == 20
-    assert len({step % 3 for step in steps}) == 3, "kills between and within rollouts"
 
 
 def test_resuming_a_run_at_its_end_changes_nothing(tmp_path: Path) -> None:
@@ -97,3 +88,40 @@ def test_failing_reward_leaves_the_last_good_checkpoint(tmp_path: Path, wrong: s
     again.train(resume_from_checkpoint=True)
     assert again.state.global_step == 8
     assert all(torch.isfinite(p).all() for p in again.policy.parameters())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kl_coef": "0.1"}, "has kl_coef '0.1', which must be a finite number"),
+        ({"kl_coef": float("nan")}, "has kl_coef nan, which must be a finite number"),
+        ({"score_count": True}, "has score_count True, which must be a finite number"),
+        ({"stopped": 1}, "has stopped 1, which must be true or false"),
+        ({"__class__": 1.0}, "has the unknown fields __class__"),
+        (None, "lacks kl_coef, score_count, score_mean, score_squares, stopped"),
+        ([1], r"holds \[1\] in place of the state of a run"),
+    ],
+)
+def test_state_has_the_known_fields_only(tmp_path: Path, change: Any, message: str) -> None:
+    state, file = PPOState(0.5), tmp_path / "ppo_state.json"
+    state.save(file)
+    content = json.loads(file.read_text())
+    file.write_text(json.dumps({**content, **change} if isinstance(change, dict) else (change or {})))
+    with pytest.raises(CheckpointError, match=f"ppo_state.json {message}"):
+        state.load(file)
+    assert state == PPOState(0.5)
+
+
+def test_rollout_of_another_shape_or_a_lost_one_is_refused(tmp_path: Path) -> None:
+    ppo_trainer(tmp_path / "a", **SAVING).train()
+    within = tmp_path / "a" / "checkpoint-1"
+    # From a folder of its own, which knows nothing of the settings that wrote the checkpoint.
+    other = ppo_trainer(tmp_path / "b", **SAVING, num_mini_batches=2)
+    with pytest.raises(CheckpointError, match="rollout-0.safetensors holds 16 completions, and a rollout of .* has 32"):
+        other.train(resume_from_checkpoint=str(within))
+    (within / "rollout-0.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="checkpoint-1 has lost its rollout-0.safetensors"):
+        ppo_trainer(tmp_path / "a", **SAVING).train(resume_from_checkpoint=str(within))
+    (within / "genrlhf_checkpoint.json").unlink()
+    with pytest.raises(CheckpointError, match="the rollout is not beside it"):
+        ppo_trainer(tmp_path / "a", **SAVING).train(resume_from_checkpoint=str(within))

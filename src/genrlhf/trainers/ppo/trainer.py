@@ -134,7 +134,12 @@ class PPOTrainer(ResumableTrainer, Trainer):
         for _, dataset in named_datasets(train_dataset, eval_dataset):
             check_arguments(models.reward, dataset.column_names)
         self._base_name = policy.name
-        self._value_label = None if value_model is None else str(getattr(value_model, "name_or_path", value_model))
+        self._arguments = {
+            "ref_model": ref_model,
+            "value_model": value_model,
+            "sampler": sampler,
+            "optimizers": optimizers,
+        }
         super().__init__(
             model=models.trained,
             args=args,
@@ -214,8 +219,9 @@ class PPOTrainer(ResumableTrainer, Trainer):
             self,
             base_model=self._base_name,
             resuming=bool(resume_from_checkpoint),
+            data=self.train_dataset,
             reward=self.collector.reward,
-            value_model=self._value_label,
+            arguments=self._arguments,
         )
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
