@@ -126,3 +126,34 @@ def test_without_a_model_the_vocabulary_is_the_range() -> None:
     ensure_pad_token(tokenizer)
     assert tokenizer.pad_token_id == PAD_ID
     assert tokenizer.eos_token_id == EOS_ID
+
+
+@pytest.mark.parametrize("wanted", [PAD, None])
+def test_the_pad_token_that_is_asked_for(wanted: str | None) -> None:
+    tokenizer = tiny_tokenizer(pad_token=None)
+    ensure_pad_token(tokenizer, model_for(VOCAB_SIZE), wanted=wanted)
+    assert tokenizer.pad_token == PAD
+    with pytest.raises(ModelError, match=r"^The pad token '<odd>' is no token of the tokenizer"):
+        ensure_pad_token(tokenizer, wanted="<odd>")
+
+
+def test_a_pad_token_that_ends_texts_is_not_taken_and_that_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    tokenizer, model = tiny_tokenizer(), model_for(VOCAB_SIZE)
+    ensure_pad_token(tokenizer, model, wanted=EOS)
+    assert tokenizer.pad_token_id == model.config.pad_token_id == PAD_ID
+    assert f"The pad token '{EOS}' cannot be told from the end or start of a text; '{PAD}'" in caplog.text
+
+
+def test_more_tokens_than_rows_are_refused_with_both_numbers() -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<think>"]})
+    with pytest.raises(ModelError, match=r"has 259 tokens, '<think>' among them, but the embeddings have 258 rows"):
+        ensure_pad_token(tokenizer, model_for(VOCAB_SIZE))
+    ensure_pad_token(tokenizer, model_for(VOCAB_SIZE + 1))
+
+
+def test_the_token_of_an_image_needs_no_row() -> None:
+    """As in Gemma 3's 1B model, which sees no images and has no row for them."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image_soft_token>"]})
+    ensure_pad_token(tokenizer, model_for(VOCAB_SIZE))

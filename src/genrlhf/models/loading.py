@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSequenceClassification,
     AutoTokenizer,
@@ -16,6 +14,8 @@ from transformers import (
 )
 
 from genrlhf.errors import ModelError
+from genrlhf.models.adapters import AdapterFolder, adapter_at, is_peft_model, merge_adapter, merged_copy
+from genrlhf.models.folders import load_from, one_line, read_config
 from genrlhf.models.heads import reset_score_head
 from genrlhf.models.quantisation import is_quantised, quantised, refuse_packed, settled, without_quantisation
 
@@ -27,42 +27,25 @@ __all__ = ["load_causal_lm", "load_for_reward_training", "load_reward_model", "l
 
 
 def _init_kwargs(model_init_kwargs: dict[str, Any] | None, trust_remote_code: bool) -> dict[str, Any]:
-    """Return arguments of `from_pretrained`: float32 unless they say otherwise, as training wants it."""
-    kwargs = {"dtype": "float32", **(model_init_kwargs or {})}
-    if trust_remote_code:
-        kwargs["trust_remote_code"] = True
-    return kwargs
+    """Return arguments of `from_pretrained`: float32 unless they say otherwise, as training wants it.
+
+    `trust_remote_code` is always among them: left out, transformers asks on standard input whether to run the code.
+    """
+    return {"dtype": "float32", **(model_init_kwargs or {}), "trust_remote_code": trust_remote_code}
 
 
-def _read_config(name: str, trust_remote_code: bool) -> Any:
-    try:
-        return AutoConfig.from_pretrained(name, **({"trust_remote_code": True} if trust_remote_code else {}))
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"There is no model at {name!r}: {str(error).splitlines()[0]} Give the folder of a saved model or a name "
-            "on the hub (and mind HF_HUB_OFFLINE)."
-        ) from error
+def _of_base(adapter: AdapterFolder, model_init_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """Return arguments of `from_pretrained` for the base of an adapter, which is merged before it is quantised."""
+    revision = {} if adapter.revision is None else {"revision": adapter.revision}
+    return {**without_quantisation(model_init_kwargs), **revision}
 
 
-def _read_adapter(name: str) -> dict[str, Any] | None:
-    """Return the config of an adapter folder, None where `name` is no adapter folder."""
-    file = Path(name) / "adapter_config.json"
-    if not file.is_file():
-        return None
-    adapter: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return adapter
+def _config(name: str, kwargs: dict[str, Any]) -> Any:
+    return read_config(name, trust_remote_code=kwargs["trust_remote_code"], revision=kwargs.get("revision"))
 
 
-def _adapter_base(name: str) -> str | None:
-    """Return the base model of an adapter folder, None where `name` is no adapter folder."""
-    adapter = _read_adapter(name)
-    return None if adapter is None else str(adapter["base_model_name_or_path"])
-
-
-def _is_score_adapter(name: str) -> bool:
-    """Return whether `name` is the folder of an adapter of a sequence classifier, which holds the score head too."""
-    adapter = _read_adapter(name)
-    return adapter is not None and adapter.get("task_type") == "SEQ_CLS"
+def _is_classifier(config: Any) -> bool:
+    return any(architecture.endswith("ForSequenceClassification") for architecture in config.architectures or [])
 
 
 def _refuse_unless_generator(config: Any, label: str) -> None:
@@ -109,34 +92,23 @@ def load_causal_lm(
             )
         refuse_packed(model)
         return settled(model)
-    base = _adapter_base(model)
-    name = base if base is not None else model
-    config = _read_config(name, trust_remote_code)
-    _refuse_unless_generator(config, repr(name))
+    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
+    adapter = adapter_at(model)
+    if adapter is not None:
+        base = load_causal_lm(
+            adapter.base, model_init_kwargs=_of_base(adapter, kwargs), trust_remote_code=trust_remote_code
+        )
+        return settled(quantised(merge_adapter(base, adapter).requires_grad_(True), kwargs))
+    config = _config(model, kwargs)
+    _refuse_unless_generator(config, repr(model))
     # transformers would load a classifier's layers and draw a language-model head at random.
     for architecture in config.architectures or []:
         if architecture.endswith("Classification"):
             raise ModelError(
-                f"{name!r} holds a {architecture}, which has no language-model head; give the folder of a causal "
+                f"{model!r} holds a {architecture}, which has no language-model head; give the folder of a causal "
                 "language model."
             )
-    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
-    if base is None:
-        return settled(AutoModelForCausalLM.from_pretrained(name, **kwargs))
-    merged = _merge_adapter(AutoModelForCausalLM.from_pretrained(name, **without_quantisation(kwargs)), model)
-    merged.requires_grad_(True)
-    merged.config._name_or_path = model
-    return settled(quantised(merged, kwargs))
-
-
-def _merge_adapter(base: PreTrainedModel, folder: str) -> PreTrainedModel:
-    """Return `base` with the adapter merged into it, not quantised: steps of 4 or 8 bits would swallow the adapter."""
-    from peft import PeftModel
-
-    if is_quantised(base):
-        base = base.dequantize()
-    merged: PreTrainedModel = PeftModel.from_pretrained(base, folder).merge_and_unload()
-    return merged
+    return settled(load_from(AutoModelForCausalLM, model, **kwargs))
 
 
 def load_for_reward_training(
@@ -157,30 +129,60 @@ def load_for_reward_training(
         _refuse_unless_scorer(model)
         refuse_packed(model)
         return settled(model)
-    if _is_score_adapter(model):
+    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
+    adapter = adapter_at(model)
+    if adapter is not None and _is_score_adapter(adapter, trust_remote_code):
         merged = load_reward_model(model, model_init_kwargs=model_init_kwargs, trust_remote_code=trust_remote_code)
         return merged if is_quantised(merged) else merged.requires_grad_(True)
-    base = _adapter_base(model)
-    config = _read_config(base if base is not None else model, trust_remote_code)
-    classifier = any(arch.endswith("ForSequenceClassification") for arch in config.architectures or [])
-    if classifier:
-        _refuse_other_labels(config, repr(model))
-    kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
-    if base is not None:
+    if adapter is not None:
         causal = load_causal_lm(
             model, model_init_kwargs=without_quantisation(model_init_kwargs), trust_remote_code=trust_remote_code
         )
-        with_score = copy.deepcopy(causal.config)
-        with_score.num_labels = 1
-        loaded = AutoModelForSequenceClassification.from_config(with_score, dtype=causal.dtype)
-        loaded.base_model.load_state_dict(causal.base_model.state_dict())
-        loaded.config._name_or_path = model
-        loaded = quantised(loaded, kwargs)
+        loaded = quantised(_with_score(causal, model), kwargs)
+        reset_score_head(loaded)
+        return settled(loaded)
+    return settled(_load_scorer(model, kwargs))
+
+
+def _load_scorer(name: str, kwargs: dict[str, Any]) -> PreTrainedModel:
+    """Return a sequence classifier with the weights of any model, and a fresh head where that has none."""
+    config = _config(name, kwargs)
+    classifier = _is_classifier(config)
+    if classifier:
+        _refuse_other_labels(config, repr(name))
     else:
-        loaded = AutoModelForSequenceClassification.from_pretrained(model, **{**kwargs, "num_labels": 1})
+        _refuse_without_classifier(config, repr(name))
+    loaded: PreTrainedModel = load_from(AutoModelForSequenceClassification, name, **{**kwargs, "num_labels": 1})
     if not classifier:
         reset_score_head(loaded)
-    return settled(loaded)
+    return loaded
+
+
+def _with_score(causal: Any, name: str) -> Any:
+    """Return a sequence classifier with the layers of a language model; its head is drawn by transformers."""
+    _refuse_without_classifier(causal.config, repr(name))
+    config = copy.deepcopy(causal.config)
+    config.num_labels = 1
+    scorer = AutoModelForSequenceClassification.from_config(config, dtype=causal.dtype)
+    scorer.base_model.load_state_dict(causal.base_model.state_dict())
+    scorer.name_or_path = scorer.config._name_or_path = name
+    return scorer
+
+
+def _is_score_adapter(adapter: AdapterFolder, trust_remote_code: bool) -> bool:
+    """Say whether an adapter belongs to a sequence classifier, whose score it holds, or left to the base."""
+    if adapter.task is not None or adapter_at(adapter.base) is not None:
+        return adapter.task == "SEQ_CLS"
+    return _is_classifier(read_config(adapter.base, trust_remote_code=trust_remote_code, revision=adapter.revision))
+
+
+def _refuse_without_classifier(config: Any, label: str) -> None:
+    own = "AutoModelForSequenceClassification" in (getattr(config, "auto_map", None) or {})
+    if not own and type(config) not in AutoModelForSequenceClassification._model_mapping:
+        raise ModelError(
+            f"{label} is a {config.model_type} model, for which transformers has no sequence classifier, so that no "
+            "reward model of it could be loaded again; train one from another family, such as Llama, Qwen or OPT."
+        )
 
 
 def _refuse_unless_scorer(model: Any) -> None:
@@ -218,28 +220,27 @@ def load_reward_model(
     """
     if not isinstance(model, str):
         _refuse_unless_scorer(model)
-        return settled(model)
+        return settled(merged_copy(model) if is_peft_model(model) else model)
     kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
-    base = _adapter_base(model)
-    if base is not None:
-        if not _is_score_adapter(model):
+    adapter = adapter_at(model)
+    if adapter is not None:
+        if not _is_score_adapter(adapter, trust_remote_code):
             raise ModelError(
                 f"{model!r} holds an adapter of a language model, which has no trained score; give one of a sequence "
                 "classifier, such as one that RewardModelTrainer saved."
             )
-        loaded = load_for_reward_training(
-            base, model_init_kwargs=without_quantisation(model_init_kwargs), trust_remote_code=trust_remote_code
+        base = load_for_reward_training(
+            adapter.base, model_init_kwargs=_of_base(adapter, kwargs), trust_remote_code=trust_remote_code
         )
-        return settled(quantised(_merge_adapter(loaded, model), kwargs))
-    config = _read_config(model, trust_remote_code)
-    architectures = config.architectures or []
-    if not any(name.endswith("ForSequenceClassification") for name in architectures):
+        return settled(quantised(merge_adapter(base, adapter), kwargs))
+    config = _config(model, kwargs)
+    if not _is_classifier(config):
         raise ModelError(
-            f"{model!r} holds a {', '.join(architectures) or config.model_type}, which has no trained score; give a "
-            "sequence-classification model, such as one that RewardModelTrainer saved."
+            f"{model!r} holds a {', '.join(config.architectures or []) or config.model_type}, which has no trained "
+            "score; give a sequence-classification model, such as one that RewardModelTrainer saved."
         )
     _refuse_other_labels(config, repr(model))
-    return settled(AutoModelForSequenceClassification.from_pretrained(model, **kwargs))
+    return settled(load_from(AutoModelForSequenceClassification, model, **kwargs))
 
 
 def load_tokenizer(
@@ -257,15 +258,18 @@ def load_tokenizer(
     tokenizer = processing_class
     if tokenizer is None:
         name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", ""))
-        source = name
-        if not (Path(name) / "tokenizer_config.json").is_file():
-            source = _adapter_base(name) or name
         try:
-            tokenizer = AutoTokenizer.from_pretrained(
-                source, **({"trust_remote_code": True} if trust_remote_code else {})
-            )
-        except (OSError, ValueError) as error:
-            raise ModelError(f"No tokenizer lies with the model {name!r}; pass one as processing_class.") from error
+            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(name), trust_remote_code=trust_remote_code)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
+            raise ModelError(
+                f"No tokenizer lies with the model {name!r}; pass one as processing_class. ({one_line(error, 200)})"
+            ) from error
     if needs_eos and tokenizer.eos_token_id is None:
         raise ModelError("The tokenizer has no EOS token, so no completion could end; set tokenizer.eos_token.")
     return tokenizer
+
+
+def _tokenizer_source(name: str) -> str:
+    """Return where the tokenizer of a model lies: with an adapter, or else with its base."""
+    adapter = None if (Path(name) / "tokenizer_config.json").is_file() or not name else adapter_at(name)
+    return name if adapter is None else _tokenizer_source(adapter.base)

@@ -77,7 +77,7 @@ def load_to_train(
     origin = source if isinstance(source, str) else model
     needs_eos = model.get_output_embeddings() is not None or reads_at_eos(model)
     tokenizer = load_tokenizer(origin, processing_class, trust_remote_code=trust, needs_eos=needs_eos)
-    ensure_pad_token(tokenizer, model)
+    ensure_pad_token(tokenizer, model, wanted=getattr(args, "pad_token", None))
     return Loaded(model, tokenizer, str(getattr(model.config, "_name_or_path", "")))
 
 

@@ -23,7 +23,7 @@ def quantised(model: PreTrainedModel, kwargs: dict[str, Any]) -> PreTrainedModel
         return model
     name = model.config._name_or_path
     loaded: PreTrainedModel = type(model).from_pretrained(
-        None, config=model.config, state_dict=model.state_dict(), **kwargs
+        None, config=model.config, state_dict=model.state_dict(), **{"trust_remote_code": False, **kwargs}
     )
     loaded.config._name_or_path = name
     return loaded

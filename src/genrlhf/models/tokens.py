@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
 
 __all__ = ["ensure_pad_token"]
 
+logger = logging.getLogger(__name__)
+
 PAD_TOKEN = "<|genrlhf_pad|>"
 SPARE_NAMES = ("pad", "reserved", "unused", "extra", "dummy", "filler")
+FOREIGN_NAMES = ("image", "audio", "video")
+"""In the names of special tokens that text never has: Gemma 3's 1B model has no row for its tokenizer's image token."""
 
 
-def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, *models: Any) -> None:
+def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, *models: Any, wanted: str | None = None) -> None:
     """Give a tokenizer a pad token that is not EOS, and tell the models its id.
 
     Where padding and EOS are one token, a reward model takes the EOS of a completion for padding and reads its score
@@ -28,19 +33,50 @@ def ensure_pad_token(tokenizer: PreTrainedTokenizerBase, *models: Any) -> None:
     Args:
         tokenizer: changed in place.
         models: whose configs get `pad_token_id`.
+        wanted: the pad token that a user asks for; one that is EOS or BOS is not taken, which a warning says.
 
     Raises:
-        ModelError: where none of these exists.
+        ModelError: where none of these exists, `wanted` is no token, or the embeddings lack rows for other tokens.
     """
     rows = min((model.get_input_embeddings().weight.shape[0] for model in models), default=len(tokenizer))
     taken = {tokenizer.eos_token_id, tokenizer.bos_token_id}
+    if wanted is not None:
+        if wanted not in tokenizer.get_vocab():
+            raise ModelError(f"The pad token {wanted!r} is no token of the tokenizer; give one that is, or none.")
+        tokenizer.pad_token = wanted
+    _refuse_more_tokens_than(rows, tokenizer)
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id in taken or tokenizer.pad_token_id >= rows:
         _choose(tokenizer, rows, taken)
+        if wanted is not None:
+            logger.warning(
+                "The pad token %r cannot be told from the end or start of a text; %r is used in its place.",
+                wanted,
+                tokenizer.pad_token,
+            )
     for model in models:
         model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
         generation_config = getattr(model, "generation_config", None)
         if generation_config is not None:
             generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _refuse_more_tokens_than(rows: int, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise where a text could have a token without a row: an index error at best, on a GPU the end of the process."""
+    vocabulary = tokenizer.get_vocab()
+    special = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+    beyond = [
+        token
+        for token, index in vocabulary.items()
+        if index >= rows
+        and token != tokenizer.pad_token
+        and not (token in special and any(name in token.lower() for name in FOREIGN_NAMES))
+    ]
+    if beyond:
+        count = max(vocabulary.values()) + 1
+        raise ModelError(
+            f"The tokenizer has {count} tokens, {beyond[0]!r} among them, but the embeddings have {rows} rows; call "
+            f"model.resize_token_embeddings({count}), or use the model's own tokenizer."
+        )
 
 
 def _choose(tokenizer: PreTrainedTokenizerBase, rows: int, taken: set[int | None]) -> None:

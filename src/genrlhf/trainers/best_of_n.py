@@ -102,7 +102,7 @@ class BestOfNTrainer:
             self.processing_class = load_tokenizer(
                 model if isinstance(model, str) else loaded, processing_class, trust_remote_code=trust
             )
-            ensure_pad_token(self.processing_class, loaded)
+            ensure_pad_token(self.processing_class, loaded, wanted=self.args.pad_token)
             self.model = loaded.to(self.args.device)
         self.sampler = sampler
         self.reward = load_reward(

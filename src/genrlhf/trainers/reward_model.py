@@ -154,7 +154,7 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
         refuse_endless(train_dataset, args.max_steps)
         super().__init__(
             model=loaded.model,
-            args=trl_args(args, max_length=self._encoder.max_length),
+            args=trl_args(args, max_length=self._encoder.max_length, pad_token=tokenizer.pad_token),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,

@@ -111,7 +111,7 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
             self._check(dataset, tokenizer, args, name)
         super().__init__(
             model=loaded.model,
-            args=trl_args(args, max_length=self._max_length),
+            args=trl_args(args, max_length=self._max_length, pad_token=tokenizer.pad_token),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,

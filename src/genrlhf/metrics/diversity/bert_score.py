@@ -73,8 +73,8 @@ class BERTScorer:
             from transformers import AutoModel, AutoTokenizer
 
             try:
-                tokenizer: Any = AutoTokenizer.from_pretrained(self.name, padding_side="right")
-                model: Any = AutoModel.from_pretrained(self.name)
+                tokenizer: Any = AutoTokenizer.from_pretrained(self.name, padding_side="right", trust_remote_code=False)
+                model: Any = AutoModel.from_pretrained(self.name, trust_remote_code=False)
             except (OSError, ValueError) as error:
                 raise ModelError(
                     f"There is no encoder at {self.name!r}: {excerpt(str(error), 200)}. Give the folder of a saved "

@@ -136,7 +136,7 @@ def _load(name: str, device: str | None) -> Any:
     from sentence_transformers import SentenceTransformer
 
     try:
-        return SentenceTransformer(name, device=device)
+        return SentenceTransformer(name, device=device, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise ModelError(
             f"There is no sentence encoder at {name!r}: {excerpt(str(error), 200)}. Give the folder of a saved "

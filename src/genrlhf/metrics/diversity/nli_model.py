@@ -44,8 +44,8 @@ class NLIModel:
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
         try:
-            self.tokenizer: Any = AutoTokenizer.from_pretrained(model)
-            self.model: Any = AutoModelForSequenceClassification.from_pretrained(model)
+            self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            self.model: Any = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ModelError(
                 f"There is no NLI model at {model!r}: {excerpt(str(error), 200)}. Give the folder of a saved "
