@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from genrlhf.errors import ModelError
@@ -134,7 +134,7 @@ def merge_adapter(base: PreTrainedModel, adapter: AdapterFolder) -> PreTrainedMo
         model = PeftModel.from_pretrained(base, adapter.name)
     except torch.OutOfMemoryError:
         raise
-    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError) as error:
+    except (OSError, ValueError, RuntimeError, TypeError, KeyError, ImportError, SafetensorError) as error:
         raise ModelError(
             f"The adapter {adapter.name!r} cannot be loaded onto its base {adapter.base!r}: {one_line(error)}"
         ) from error
@@ -174,7 +174,7 @@ def _resize_embeddings(base: PreTrainedModel, adapter: AdapterFolder) -> None:
     try:
         with safe_open(file, "pt") as weights:
             rows = {weights.get_slice(key).get_shape()[0] for key in whole & set(weights.keys())}
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ModelError(f"{file} cannot be read: {one_line(error)} Save or copy the adapter anew.") from error
     if len(rows) == 1 and rows != {base.get_input_embeddings().weight.shape[0]}:
         base.resize_token_embeddings(rows.pop(), mean_resizing=False)
