@@ -132,5 +132,15 @@ def _newest_checkpoint(folder: Path) -> Path | None:
         for path in folder.glob("checkpoint-*")
         if path.name.removeprefix("checkpoint-").isdigit()
         and any((path / name).is_file() for name in (CONFIG, ADAPTER_CONFIG))
+        and not _unfinished(path)
     }
     return numbers[max(numbers)] if numbers else None
+
+
+def _unfinished(checkpoint: Path) -> bool:
+    """Say whether a checkpoint of ours was cut off while it was written."""
+    try:
+        content = json.loads((checkpoint / "genrlhf_checkpoint.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("finished") is False

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from transformers import set_seed
 
 from genrlhf.errors import ConfigError
+from genrlhf.models.adapter_base import AdapterBase
+from genrlhf.models.adapters import is_peft_model
 from genrlhf.models.freezing import disable_dropout, freeze_layers
 from genrlhf.models.loading import load_tokenizer
 from genrlhf.models.precision import hold_in_training_precision
@@ -37,11 +39,13 @@ class Loaded(NamedTuple):
         model: as it was loaded, or given.
         tokenizer: with a pad token that is not EOS.
         name: where the model came from.
+        adapter_base: of the adapter that is trained, None where there is none.
     """
 
     model: Any
     tokenizer: PreTrainedTokenizerBase
     name: str
+    adapter_base: AdapterBase | None
 
 
 def load_to_train(
@@ -78,7 +82,11 @@ def load_to_train(
     needs_eos = model.get_output_embeddings() is not None or reads_at_eos(model)
     tokenizer = load_tokenizer(origin, processing_class, trust_remote_code=trust, needs_eos=needs_eos)
     ensure_pad_token(tokenizer, model, wanted=getattr(args, "pad_token", None))
-    return Loaded(model, tokenizer, str(getattr(model.config, "_name_or_path", "")))
+    base: AdapterBase | None = None
+    if peft_config is not None or is_peft_model(model):
+        revision = (args.model_init_kwargs or {}).get("revision")
+        base = AdapterBase(model, source, peft_config=peft_config, revision=revision)
+    return Loaded(model, tokenizer, str(getattr(model.config, "_name_or_path", "")), base)
 
 
 def refuse_adapter_with_frozen_layers(freeze_layers: float, peft_config: PeftConfig | None, model: Any) -> None:

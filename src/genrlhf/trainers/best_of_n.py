@@ -44,7 +44,9 @@ __all__ = ["BestOfNOutput", "BestOfNTrainer"]
 
 
 class _Distillation(SFTTrainer):
-    """SFT in a folder that its `BestOfNTrainer` has claimed already."""
+    """SFT in a folder that its `BestOfNTrainer` has claimed already, and in which that one leaves the model."""
+
+    leaves_model = False
 
     def _claim_output_dir(self, resuming: bool) -> None:
         return None
@@ -272,6 +274,9 @@ class BestOfNTrainer:
             )
         for iteration in range(self.args.num_iterations):
             result = self._train_once(iteration, resume_from_checkpoint)
+        if self.args.save_strategy != "no":
+            self.save_model()
+            PartialState().wait_for_everyone()
         return result
 
     def _folders(self) -> list[Path]:
@@ -344,10 +349,10 @@ class BestOfNTrainer:
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Save the policy, with its tokenizer, where plain transformers loads it; `output_dir` by default."""
+        target = output_dir if output_dir is not None else self.args.output_dir
         if self.distillation is not None:
-            self.distillation.save_model(output_dir)
+            self.distillation.save_model(str(target))
         elif self.args.should_save:
-            target = output_dir if output_dir is not None else self.args.output_dir
             self.model.save_pretrained(target)
             self.processing_class.save_pretrained(target)
 

@@ -36,6 +36,7 @@ from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.preference_data import PreferenceEncoder, encode_preferences, preferred
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
     NoTelemetry,
     named_datasets,
@@ -98,7 +99,7 @@ class RewardModelConfig(trl.RewardConfig):
         super().__post_init__()
 
 
-class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.RewardTrainer):
+class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.RewardTrainer):
     """Trains a model with a scalar head to prefer what people preferred: `trl.RewardTrainer` with checked rows.
 
     The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4), a mean over the
@@ -142,6 +143,7 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
             model, load_for_reward_training, args, processing_class=processing_class, peft_config=peft_config
         )
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
+        self.adapter_base = loaded.adapter_base
         args = with_precision_of(loaded.model, args)
         self._preferences, self._arguments = train_dataset, kwargs
         self._encoder = PreferenceEncoder(
@@ -301,9 +303,8 @@ class RewardModelTrainer(NoTelemetry, ResumableTrainer, WeightedEvaluation, trl.
         set_calibration(self.model.config, calibration)
         return calibration
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Save the model, with its gain and bias, and the tokenizer; `output_dir` by default that of the settings."""
-        super().save_model(output_dir, _internal_call)
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        super()._save(output_dir, state_dict)
         if self.args.should_save and hasattr(self.model, "peft_config"):
             # The config, which holds them, is not saved with an adapter.
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)

@@ -19,6 +19,7 @@ from genrlhf.models.scoring import encode_pair
 from genrlhf.sampling.decode import check_prompt_lengths
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
     NoTelemetry,
     named_datasets,
@@ -69,7 +70,7 @@ class SFTConfig(trl.SFTConfig):
         super().__post_init__()
 
 
-class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
+class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
     """Trains a language model on demonstrations: `trl.SFTTrainer` with frozen layers, no dropout and checked rows.
 
     The loss is the cross-entropy of the completion and the EOS behind it, given the prompt.
@@ -105,6 +106,7 @@ class SFTTrainer(NoTelemetry, ResumableTrainer, trl.SFTTrainer):
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self._demonstrations, self._arguments = train_dataset, kwargs
+        self.adapter_base = loaded.adapter_base
         args = with_precision_of(loaded.model, args)
         self._max_length = shorter(args.max_length, context_length(loaded.model))
         for name, dataset in named_datasets(train_dataset, eval_dataset):

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.types import Rollout
 
-__all__ = ["PPOCheckpoint", "load_trained", "save_trained"]
+__all__ = ["VALUE_MODEL_FOLDER", "PPOCheckpoint", "load_trained", "save_trained"]
 
 VALUE_HEAD_FILE = "value_head.safetensors"
 VALUE_MODEL_FOLDER = "value_model"

@@ -27,7 +27,7 @@ from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
-from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
+from genrlhf.trainers.ppo.checkpoint import VALUE_MODEL_FOLDER, PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
@@ -36,6 +36,7 @@ from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, sho
 from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import check_prompts, named_datasets
 from genrlhf.types import Rollout, TokenSampler
 
@@ -50,7 +51,7 @@ def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
-class PPOTrainer(ResumableTrainer, Trainer):
+class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     """Trains a policy against a reward by proximal policy optimisation.
 
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms", in the form of Ziegler et al. 2019 and Stiennon et
@@ -133,7 +134,7 @@ class PPOTrainer(ResumableTrainer, Trainer):
         )
         for _, dataset in named_datasets(train_dataset, eval_dataset):
             check_arguments(models.reward, dataset.column_names)
-        self._base_name = policy.name
+        self._base_name, self.adapter_base = policy.name, policy.adapter_base
         self._arguments = {
             "ref_model": ref_model,
             "value_model": value_model,
@@ -378,13 +379,20 @@ class PPOTrainer(ResumableTrainer, Trainer):
         means = {f"{metric_key_prefix}_{k}": v for k, v in metrics.means(self._sum_over_processes).items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=means, num_samples=total)
 
+    def _adapted_model(self) -> Any:
+        return self.policy
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         target = Path(output_dir if output_dir is not None else self.args.output_dir)
         if not self.args.should_save:
             return
         target.mkdir(parents=True, exist_ok=True)
+        self._name_base(target)
         save_trained(self.collector.model, target, state_dict)
         self.processing_class.save_pretrained(target)
+        if self.collector.model.value_model is not None:
+            # The value model reads the policy's tokens; with them its folder loads as a reward model's does.
+            self.processing_class.save_pretrained(target / VALUE_MODEL_FOLDER)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
