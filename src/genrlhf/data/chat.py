@@ -18,6 +18,7 @@ __all__ = [
     "Conversation",
     "Prompt",
     "chat_ids",
+    "ends_turn",
     "is_message",
     "prompt_of",
     "prompts_of",
@@ -25,6 +26,8 @@ __all__ = [
     "template_options",
     "text_ids",
     "turn_end",
+    "unheard_end",
+    "without_none",
 ]
 
 Conversation: TypeAlias = list[dict[str, Any]]
@@ -136,7 +139,7 @@ def render(
         )
     try:
         text: str = tokenizer.apply_chat_template(
-            [_without_none(message) for message in messages],
+            without_none(messages),
             tokenize=False,
             add_generation_prompt=generation_prompt,
             **(options or {}),
@@ -180,6 +183,33 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> str | None:
     special = {*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}
     first: str | None = next((t for t in tokenizer.tokenize(tail) if t in special), None)
     return first
+
+
+def ends_turn(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> bool:
+    """Whether the last of `ids` that is no blank is a special token, with which a template closes a turn."""
+    special = {*tokenizer.all_special_ids, *tokenizer.get_added_vocab().values()}
+    for token in reversed(ids):
+        if token in special:
+            return True
+        if str(tokenizer.decode([token])).strip():
+            return False
+    return False
+
+
+def unheard_end(tokenizer: PreTrainedTokenizerBase, stops: Sequence[int]) -> str | None:
+    """Return what the chat template ends a turn with where sampling does not stop there, None where it does.
+
+    Args:
+        tokenizer: with the template.
+        stops: ids that end a completion.
+    """
+    end = turn_end(tokenizer)
+    return None if end is None or tokenizer.convert_tokens_to_ids(end) in stops else end
+
+
+def without_none(messages: Sequence[Mapping[str, Any]]) -> Conversation:
+    """Return messages without the fields that are None, which Arrow gives to those that lack them; `content` stays."""
+    return [_without_none(message) for message in messages]
 
 
 def _without_none(value: Any, *, top: bool = True) -> Any:

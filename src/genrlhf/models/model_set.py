@@ -22,7 +22,7 @@ from genrlhf.models.quantisation import is_quantised
 from genrlhf.models.reference import Snapshot
 from genrlhf.models.scoring import reads_at_eos
 from genrlhf.models.sharing import share_trunk
-from genrlhf.models.tokens import ensure_pad_token
+from genrlhf.models.tokens import ensure_pad_token, set_eos_token
 from genrlhf.models.trunk import trunk_depth
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def load_to_train(
     Args:
         source: a name, a folder or a module.
         load: `load_causal_lm` or `load_for_reward_training`.
-        args: the trainer's settings.
+        args: the trainer's settings; an `eos_token` among them becomes that of tokenizer and model.
         processing_class: the tokenizer; None for the one saved with the model.
         peft_config: of the adapter that is to be trained, None for none.
 
@@ -81,6 +81,8 @@ def load_to_train(
     origin = source if isinstance(source, str) else model
     needs_eos = model.get_output_embeddings() is not None or reads_at_eos(model)
     tokenizer = load_tokenizer(origin, processing_class, trust_remote_code=trust, needs_eos=needs_eos)
+    if getattr(args, "eos_token", None) is not None:
+        set_eos_token(tokenizer, model, args.eos_token)
     ensure_pad_token(tokenizer, model, wanted=getattr(args, "pad_token", None))
     base: AdapterBase | None = None
     if peft_config is not None or is_peft_model(model):

@@ -1,4 +1,4 @@
-"""A pad token of its own for every tokenizer."""
+"""A pad token of its own for every tokenizer, and the token that ends a text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
 
-from genrlhf.errors import ModelError
+from genrlhf.errors import ConfigError, ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["ensure_pad_token"]
+__all__ = ["ensure_pad_token", "set_eos_token"]
 
 logger = logging.getLogger(__name__)
 
@@ -103,3 +103,26 @@ def _choose(tokenizer: PreTrainedTokenizerBase, rows: int, taken: set[int | None
         f"The tokenizer has no token to spare for padding: all {rows} rows of the embeddings are in use. Add one with "
         "tokenizer.add_special_tokens({'pad_token': '<pad>'}) and model.resize_token_embeddings(len(tokenizer))."
     )
+
+
+def set_eos_token(tokenizer: PreTrainedTokenizerBase, model: Any, token: str) -> None:
+    """Make a token of the vocabulary the EOS of tokenizer and model; what ended samples before still does.
+
+    Args:
+        tokenizer: changed in place.
+        model: whose config gets it as `eos_token_id`, and whose generation config in front of the others.
+        token: such as "<|im_end|>".
+
+    Raises:
+        ConfigError: where the vocabulary does not have it.
+    """
+    if token not in tokenizer.get_vocab():
+        raise ConfigError(f"eos_token={token!r} is no token of the tokenizer; give one of its vocabulary.")
+    tokenizer.eos_token = token
+    model.config.get_text_config().eos_token_id = tokenizer.eos_token_id
+    generation_config = getattr(model, "generation_config", None)
+    if generation_config is not None:
+        before = generation_config.eos_token_id
+        others = before if isinstance(before, list) else [] if before is None else [before]
+        ends = [tokenizer.eos_token_id, *(end for end in others if end != tokenizer.eos_token_id)]
+        generation_config.eos_token_id = ends if len(ends) > 1 else ends[0]

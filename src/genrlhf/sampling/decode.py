@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Prompt",
+    "check_prompt_length",
     "check_prompt_lengths",
     "decode_completions",
     "encode_prompts",
@@ -89,15 +90,19 @@ def check_prompt_lengths(
         for number, prompt in enumerate(prompts, start=first_row)
     ]
     for number, (prompt, ids) in enumerate(zip(prompts, rows, strict=True), start=first_row):
-        where = f"{source}, row {number}: the prompt {excerpt(prompt)} has"
-        if not ids:
-            raise DataError(f"{where} no tokens; give at least one, or drop the row.")
-        if max_length is not None and len(ids) > max_length:
-            raise DataError(
-                f"{where} {len(ids)} tokens, and at most {max_length} leave room for the completion in the model's "
-                f"context; {remedy}."
-            )
+        check_prompt_length(ids, prompt, max_length, where=f"{source}, row {number}", remedy=remedy)
     return rows
+
+
+def check_prompt_length(ids: Sequence[int], prompt: Any, max_length: int | None, *, where: str, remedy: str) -> None:
+    """Raise `DataError` for a prompt without tokens, or with more than `max_length`; it begins with `where`."""
+    if not ids:
+        raise DataError(f"{where}: the prompt {excerpt(prompt)} has no tokens; give at least one, or drop the row.")
+    if max_length is not None and len(ids) > max_length:
+        raise DataError(
+            f"{where}: the prompt {excerpt(prompt)} has {len(ids)} tokens, and at most {max_length} leave room for the "
+            f"completion in the model's context; {remedy}."
+        )
 
 
 def decode_completions(

@@ -18,6 +18,7 @@ from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
 from genrlhf.errors import CheckpointError, ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
+from genrlhf.models.tokens import set_eos_token
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
@@ -30,7 +31,7 @@ from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_o
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
-from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets
+from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets, shows_bars
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -104,6 +105,8 @@ class BestOfNTrainer:
             self.processing_class = load_tokenizer(
                 model if isinstance(model, str) else loaded, processing_class, trust_remote_code=trust
             )
+            if self.args.eos_token is not None:
+                set_eos_token(self.processing_class, loaded, self.args.eos_token)
             ensure_pad_token(self.processing_class, loaded, wanted=self.args.pad_token)
             self.model = loaded.to(self.args.device)
         self.sampler = sampler
@@ -129,7 +132,7 @@ class BestOfNTrainer:
             check_prompt_rows(dataset, source)
             return
         options: dict[str, Any] = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
-        check_prompts(dataset, source, model=self.model, **options)
+        check_prompts(dataset, source, model=self.model, progress=shows_bars(self.args), **options)
 
     def generate(
         self, prompts: Sequence[Any], *, seed: int | None = None, **columns: Sequence[Any]

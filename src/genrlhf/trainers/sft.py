@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 import trl
-from datasets import Dataset
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.schema import check_rows
+from genrlhf.data.chat import unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import default_precision, with_precision_of
-from genrlhf.models.scoring import encode_pair
-from genrlhf.sampling.decode import check_prompt_lengths
+from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
+from genrlhf.trainers.sft_data import (
+    DemonstrationEncoder,
+    encode_demonstrations,
+    is_conversational,
+    refuse_options,
+    training_template,
+)
 from genrlhf.trainers.shared import (
     NoTelemetry,
     named_datasets,
     shorter,
+    source_of,
     trl_args,
 )
+from genrlhf.trainers.tally import WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -70,15 +80,17 @@ class SFTConfig(trl.SFTConfig):
         super().__post_init__()
 
 
-class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
+class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.SFTTrainer):
     """Trains a language model on demonstrations: `trl.SFTTrainer` with frozen layers, no dropout and checked rows.
 
-    The loss is the cross-entropy of the completion and the EOS behind it, given the prompt.
+    The loss is the cross-entropy of the completion and the EOS behind it, given the prompt; in `messages`, that of the
+    assistant's turns and what ends them. `completion_only_loss=False` learns everything.
 
     Args:
         model: a causal language model: a name, a folder or a module.
         args: the settings.
-        train_dataset: rows of `prompt` and `completion` (text or messages), of `messages`, or of `text`.
+        train_dataset: rows of `prompt` and `completion` (text or messages), of `messages`, or of `text`. `tools` and
+            `chat_template_kwargs` reach the chat template. An `IterableDataset` needs `max_steps`.
         eval_dataset: the same, for `evaluate`.
         processing_class: the tokenizer; by default the one saved with the model.
         peft_config: train an adapter of this kind instead of the model itself.
@@ -95,8 +107,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
         self,
         model: str | PreTrainedModel | PeftModel,
         args: SFTConfig | None = None,
-        train_dataset: Dataset | None = None,
-        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        train_dataset: Rows | None = None,
+        eval_dataset: Rows | dict[str, Rows] | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
@@ -108,12 +120,17 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
         self._demonstrations, self._arguments = train_dataset, kwargs
         self.adapter_base = loaded.adapter_base
         args = with_precision_of(loaded.model, args)
+        self._stops, self._warned_of_turn_end = stop_token_ids(loaded.model, tokenizer), False
         self._max_length = shorter(args.max_length, context_length(loaded.model))
-        for name, dataset in named_datasets(train_dataset, eval_dataset):
-            self._check(dataset, tokenizer, args, name)
+        self._sources = named_datasets(train_dataset, eval_dataset, streams=True)
+        refuse_endless(train_dataset, args.max_steps)
+        refuse_options(args, train_dataset, kwargs.get("formatting_func"))
+        self._everything = args.completion_only_loss is False and not args.assistant_only_loss
+        # TRL refuses a limit with padding_free, and templates without markers, since it would do nothing about either.
+        theirs = {"max_length": None if args.padding_free and not args.packing else self._max_length}
         super().__init__(
             model=loaded.model,
-            args=trl_args(args, max_length=self._max_length, pad_token=tokenizer.pad_token),
+            args=trl_args(args, **theirs, assistant_only_loss=False, pad_token=tokenizer.pad_token),
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
@@ -121,40 +138,95 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
             callbacks=callbacks,
             **kwargs,
         )
+        self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
 
-    def _check(self, dataset: Dataset, tokenizer: PreTrainedTokenizerBase, args: SFTConfig, source: str) -> None:
-        """Check the rows, and say how many completions `max_length` cuts off."""
-        if "input_ids" in dataset.column_names:
-            return
-        columns = _text_columns(dataset, args)
-        check_rows(dataset, columns, source=source)
-        if self._max_length is None:
-            return
-        if "prompt" in columns:
-            # A prompt that fills the context would leave nothing to learn from, and TRL would drop the row.
-            check_prompt_lengths(
-                tokenizer,
-                dataset["prompt"],
-                max_length=self._max_length - 1,
-                source=source,
-                remedy="shorten it, drop the row, or raise max_length",
-            )
-            prompts, completions = dataset["prompt"], dataset["completion"]
-        else:
-            completions = dataset[columns[0]]
-            prompts = ["" if isinstance(text, str) else [] for text in completions]
-        lengths = [len(encode_pair(tokenizer, p, c)) for p, c in zip(prompts, completions, strict=True)]
-        cut = sum(length > self._max_length for length in lengths)
-        if cut and not args.packing:
+    def _prepare_dataset(
+        self,
+        dataset: Any,
+        processing_class: Any,
+        args: Any,
+        packing: bool,
+        formatting_func: Callable[[dict[str, Any]], str] | None,
+        dataset_name: str,
+    ) -> Any:
+        """Tokenise rows once, in place of TRL's own way, and leave packing and shuffling to TRL.
+
+        TRL calls this once its options have changed the tokenizer (`eos_token`, `chat_template_path`).
+        """
+        if "input_ids" in columns_of(dataset):
+            return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
+        if is_conversational(dataset):
+            self._warn_of_turn_end(processing_class)
+        encoder = DemonstrationEncoder(
+            processing_class,
+            max_length=None if packing else self._max_length,
+            keep_end=getattr(args, "truncation_mode", "keep_start") == "keep_end",
+            text_field=args.dataset_text_field,
+            everything=self._everything,
+            formatting_func=formatting_func,
+            template=training_template(processing_class),
+        )
+        dataset = encode_demonstrations(dataset, encoder, source=source_of(self._sources, dataset), args=args)
+        if not packing and not getattr(args, "shuffle_dataset", False):
+            return dataset
+        theirs = trl_args(args, max_length=args.max_length if packing else None)
+        return super()._prepare_dataset(dataset, processing_class, theirs, packing, None, dataset_name)
+
+    def _warn_of_turn_end(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """Warn once where the chat template ends a turn with a token that ends no sample."""
+        end = unheard_end(tokenizer, self._stops)
+        if end is not None and not self._warned_of_turn_end:
+            self._warned_of_turn_end = True
             logger.warning(
-                "%d of %d rows of %s are longer than max_length=%d tokens; their ends are cut off, the EOS included.",
-                cut,
-                len(lengths),
-                source,
-                self._max_length,
+                "The chat template ends the assistant's turns with %r, and samples end at the tokenizer's EOS, %r, "
+                "which is never learnt: a sample would run on to max_new_tokens. Set SFTConfig(eos_token=%r), which is "
+                "saved with the tokenizer and the generation config.",
+                end,
+                tokenizer.eos_token,
+                end,
             )
+
+    def compute_loss(
+        self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
+    ) -> Any:
+        """Return TRL's loss, and count it and its figures by the tokens that are learnt."""
+        labels = inputs["labels"]
+        if not self.model.training:
+            inputs["labels"] = labels = self._without_repeats(labels)
+        tokens = (labels[..., 1:] != -100).sum()
+        result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
+        loss = (result[0] if return_outputs else result).detach()
+        if num_items_in_batch is None:
+            self.tally.add("loss", loss * tokens, tokens)
+        else:
+            share = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
+            self.tally.add("loss", loss * num_items_in_batch / share, tokens)
+        means = self._metrics["train" if self.model.training else "eval"]
+        for name in [name for name in means if name != "num_tokens"]:
+            # The mean over the tokens of all processes' batches; each counts its own part of them.
+            self.tally.add(name, torch.as_tensor(means.pop(name)[-1], device=tokens.device) * tokens, tokens)
+        return result
+
+    def _without_repeats(self, labels: torch.Tensor) -> torch.Tensor:
+        """Return labels without those of rows that fill up the last batch of several processes."""
+        state, total = self.accelerator, self._evaluated_rows
+        number = self._evaluated_batches
+        self._evaluated_batches += 1
+        if state.num_processes == 1 or total is None or self.padding_free:
+            return labels
+        size = self.args.eval_batch_size
+        first = (number * state.num_processes + state.process_index) * size
+        kept = torch.arange(len(labels), device=labels.device) < total - first
+        return labels.masked_fill(~kept.unsqueeze(1), -100)
+
+    def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
+        """Return loss, entropy and accuracy as means over the tokens of an evaluation set."""
+        sized = hasattr(dataloader, "dataset") and hasattr(dataloader.dataset, "__len__")
+        self._evaluated_rows: int | None = len(dataloader.dataset) if sized else None
+        self._evaluated_batches: int = 0
+        return super().evaluation_loop(dataloader, *args, **kwargs)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -172,17 +244,11 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, trl.SFTTrainer):
         )
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
-        """Return the loss on `eval_dataset`, by default the one the trainer was given."""
-        if isinstance(eval_dataset, (Dataset, dict)):
-            for name, dataset in named_datasets(None, eval_dataset):
-                self._check(dataset, self.processing_class, self.args, name)
+        """Return loss, token accuracy and entropy on `eval_dataset`, by default the one the trainer was given.
+
+        Each is a mean over the tokens that are learnt, whatever the batch size and the number of processes.
+        """
+        if eval_dataset is not None and not isinstance(eval_dataset, str):
+            self._sources = named_datasets(None, eval_dataset, streams=True)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)
         return figures
-
-
-def _text_columns(dataset: Dataset, args: SFTConfig) -> list[str]:
-    """Return the columns that hold the text to train on."""
-    for column in ("messages", args.dataset_text_field):
-        if column in dataset.column_names and "prompt" not in dataset.column_names:
-            return [column]
-    return ["prompt", "completion"]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 from datasets import Dataset, IterableDataset
+from tqdm.auto import tqdm
 
-from genrlhf.data.chat import prompts_of
+from genrlhf.data.chat import prompts_of, unheard_end
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.models.completions import context_length
 from genrlhf.rewards.signatures import RESERVED
+from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
@@ -26,9 +29,12 @@ __all__ = [
     "decided_by_main",
     "named_datasets",
     "shorter",
+    "shows_bars",
     "source_of",
     "trl_args",
 ]
+
+logger = logging.getLogger(__name__)
 
 ArgsT = TypeVar("ArgsT")
 ResultT = TypeVar("ResultT")
@@ -119,9 +125,25 @@ def check_prompt_rows(dataset: Dataset, source: str) -> None:
 
 
 def check_prompts(
-    dataset: Dataset, source: str, *, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, max_new_tokens: int
+    dataset: Dataset,
+    source: str,
+    *,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    max_new_tokens: int,
+    progress: bool = False,
 ) -> None:
     """Check that every row has a prompt, which leaves room for a completion in the model's context.
+
+    A chat template that ends turns with a token at which samples do not end is warned of.
+
+    Args:
+        dataset: rows.
+        source: what it is called in messages.
+        model: the policy.
+        tokenizer: its tokenizer.
+        max_new_tokens: tokens a completion may have.
+        progress: show a bar.
 
     Raises:
         DataError: naming `source` and the row.
@@ -135,9 +157,23 @@ def check_prompts(
             f"max_new_tokens={max_new_tokens} leaves no room for a prompt in the model's context of {context} tokens; "
             "lower it."
         )
-    for start in range(0, len(dataset), 1000):
+    if isinstance(dataset[0]["prompt"], list) and (end := unheard_end(tokenizer, stop_token_ids(model, tokenizer))):
+        logger.warning(
+            "The chat template ends the assistant's turns with %r, and samples end at the tokenizer's EOS, %r: they "
+            "may run on to max_new_tokens. Set tokenizer.eos_token = %r, or fine-tune with SFTConfig(eos_token=%r).",
+            end,
+            tokenizer.eos_token,
+            end,
+            end,
+        )
+    for start in tqdm(range(0, len(dataset), 1000), desc=f"Checking {source}", disable=not progress):
         prompts = prompts_of(dataset[start : start + 1000], source=source, first_row=start)
         check_prompt_lengths(tokenizer, prompts, max_length=limit, source=source, first_row=start)
+
+
+def shows_bars(args: Any) -> bool:
+    """Whether passes over the data show a bar: on the main process, unless `disable_tqdm`."""
+    return not args.disable_tqdm and args.process_index == 0
 
 
 def shorter(a: int | None, b: int | None) -> int | None:

@@ -37,7 +37,7 @@ from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objec
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
-from genrlhf.trainers.shared import check_prompts, named_datasets
+from genrlhf.trainers.shared import check_prompts, named_datasets, shows_bars
 from genrlhf.types import Rollout, TokenSampler
 
 if TYPE_CHECKING:
@@ -121,7 +121,14 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         tokenizer = policy.tokenizer
         for name, dataset in named_datasets(train_dataset, eval_dataset):
-            check_prompts(dataset, name, model=policy.model, tokenizer=tokenizer, max_new_tokens=args.max_new_tokens)
+            check_prompts(
+                dataset,
+                name,
+                model=policy.model,
+                tokenizer=tokenizer,
+                max_new_tokens=args.max_new_tokens,
+                progress=shows_bars(args),
+            )
         args = with_precision_of(policy.model, args)
         models = build_models(
             policy,
@@ -352,7 +359,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         if isinstance(eval_dataset, (Dataset, dict)):
             options = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
             for name, dataset in named_datasets(None, eval_dataset):
-                check_prompts(dataset, name, model=self.policy, **options)
+                check_prompts(dataset, name, model=self.policy, progress=shows_bars(self.args), **options)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)
         return figures
 

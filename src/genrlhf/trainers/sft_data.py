@@ -1,0 +1,229 @@
+"""Demonstrations as users bring them, tokenised once, with a label where something is learnt."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from datasets import Dataset
+
+from genrlhf.data.chat import chat_ids, ends_turn, is_message, render, template_options, text_ids
+from genrlhf.data.pairs import as_pair
+from genrlhf.data.schema import check_text
+from genrlhf.data.turns import assistant_tokens, common_length, from_sharegpt, has_markers
+from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.sampling.decode import check_prompt_length, prompt_token_ids
+from genrlhf.trainers.rows import Rows, columns_of, encode_rows
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["DemonstrationEncoder", "encode_demonstrations", "is_conversational", "refuse_options", "training_template"]
+
+logger = logging.getLogger(__name__)
+
+_LENGTH, _MERGED, _LEARNT = "genrlhf_length", "genrlhf_merged", "genrlhf_learnt"
+_CONVERSATIONS = ("messages", "conversations")
+
+
+@dataclass(frozen=True)
+class DemonstrationEncoder:
+    """Makes `input_ids` and `labels` of a row.
+
+    Attributes:
+        tokenizer: of the model.
+        max_length: tokens of prompt and completion; None for no limit.
+        keep_end: a row that is too long loses its start, not its end.
+        text_field: the column of plain text.
+        everything: prompts and the turns of others are learnt too.
+        formatting_func: makes plain text of a row.
+        template: a chat template with markers of the assistant's turns, in place of one without; None for none.
+    """
+
+    tokenizer: PreTrainedTokenizerBase
+    max_length: int | None = None
+    keep_end: bool = False
+    text_field: str = "text"
+    everything: bool = False
+    formatting_func: Callable[[dict[str, Any]], str] | None = None
+    template: str | None = None
+
+    def wanted(self, columns: list[str]) -> list[str]:
+        """Return the columns that rows of these columns are made of."""
+        if self.formatting_func is not None:
+            return []
+        if "prompt" not in columns:
+            for name in (*_CONVERSATIONS, self.text_field):
+                if name in columns:
+                    return [name]
+        return ["prompt", "completion"]
+
+    def __call__(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Return the columns, the number of tokens before they are cut, and what is to be said of them.
+
+        Raises:
+            DataError: where the row has nothing to train on; it begins with `where`.
+        """
+        if self.formatting_func is not None:
+            text = self.formatting_func(dict(row))
+            if not isinstance(text, str):
+                raise DataError(f"{where}: formatting_func returned {excerpt(text)}; it must return a string.")
+            return self._cut(*self._text(text, f"{where}, what formatting_func made of it"))
+        name, *pair = self.wanted(list(row))
+        if pair:
+            for column in (name, *pair):
+                check_text(row[column], f"{where}, column {column!r}")
+            prompt, completion = as_pair(row["prompt"], row["completion"], where=where)
+            if isinstance(prompt, str):
+                return self._cut(*self._pair(prompt, completion, where))
+            return self._cut(*self._dialogue(prompt, completion, template_options(row, where), where))
+        value = from_sharegpt(row[name])
+        check_text(value, f"{where}, column {name!r}")
+        if isinstance(value, str):
+            return self._cut(*self._text(value, where))
+        return self._cut(*self._conversation(value, template_options(row, where), where))
+
+    def _text(self, text: str, where: str) -> tuple[list[int], list[bool], bool]:
+        check_text(text, where)
+        ids = self._closed(text_ids(self.tokenizer, text))
+        return ids, [True] * len(ids), False
+
+    def _pair(self, prompt: str, completion: str, where: str) -> tuple[list[int], list[bool], bool]:
+        before = self._prompt(prompt_token_ids(self.tokenizer, prompt), prompt, where)
+        ids = self._closed(text_ids(self.tokenizer, prompt + completion))
+        start = common_length(before, ids)
+        return ids, [place >= start for place in range(len(ids))], start < len(before)
+
+    def _dialogue(
+        self, prompt: Any, completion: Any, options: dict[str, Any], where: str
+    ) -> tuple[list[int], list[bool], bool]:
+        asked = render(self.tokenizer, prompt, options, generation_prompt=True, where=where)
+        before = self._prompt(chat_ids(self.tokenizer, asked), prompt, where)
+        messages = [*prompt, *completion]
+        if all(message["role"] == "assistant" for message in completion) and not has_markers(self.tokenizer):
+            ids = chat_ids(self.tokenizer, render(self.tokenizer, messages, options, where=where))
+            start = common_length(before, ids)
+            mask = [place >= start for place in range(len(ids))]
+        else:
+            ids, mask = assistant_tokens(
+                self.tokenizer, messages, options, first=len(prompt), template=self.template, where=where
+            )
+        ids, mask = self._ended(ids, mask)
+        return ids, mask, common_length(before, ids) < len(before)
+
+    def _conversation(self, messages: Any, options: dict[str, Any], where: str) -> tuple[list[int], list[bool], bool]:
+        if self.everything:
+            ids = chat_ids(self.tokenizer, render(self.tokenizer, messages, options, where=where))
+            mask = [True] * len(ids)
+        else:
+            ids, mask = assistant_tokens(self.tokenizer, messages, options, template=self.template, where=where)
+        return *self._ended(ids, mask), False
+
+    def _prompt(self, ids: list[int], prompt: Any, where: str) -> list[int]:
+        """Return the ids of a prompt; one that fills the context leaves nothing to learn from."""
+        limit = None if self.max_length is None or self.keep_end else self.max_length - 1
+        check_prompt_length(ids, prompt, limit, where=where, remedy="shorten it, drop the row, or raise max_length")
+        return ids
+
+    def _closed(self, ids: list[int]) -> list[int]:
+        eos = self.tokenizer.eos_token_id
+        return ids if ids[-1:] == [eos] else [*ids, int(eos)]
+
+    def _ended(self, ids: list[int], mask: list[bool]) -> tuple[list[int], list[bool]]:
+        """Close a conversation with EOS where its template ends turns with no token that could end a sample."""
+        if mask[-1:] != [True] or ends_turn(self.tokenizer, ids):
+            return ids, mask
+        closed = self._closed(ids)
+        return closed, mask + [True] * (len(closed) - len(ids))
+
+    def _cut(self, ids: list[int], mask: list[bool], merged: bool) -> dict[str, Any]:
+        kept = slice(None) if self.max_length is None else slice(0, self.max_length)
+        if self.keep_end and self.max_length is not None:
+            kept = slice(max(0, len(ids) - self.max_length), None)
+        learnt = [self.everything or bit for bit in mask]
+        labels = [token if bit else -100 for token, bit in zip(ids, learnt, strict=True)][kept]
+        # The first token of a row is predicted from nothing.
+        some = any(label != -100 for label in labels[1:])
+        return {"input_ids": ids[kept], "labels": labels, _LENGTH: len(ids), _MERGED: merged, _LEARNT: some}
+
+
+def encode_demonstrations(dataset: Rows, encoder: DemonstrationEncoder, *, source: str, args: Any) -> Rows:
+    """Return `input_ids` and `labels` of every row, and say how many were cut off or left out.
+
+    Raises:
+        DataError: for rows that cannot be used, and where none is left.
+    """
+    encoded = encode_rows(dataset, encoder, encoder.wanted(columns_of(dataset)), source=source, args=args)
+    notes = [_LENGTH, _MERGED, _LEARNT]
+    if not isinstance(encoded, Dataset):
+        return encoded.filter(lambda row: row[_LEARNT]).remove_columns(notes)
+    lengths, merged, learnt = (encoded[name][:] for name in notes)
+    encoded = encoded.remove_columns(notes)
+    limit = encoder.max_length
+    if limit is not None and (cut := sum(length > limit for length in lengths)):
+        lost = "their starts are cut off" if encoder.keep_end else "their ends are cut off, the EOS included"
+        logger.warning(
+            "%d of %d rows of %s are longer than max_length=%d tokens; %s.", cut, len(lengths), source, limit, lost
+        )
+    if any(merged):
+        logger.warning(
+            "In %d of %d rows of %s the tokens of the prompt are not those that its end and the completion make "
+            "together; what is learnt begins where they differ, and a model asked with the prompt alone sees other "
+            "tokens there. End prompts where a word ends, or use a chat template that writes a prompt the same way "
+            "alone.",
+            sum(merged),
+            len(merged),
+            source,
+        )
+    if all(learnt):
+        return encoded
+    kept = [row for row, some in enumerate(learnt) if some]
+    logger.warning(
+        "%d of %d rows of %s have nothing to learn within max_length=%s tokens and are left out.",
+        len(learnt) - len(kept),
+        len(learnt),
+        source,
+        limit,
+    )
+    if not kept:
+        raise DataError(f"No row of {source} has anything to learn within max_length={limit} tokens; raise it.")
+    return encoded.select(kept)
+
+
+def is_conversational(dataset: Any) -> bool:
+    """Whether the first row has a conversation where text is trained on."""
+    row: Mapping[str, Any] = next(iter(dataset), {})
+    names = ("prompt", "completion", *_CONVERSATIONS)
+    values = [from_sharegpt(row[name]) for name in names if name in row]
+    return any(isinstance(value, list) and bool(value) and is_message(value[0]) for value in values)
+
+
+def refuse_options(args: Any, dataset: Any, formatting_func: Any) -> None:
+    """Raise `ConfigError` for settings that contradict the rows, as TRL does."""
+    if dataset is None or columns_of(dataset) == [] or "input_ids" in columns_of(dataset):
+        return
+    pairs = {"prompt", "completion"} <= set(columns_of(dataset))
+    if formatting_func is not None and (args.completion_only_loss or (pairs and args.completion_only_loss is None)):
+        raise ConfigError(
+            "formatting_func makes one text of a row, which has no completion to learn alone; set "
+            "completion_only_loss=False, or apply the function to the dataset and leave it out."
+        )
+    if args.assistant_only_loss and (formatting_func is not None or not is_conversational(dataset)):
+        raise ConfigError("assistant_only_loss=True needs conversations, and train_dataset has text; leave it out.")
+    if args.completion_only_loss and not pairs and not is_conversational(dataset):
+        logger.warning("completion_only_loss=True has no effect on text: all of its tokens are learnt.")
+
+
+def training_template(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return TRL's version, with markers, of a chat template that has none; None where TRL does not know it."""
+    if not tokenizer.chat_template or has_markers(tokenizer):
+        return None
+    try:
+        from trl.chat_template_utils import get_training_chat_template
+
+        template: str | None = get_training_chat_template(tokenizer)
+    except Exception:  # of any kind where the template is none of those that TRL knows
+        return None
+    return template
