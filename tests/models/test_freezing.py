@@ -6,12 +6,16 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import BOFTConfig, LoHaConfig, LoraConfig, get_peft_model
 from torch import nn
+from transformers import FalconConfig, FalconForCausalLM, GPTJConfig, GPTJForCausalLM
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import decoder_layers, disable_dropout, freeze_layers
+from genrlhf.models.freezing import modules_above_layers
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
+from tests.models.test_heads import classifier
+from tests.sampling.families import build as build_family
 
 
 def trainable(model: nn.Module) -> set[str]:
@@ -76,6 +80,16 @@ def test_embeddings_head_and_norm_are_frozen_in_other_families(build: Any) -> No
     assert {id(p) for p in model.parameters() if p.requires_grad} == {id(p) for p in last.parameters()}
 
 
+@pytest.mark.parametrize("kind", ["bert", "roberta", "deberta-v2", "electra", "distilbert", "modernbert", "mpnet"])
+def test_heads_of_encoders_stay_trainable(kind: str) -> None:
+    model = classifier(kind)
+    assert freeze_layers(model, 0.5) == 1
+    last = {id(p) for p in decoder_layers(model)[1].parameters()}
+    head = {id(p) for part in modules_above_layers(model) for p in part.parameters()}
+    assert {id(p) for p in model.parameters() if p.requires_grad} == last | head
+    assert len(head) >= 2
+
+
 def test_score_head_stays_trainable() -> None:
     model = tiny_reward_model()
     freeze_layers(model, 0.8)
@@ -89,6 +103,14 @@ def test_fraction_is_checked(fraction: float) -> None:
         freeze_layers(tiny_llama(), fraction)
 
 
+def boft() -> BOFTConfig:
+    return BOFTConfig(boft_block_size=2, boft_dropout=0.5, target_modules=["q_proj"], init_weights=False)
+
+
+def loha(**settings: Any) -> LoHaConfig:
+    return LoHaConfig(r=4, target_modules=["q_proj", "up_proj"], init_weights=False, **settings)
+
+
 @pytest.mark.parametrize(
     "build",
     [
@@ -98,8 +120,16 @@ def test_fraction_is_checked(fraction: float) -> None:
         lambda: tiny_opt(dropout=0.0, layerdrop=0.5),
         lambda: tiny_llama(attention_dropout=0.5),
         lambda: get_peft_model(tiny_llama(), LoraConfig(r=2, lora_dropout=0.5, init_lora_weights=False)),
+        lambda: get_peft_model(tiny_llama(), boft()),
+        lambda: get_peft_model(tiny_llama(), loha(rank_dropout=0.5)),
+        lambda: get_peft_model(tiny_llama(), loha(module_dropout=0.5)),
+        lambda: build_family(FalconForCausalLM, FalconConfig, attention_dropout=0.5, hidden_dropout=0.5),
+        lambda: build_family(GPTJForCausalLM, GPTJConfig, rotary_dim=4, attn_pdrop=0.5),
     ],
-    ids=["gpt2", "opt", "opt attention", "opt layers", "llama attention", "lora"],
+    ids=[
+        *("gpt2", "opt", "opt attention", "opt layers", "llama attention"),
+        *("lora", "boft", "loha ranks", "loha modules", "falcon", "gptj"),
+    ],
 )
 def test_without_dropout_training_mode_is_deterministic(build: Any) -> None:
     model = build().train()

@@ -3,14 +3,41 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
-from transformers import RobertaConfig, RobertaForSequenceClassification
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from genrlhf.models import ScalarHead, reset_score_head
-from tests.helpers import VOCAB_SIZE, tiny_reward_model
+from genrlhf.models.freezing import modules_above_layers
+from genrlhf.models.heads import score_in_float32
+from tests.helpers import VOCAB_SIZE, tiny_bert, tiny_llama, tiny_reward_model
+
+CLASSIFIERS = [
+    *("albert", "bert", "deberta-v2", "distilbert", "electra", "gpt2", "gpt_neox", "llama", "modernbert", "mpnet"),
+    *("opt", "roberta", "xlm-roberta", "xlnet"),
+]
+
+
+def classifier(kind: str) -> Any:
+    """A sequence classifier of two layers with one label."""
+    names = {"distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2}}
+    names["xlnet"] = {"d_model": 16, "d_inner": 32, "n_layer": 2, "n_head": 2}
+    names["opt"] = {"word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    own = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    config = AutoConfig.for_model(
+        kind, vocab_size=VOCAB_SIZE, num_labels=1, pad_token_id=0, initializer_range=0.3, **names.get(kind, own)
+    )
+    torch.manual_seed(0)
+    return AutoModelForSequenceClassification.from_config(config).eval()
 
 
 def test_a_fresh_value_head_predicts_zero() -> None:
@@ -82,3 +109,64 @@ def test_reset_score_head_finds_the_last_layer_of_a_deeper_head() -> None:
     assert model.classifier.out_proj.weight.abs().sum().item() > 0
     assert model.classifier.out_proj.bias.item() == 0.0
     assert torch.equal(model.classifier.dense.weight, dense)
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_the_head_is_what_is_not_in_the_base_model_but_for_a_pooler(kind: str) -> None:
+    model = classifier(kind)
+    above = {id(p) for head in modules_above_layers(model) for p in head.parameters()}
+    named = {name for name, parameter in model.named_parameters() if id(parameter) in above}
+    words = ("score", "classifier", "pooler", "head.", "sequence_summary", "logits_proj")
+    assert named == {name for name, _ in model.named_parameters() if any(word in name for word in words)} != set()
+
+
+@pytest.mark.parametrize("build", [tiny_llama, tiny_bert])
+def test_models_without_a_score_have_no_head(build: Any) -> None:
+    assert modules_above_layers(build()) == []
+
+
+def scores(model: Any) -> torch.Tensor:
+    ids = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12], [20, 30, 40, 50]])
+    with torch.no_grad():
+        found: torch.Tensor = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
+    return found
+
+
+@pytest.mark.parametrize("kind", CLASSIFIERS)
+def test_scores_are_float32_whatever_the_model_computes_in(kind: str, tmp_path: Path) -> None:
+    plain = scores(classifier(kind))
+    model = classifier(kind)
+    score_in_float32(model)
+    torch.testing.assert_close(scores(model), plain, rtol=0, atol=0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = scores(model)
+    low = classifier(kind).bfloat16()
+    score_in_float32(low)
+    for found in (mixed, scores(low)):
+        assert found.dtype == torch.float32
+        assert not torch.equal(found, found.bfloat16().float())
+        torch.testing.assert_close(found, plain, rtol=0.1, atol=0.1)
+    # Plain transformers loads what is saved, to the same scores.
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForSequenceClassification.from_pretrained(tmp_path, dtype="float32").eval()
+    torch.testing.assert_close(scores(loaded), plain, rtol=0, atol=0)
+
+
+def test_a_value_head_steps_out_of_autocast() -> None:
+    head = ScalarHead(16, init="normal")
+    hidden = torch.randn(2, 3, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        values = head(hidden)
+    torch.testing.assert_close(values, head(hidden), rtol=0, atol=0)
+    # Engines such as DeepSpeed make every weight bfloat16.
+    assert head.bfloat16()(hidden.bfloat16()).dtype == torch.float32
+
+
+def test_a_quantised_or_adapted_layer_keeps_its_class() -> None:
+    class Other(nn.Linear):
+        pass
+
+    model = tiny_reward_model()
+    model.score = Other(16, 1, bias=False)
+    score_in_float32(model)
+    assert type(model.score) is Other
