@@ -36,7 +36,8 @@ class Row:
         family: its model type.
         shares_prefix: whether the samples of a prompt share it.
         shares_trunk: whether frozen first layers can be computed once.
-        reads_left_padding: whether its own `generate` does; None where it is not used.
+        reads_batches: whether its own `generate` does; None where it is not used.
+        reads_left_padding: the same.
         greedy: how many completions at temperature 0 differ from those of plain `generate` on each prompt alone.
         logprobs: largest difference from those of a forward pass over each text alone, in nats.
         ratio: largest difference from 1 of the probability ratio in a training pass over what was just drawn.
@@ -51,6 +52,7 @@ class Row:
     family: str
     shares_prefix: bool
     shares_trunk: bool
+    reads_batches: bool | None
     reads_left_padding: bool | None
     greedy: int
     logprobs: float
@@ -88,6 +90,7 @@ def measure(name: str) -> Row:
         family=family_of(model),
         shares_prefix=shared,
         shares_trunk=shares_trunk,
+        reads_batches=None if shared else habits_of(model).reads_batches,
         reads_left_padding=None if shared else habits_of(model).reads_left_padding,
         greedy=greedy,
         logprobs=logprobs,
@@ -170,7 +173,7 @@ def _trunk(model: PreTrainedModel) -> tuple[float, float]:
     pairs = [(a, b) for a, b in zip(*gradients, strict=True) if a is not None and b is not None]
     assert all((a is None) == (b is None) for a, b in zip(*gradients, strict=True))
     apart = max(float((a - b).abs().max()) for a, b in pairs) / max(float(b.abs().max()) for _, b in pairs)
-    return float((ours - wanted).abs().max()), apart
+    return float((ours - wanted).abs().max().detach()), apart
 
 
 @torch.no_grad()

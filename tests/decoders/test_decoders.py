@@ -5,20 +5,22 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import transformers
 
 from genrlhf.models.families import SHARED_PREFIX_FAMILIES, TRUNK_FAMILIES
+from tests.decoders.__main__ import PAGE, RECORD, table
 from tests.decoders.configs import DECODERS, is_known
-from tests.decoders.measure import measure
+from tests.decoders.measure import Row, measure
 
 NOT_IN_PPO = {
     *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
-    *("recurrent_gemma", "xlm", "xlnet"),
+    *("phimoe", "recurrent_gemma", "xlm", "xlnet"),
 }
-"""Whose own `generate` does not find the probabilities of their forward pass."""
+"""Whose own `generate` does not find the probabilities of their forward pass in training."""
 
 UNEQUAL_SCORES = {"xlnet"}
 """Whose classification class of transformers reads the score of a right-padded text at its padding."""
@@ -52,3 +54,12 @@ def test_every_listed_family_is_measured() -> None:
     measured = {name.partition(":")[0] for name in DECODERS}
     assert len(measured) >= 50
     assert measured >= TRUNK_FAMILIES >= SHARED_PREFIX_FAMILIES
+
+
+def test_the_page_says_what_the_list_says() -> None:
+    rows = [Row(**row) for row in json.loads(RECORD.read_text(encoding="utf-8"))["rows"]]
+    assert [row.decoder for row in rows] == list(DECODERS)
+    assert all(row.shares_prefix == (row.family in SHARED_PREFIX_FAMILIES) for row in rows)
+    assert all(row.shares_trunk == (row.family in TRUNK_FAMILIES) for row in rows)
+    assert {row.decoder for row in rows if row.refused} == NOT_IN_PPO
+    assert PAGE.read_text(encoding="utf-8").endswith(table(rows))

@@ -119,7 +119,7 @@ def test_batches_that_the_model_cannot_read_are_refused_by_its_name(name: str, w
 
 def test_a_model_whose_generate_is_not_true_to_it_is_refused_for_training_only() -> None:
     sampler = TransformersSampler(build("roberta"), tiny_tokenizer())
-    with pytest.raises(ModelError, match="'roberta' finds other probabilities"):
+    with pytest.raises(ModelError, match="'roberta' find other probabilities"):
         sampler.generate(PROMPTS, 1, SamplingParams(max_new_tokens=2), [0] * 4)
     assert len(sampler.sample(PROMPTS, 1, SamplingParams(max_new_tokens=2), seed=0)) == 4
 

@@ -16,6 +16,7 @@ from genrlhf.models.freezing import inner_model
 from genrlhf.ops import position_ids
 
 __all__ = [
+    "RANDOM_FAMILIES",
     "SHARED_PREFIX_FAMILIES",
     "TRUNK_FAMILIES",
     "family_of",
@@ -44,6 +45,10 @@ TRUNK_FAMILIES = SHARED_PREFIX_FAMILIES | {
     *("xglm", "youtu"),
 }
 """Model types whose layers take the last one's hidden states and nothing else that an earlier layer made."""
+
+
+RANDOM_FAMILIES = frozenset({"phimoe"})
+"""Model types that draw at random in training mode, by no setting: PhiMoE its experts (arXiv 2409.12136)."""
 
 
 def family_of(model: Any) -> str:

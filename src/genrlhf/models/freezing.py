@@ -85,7 +85,7 @@ def freeze_layers(model: nn.Module, fraction: float) -> int:
 def disable_dropout(model: nn.Module) -> None:
     """Set every dropout probability of a model to 0: of its layers, of layers that it drops whole, of its adapters.
 
-    The noise of routers goes with them: it makes two passes differ as well.
+    The noise on what routers read goes with them: it makes two passes differ as well.
     """
     for module in model.modules():
         if "dropout" in type(module).__name__.lower():
@@ -94,7 +94,9 @@ def disable_dropout(model: nn.Module) -> None:
         # Attention layers (OPT, Llama, …) have no dropout module but a number such as `attention_dropout`, adapters a
         # dictionary of numbers such as `rank_dropout`.
         for name in [name for name in vars(module) if "drop" in name or "jitter" in name]:
-            _set_to_zero(module, name)
+            # In PhiMoE that is a threshold, in use in eval mode too.
+            if name != "router_jitter_noise":
+                _set_to_zero(module, name)
         config = getattr(module, "config", None)
         for name in _read_from_config(type(module)) if config is not None else ():
             _set_to_zero(config, name)

@@ -10,7 +10,7 @@ import torch
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
-from genrlhf.models.families import family_of, shares_prefix
+from genrlhf.models.families import RANDOM_FAMILIES, family_of, shares_prefix
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
@@ -121,13 +121,9 @@ class TransformersSampler:
             masking: see `generate`.
 
         Raises:
-            ModelError: for a model whose `generate` is not true to its forward pass.
+            ModelError: for a model whose `generate` is not true to its forward pass in training.
         """
-        if not shares_prefix(self.model) and not habits_of(self.model).as_forward:
-            raise ModelError(
-                f"The `generate` of models of type {family_of(self.model)!r} finds other probabilities than their "
-                "forward pass, so what it draws cannot be trained on; give a decoder-only model of another family."
-            )
+        self._refuse_for_training()
         ids, batches = self._plan(prompts, n, params)
         found = [
             pair
@@ -136,6 +132,19 @@ class TransformersSampler:
         ]
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
+
+    def _refuse_for_training(self) -> None:
+        family = family_of(self.model)
+        why = None
+        if family in RANDOM_FAMILIES:
+            why = "draw at random within their forward pass while they train"
+        elif not shares_prefix(self.model) and not habits_of(self.model).as_forward:
+            why = "find other probabilities in `generate` than in their forward pass"
+        if why is not None:
+            raise ModelError(
+                f"Models of type {family!r} {why}, so they cannot be trained on what they draw: no ratio of "
+                "probabilities would mean anything. Give a decoder-only model of another family."
+            )
 
     def _plan(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> tuple[list[list[int]], list[Batch]]:
         if n < 1:
