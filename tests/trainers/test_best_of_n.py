@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from peft import LoraConfig
 from transformers import AutoModelForCausalLM
 
@@ -38,6 +38,22 @@ def test_generate_returns_the_best_sample(tmp_path: Path) -> None:
         assert output.completion == output.samples[output.rewards.index(output.reward)]
     assert len({tuple(output.samples) for output in outputs}) == 3
     assert not tmp_path.joinpath("genrlhf_run.json").exists()
+
+
+def test_generate_takes_rows_too(tmp_path: Path) -> None:
+    def reward(prompts: list[str], completions: list[str], *, bonus: list[int]) -> list[float]:
+        return [float(value) for value in bonus]
+
+    rows = [{"prompt": prompt, "bonus": place} for place, prompt in enumerate(PROMPTS)]
+    trainer = best_of_n(tmp_path, reward=reward)
+    expected = trainer.generate(PROMPTS, bonus=[0, 1, 2])
+    for given in (rows, Dataset.from_list(rows)):
+        assert trainer.generate(given) == expected
+        assert [output.reward for output in trainer.generate(given, bonus=[5, 6, 7])] == [5, 6, 7]
+    with pytest.raises(DataError, match="prompt"):
+        trainer.generate([{"role": "user", "content": "q"}])
+    with pytest.raises(DataError, match=r"wants a list of prompts or a dataset of rows, not a DatasetDict"):
+        trainer.generate(DatasetDict({"train": Dataset.from_list(rows)}))  # type: ignore[arg-type]
 
 
 def test_first_of_equally_good_samples(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-__all__ = ["BASE_FOLDER", "AdapterFolder", "adapter_at", "is_peft_model", "merge_adapter", "merged_copy"]
+__all__ = ["BASE_FOLDER", "AdapterFolder", "adapter_at", "is_model", "is_peft_model", "merge_adapter", "merged_copy"]
 
 BASE_FOLDER = "base_model"
 """Where the base of an adapter lies beside it, if it is at no other place."""
@@ -40,6 +40,13 @@ class AdapterFolder(NamedTuple):
     base: str
     revision: str | None
     task: str | None
+
+
+def is_model(value: Any) -> bool:
+    """Say whether a value is a model of transformers, in PEFT's wrapper or not."""
+    from transformers import PreTrainedModel
+
+    return isinstance(value, PreTrainedModel) or is_peft_model(value)
 
 
 def is_peft_model(model: Any) -> bool:

@@ -6,25 +6,25 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import PreTrainedModel
-
 from genrlhf.data.chat import TEMPLATE_COLUMNS
 from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, excerpt
+from genrlhf.models.adapters import is_model
 from genrlhf.rewards.affine import Calibration, check_target, save_calibration
 from genrlhf.rewards.loading import load_model_reward
 
 if TYPE_CHECKING:
     import torch
     from datasets import Dataset
-    from transformers import PreTrainedTokenizerBase
+    from peft import PeftModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["calibrate_reward", "check_demonstrations"]
 
 
 def calibrate_reward(
-    model: str | PathLike[str] | PreTrainedModel,
+    model: str | PathLike[str] | PreTrainedModel | PeftModel,
     dataset: Dataset,
     *,
     mean: float = 0.0,
@@ -64,12 +64,12 @@ def calibrate_reward(
         ModelError: for a model with other than one label.
     """
     check_target(mean, std)
-    if not isinstance(model, (str, PathLike, PreTrainedModel)):
+    if not (isinstance(model, (str, PathLike)) or is_model(model)):
         raise ConfigError(f"model must be the name or folder of a reward model, or a module, not {excerpt(model)}.")
-    folder = None if isinstance(model, PreTrainedModel) or not Path(model).is_dir() else Path(model).resolve()
+    folder = Path(model).resolve() if isinstance(model, (str, PathLike)) and Path(model).is_dir() else None
     target = folder if output_dir is None else Path(output_dir).resolve()
     if target is None:
-        kind = "a module" if isinstance(model, PreTrainedModel) else f"{str(model)!r}, which is no folder"
+        kind = "a module" if is_model(model) else f"{str(model)!r}, which is no folder"
         raise ConfigError(f"There is no place to store the gain and bias of {kind}; give output_dir.")
     prompts, completions, columns = check_demonstrations(dataset)
     reward = load_model_reward(

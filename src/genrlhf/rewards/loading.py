@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models import ensure_pad_token, load_reward_model, load_tokenizer
+from genrlhf.models.adapters import is_model
 from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import reads_at_eos
 from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
@@ -21,6 +22,7 @@ from genrlhf.types import RewardFunction
 
 if TYPE_CHECKING:
     import torch
+    from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["RewardSource", "load_model_reward", "load_reward"]
@@ -29,6 +31,7 @@ RewardSource: TypeAlias = Union[
     str,
     "PathLike[str]",
     PreTrainedModel,
+    "PeftModel",
     RewardFunction,
     AsyncRewardFunction,
     Sequence[tuple["RewardSource", float]],
@@ -71,7 +74,7 @@ def load_reward(
         "dtype": dtype,
         "trust_remote_code": trust_remote_code,
     }
-    if isinstance(reward, (str, PathLike, PreTrainedModel)):
+    if isinstance(reward, (str, PathLike)) or is_model(reward):
         return load_model_reward(reward, tokenizer=tokenizer, **options)
     if isinstance(reward, (list, tuple)):
         terms, weights = [], []
@@ -90,7 +93,7 @@ def load_reward(
 
 
 def load_model_reward(
-    model: str | PathLike[str] | PreTrainedModel,
+    model: str | PathLike[str] | PreTrainedModel | PeftModel,
     *,
     tokenizer: PreTrainedTokenizerBase | None,
     batch_size: int,
@@ -99,7 +102,7 @@ def load_model_reward(
     trust_remote_code: bool,
 ) -> ModelReward:
     """Return a reward model by its name, folder or module as a reward; see `load_reward`."""
-    source = model if isinstance(model, PreTrainedModel) else str(model)
+    source: Any = model if is_model(model) else str(model)
     loaded = load_reward_model(source, model_init_kwargs={"dtype": dtype}, trust_remote_code=trust_remote_code)
     if isinstance(source, str) and (own := adapter_calibration(Path(source))) is not None:
         set_calibration(loaded.config, own)  # in place of the base's, whose scores were others

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,18 +135,24 @@ class BestOfNTrainer:
         check_prompts(dataset, source, model=self.model, progress=shows_bars(self.args), **options)
 
     def generate(
-        self, prompts: Sequence[Any], *, seed: int | None = None, **columns: Sequence[Any]
+        self, prompts: Sequence[Any] | Dataset, *, seed: int | None = None, **columns: Sequence[Any]
     ) -> list[BestOfNOutput]:
         """Draw `args.n` completions of every prompt and return the best, with all of them beside it.
 
         Args:
-            prompts: text or messages.
+            prompts: text or messages; or rows with a `prompt`, as a dataset or a list, whose other columns the reward
+                may use.
             seed: of the samples; `args.seed` by default. A prompt's samples depend on it, on its place and on nothing
                 else.
             columns: what else the reward uses, one value a prompt.
         """
         if isinstance(prompts, str):
             raise DataError("generate() wants a list of prompts, not one string; write generate([prompt]).")
+        if isinstance(prompts, Dataset) or _are_rows(prompts):
+            dataset = prompts if isinstance(prompts, Dataset) else Dataset.from_list(list(prompts))
+            self._check(dataset, "prompts")
+            columns = {**{name: dataset[name][:] for name in dataset.column_names}, **columns}
+            prompts = columns.pop("prompt")
         if taken := [name for name in RESERVED if name in columns]:
             raise DataError(f"generate() has no column {taken[0]!r}, which is what the reward gets; rename it.")
         return self._generate(prompts, columns, self.args.seed if seed is None else seed)
@@ -358,6 +364,20 @@ class BestOfNTrainer:
         elif self.args.should_save:
             self.model.save_pretrained(target)
             self.processing_class.save_pretrained(target)
+
+
+def _are_rows(prompts: Any) -> bool:
+    """Say whether prompts come as rows.
+
+    Raises:
+        DataError: where they are neither rows nor prompts.
+    """
+    if not isinstance(prompts, Sequence):
+        raise DataError(
+            f"generate() wants a list of prompts or a dataset of rows, not a {type(prompts).__name__}; give a list, or "
+            "one split of it."
+        )
+    return len(prompts) > 0 and all(isinstance(row, Mapping) for row in prompts)
 
 
 def _as_turn(prompt: Any, completion: str) -> Any:
