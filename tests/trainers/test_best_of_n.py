@@ -50,7 +50,7 @@ def test_generate_takes_rows_too(tmp_path: Path) -> None:
     for given in (rows, Dataset.from_list(rows)):
         assert trainer.generate(given) == expected
         assert [output.reward for output in trainer.generate(given, bonus=[5, 6, 7])] == [5, 6, 7]
-    with pytest.raises(DataError, match="prompt"):
+    with pytest.raises(DataError, match=r"have no 'prompt', only role, content; .*generate\(\[conversation\]\)"):
         trainer.generate([{"role": "user", "content": "q"}])
     with pytest.raises(DataError, match=r"wants a list of prompts or a dataset of rows, not a DatasetDict"):
         trainer.generate(DatasetDict({"train": Dataset.from_list(rows)}))  # type: ignore[arg-type]

@@ -150,6 +150,11 @@ class BestOfNTrainer:
             raise DataError("generate() wants a list of prompts, not one string; write generate([prompt]).")
         if isinstance(prompts, Dataset) or _are_rows(prompts):
             dataset = prompts if isinstance(prompts, Dataset) else Dataset.from_list(list(prompts))
+            if "prompt" not in dataset.column_names:
+                raise DataError(
+                    f"The rows given to generate() have no 'prompt', only {', '.join(dataset.column_names)}; rename a "
+                    "column, or put a conversation into a list of prompts: generate([conversation])."
+                )
             self._check(dataset, "prompts")
             columns = {**{name: dataset[name][:] for name in dataset.column_names}, **columns}
             prompts = columns.pop("prompt")
