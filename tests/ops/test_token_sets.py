@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.ops import nucleus, pack_bits, unpack_bits
+from genrlhf.ops import nucleus, only_members, pack_bits, unpack_bits, without_early_tokens
 
 
 def test_nucleus_is_the_smallest_set_of_that_probability() -> None:
@@ -24,3 +24,29 @@ def test_packed_sets_come_back(size: int) -> None:
     assert packed.dtype == torch.uint8
     assert packed.shape == (3, 4, (size + 7) // 8)
     assert torch.equal(unpack_bits(packed, size), members)
+
+
+def test_softmax_over_members_is_the_renormalised_distribution() -> None:
+    logits = torch.tensor([[0.1, 0.5, 0.15, 0.25]]).log()
+    packed = pack_bits(torch.tensor([[True, False, True, True]]))
+    torch.testing.assert_close(only_members(logits, packed).softmax(-1), torch.tensor([[0.2, 0.0, 0.3, 0.5]]))
+
+
+@pytest.mark.parametrize("size", [5, 8, 12, 30])
+def test_members_of_a_vocabulary_of_another_size(size: int) -> None:
+    """What lies behind the vocabulary that the sets are of is in none of them."""
+    members = torch.tensor([[True] * 4 + [False] * 8])
+    kept = only_members(torch.zeros(1, size), pack_bits(members)).isfinite()[0].nonzero().flatten().tolist()
+    assert kept == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("places", [0, 1, 2, 5])
+def test_tokens_are_left_out_of_the_first_places(places: int) -> None:
+    logits = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
+    found = without_early_tokens(logits, [1, 4, 99], places)
+    for t in range(3):
+        gone = [1, 4] if t < places else []
+        kept = [a for a in range(6) if a not in gone]
+        assert torch.equal(found[:, t, kept], logits[:, t, kept])
+        assert found[:, t, gone].isneginf().all()
+    assert without_early_tokens(logits, [99], 3) is logits

@@ -71,7 +71,7 @@ def test_the_models_own_attention_is_back_afterwards(model: Any) -> None:
     draw(model, PROMPTS, SamplingParams(max_new_tokens=2), seeds=list(range(4)))
     assert model.config._attn_implementation == before
     with (
-        patch("genrlhf.sampling.recorder.next_tokens", side_effect=KeyboardInterrupt),
+        patch("genrlhf.sampling.recorder.draw_tokens", side_effect=KeyboardInterrupt),
         pytest.raises(KeyboardInterrupt),
     ):
         draw(model, PROMPTS, SamplingParams(max_new_tokens=2), seeds=list(range(4)))

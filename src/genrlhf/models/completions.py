@@ -10,7 +10,8 @@ from torch import nn
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.freezing import inner_model
 from genrlhf.models.trunk import top_of
-from genrlhf.ops import chosen_logprobs, token_entropy, unpack_bits
+from genrlhf.ops import chosen_logprobs, only_members, token_entropy, without_early_tokens
+from genrlhf.types import WHOLE_VOCABULARY, Support
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -46,7 +47,7 @@ class CompletionOutput(NamedTuple):
         logprobs: (B, T) float32, of the sampled tokens, under the distribution that they were drawn from.
         values: (B, T) float32, predicted before each token.
         entropy: (B, T) float32, of the distribution they were drawn from; None while training without a bonus for it.
-        unmasked_logprobs: (B, T) float32, under the whole distribution; None where that is `logprobs`.
+        unmasked_logprobs: (B, T) float32, what is compared with the reference; None where that is `logprobs`.
     """
 
     logprobs: torch.Tensor
@@ -195,6 +196,7 @@ class PolicyWithValue(nn.Module):
         depth: layers of the trunk that policy and value model share; 0 for none.
         value_depth: the same for the value model, 0 where it has a trunk of its own.
         entropy_bonus: the entropy takes part in the loss.
+        support: the tokens that log-probabilities range over.
     """
 
     def __init__(
@@ -207,6 +209,7 @@ class PolicyWithValue(nn.Module):
         depth: int = 0,
         value_depth: int = 0,
         entropy_bonus: bool = False,
+        support: Support = WHOLE_VOCABULARY,
     ) -> None:
         super().__init__()
         self.policy = policy
@@ -216,6 +219,7 @@ class PolicyWithValue(nn.Module):
         self.depth = depth
         self.value_depth = value_depth
         self.entropy_bonus = entropy_bonus
+        self.support = support
 
     def forward(
         self,
@@ -242,10 +246,12 @@ class PolicyWithValue(nn.Module):
             states = states.detach().requires_grad_()
         trunk = None if states is None else Trunk(self.depth, states)
         logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk)
+        logits = without_early_tokens(logits, self.support.eos_token_ids, self.support.min_new_tokens)
         unmasked = None
         if allowed is not None:
-            unmasked = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
-            logits = logits.masked_fill(~unpack_bits(allowed, logits.shape[-1]), float("-inf"))
+            if not self.support.filtered:
+                unmasked = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
+            logits = only_members(logits, allowed)
         logprobs = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
         entropy = None
         if self.entropy_bonus or not torch.is_grad_enabled():

@@ -13,7 +13,7 @@ from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
-from genrlhf.ops.token_sets import nucleus, pack_bits, unpack_bits
+from genrlhf.ops.token_sets import nucleus, only_members, pack_bits, unpack_bits, without_early_tokens
 
 __all__ = [
     "KL_ESTIMATORS",
@@ -30,6 +30,7 @@ __all__ = [
     "masked_mean",
     "masked_moments",
     "nucleus",
+    "only_members",
     "pack_bits",
     "position_ids",
     "simulate_best_of_n",
@@ -38,4 +39,5 @@ __all__ = [
     "token_rewards",
     "unpack_bits",
     "whiten",
+    "without_early_tokens",
 ]

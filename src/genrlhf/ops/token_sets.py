@@ -1,12 +1,14 @@
-"""Sets of tokens, one bit a token."""
+"""Sets of tokens, one bit a token, and distributions renormalised over them."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 
 from genrlhf.errors import ConfigError
 
-__all__ = ["nucleus", "pack_bits", "unpack_bits"]
+__all__ = ["nucleus", "only_members", "pack_bits", "unpack_bits", "without_early_tokens"]
 
 
 def nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -39,6 +41,36 @@ def unpack_bits(packed: torch.Tensor, size: int) -> torch.Tensor:
     bits = (packed.unsqueeze(-1) >> _shifts(packed.device)) & 1
     members: torch.Tensor = bits.flatten(-2)[..., :size].bool()
     return members
+
+
+def only_members(logits: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
+    """Return `logits` with −inf at every token that is not in its place's set.
+
+    A softmax of them is the distribution renormalised over the set, p(a) = π(a) / π(set).
+
+    Args:
+        logits: (…, V) float.
+        packed: (…, ⌈W / 8⌉) uint8 from `pack_bits`, for a vocabulary of W tokens; those behind them are in no set.
+    """
+    size = logits.shape[-1]
+    members = unpack_bits(packed, min(size, 8 * packed.shape[-1]))
+    members = torch.nn.functional.pad(members, (0, size - members.shape[-1]))
+    return logits.masked_fill(~members, float("-inf"))
+
+
+def without_early_tokens(logits: torch.Tensor, token_ids: Sequence[int], places: int) -> torch.Tensor:
+    """Return `logits` with −inf at some tokens in the first `places` places, themselves where there are none.
+
+    Args:
+        logits: (B, T, V) float.
+        token_ids: in or behind the vocabulary.
+        places: 0 or more.
+    """
+    ids = [token for token in token_ids if token < logits.shape[-1]]
+    if places == 0 or not ids:
+        return logits
+    index = torch.tensor(ids, device=logits.device)
+    return torch.cat([logits[:, :places].index_fill(-1, index, float("-inf")), logits[:, places:]], dim=1)
 
 
 def _shifts(device: torch.device) -> torch.Tensor:

@@ -18,7 +18,7 @@ from genrlhf.sampling.narrow_linear import narrow_linear_layers
 from genrlhf.sampling.plain import decode_plain, habits_of
 from genrlhf.sampling.recorder import Recorder
 from genrlhf.sampling.shared_prefix import SharedPrefixCache
-from genrlhf.types import Generation, MaskingPolicy, SamplingParams
+from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, SamplingParams, Support
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -53,6 +53,7 @@ def generate(
     boundary: int | None = None,
     closing_token_id: int | None = None,
     masking: MaskingPolicy | None = None,
+    support: Support = WHOLE_VOCABULARY,
 ) -> Generation:
     """Draw `n` completions of every prompt.
 
@@ -75,6 +76,7 @@ def generate(
         closing_token_id: with `boundary`, return what enters that layer for this token behind completions that were
             cut off, too.
         masking: draw only tokens in the nucleus of this policy; only where a prompt is shared.
+        support: the tokens that log-probabilities and entropy range over, the whole vocabulary by default.
 
     Returns:
         A `Generation` of P · n rows, the samples of one prompt side by side.
@@ -97,6 +99,7 @@ def generate(
         stops=stops,
         boundary=boundary if shared else None,
         mask_top_p=masking.top_p if masking is not None else None,
+        support=support,
     )
     if masking is not None and not (shared and shares_prefix(masking.model)):
         raise ModelError(

@@ -10,7 +10,15 @@ import torch
 from genrlhf.ops import nucleus
 from genrlhf.types import SamplingParams
 
-__all__ = ["filter_logits", "next_tokens", "penalise_repetition", "sample_seeds", "uniforms"]
+__all__ = [
+    "draw_tokens",
+    "filter_logits",
+    "next_tokens",
+    "penalise_repetition",
+    "sample_seeds",
+    "scale_and_filter",
+    "uniforms",
+]
 
 
 def sample_seeds(seed: int, rows: Sequence[int], n: int) -> list[int]:
@@ -78,10 +86,22 @@ def next_tokens(logits: torch.Tensor, uniform: torch.Tensor | None, params: Samp
         uniform: (B,) float64 in [0, 1); None at temperature 0.
         params: how to draw.
     """
-    if params.temperature == 0 or uniform is None:
-        return logits.argmax(-1)
+    return draw_tokens(scale_and_filter(logits, params), None if params.temperature == 0 else uniform)
+
+
+def scale_and_filter(logits: torch.Tensor, params: SamplingParams) -> torch.Tensor:
+    """Return logits, (B, V) float32, at the sampling temperature, −inf where nothing can be drawn; as they are at 0."""
+    if params.temperature == 0:
+        return logits
     scaled = logits if params.temperature == 1 else logits / params.temperature
-    probabilities = filter_logits(scaled, top_k=params.top_k, top_p=params.top_p, min_p=params.min_p).softmax(-1)
+    return filter_logits(scaled, top_k=params.top_k, top_p=params.top_p, min_p=params.min_p)
+
+
+def draw_tokens(logits: torch.Tensor, uniform: torch.Tensor | None) -> torch.Tensor:
+    """Draw (B,) token ids from softmax(logits), see `next_tokens`; the argmax where `uniform` is None."""
+    if uniform is None:
+        return logits.argmax(-1)
+    probabilities = logits.softmax(-1)
     cumulative = probabilities.cumsum(-1, dtype=torch.float64)
     # Scaled by the total, so that rounding in the sum never points behind the last token.
     target = uniform.unsqueeze(-1) * cumulative[:, -1:]

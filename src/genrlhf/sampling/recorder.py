@@ -10,8 +10,8 @@ import torch
 
 from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus, pack_bits
-from genrlhf.sampling.choose import next_tokens, penalise_repetition, uniforms
-from genrlhf.types import Generation, SamplingParams, TrunkStates
+from genrlhf.sampling.choose import draw_tokens, penalise_repetition, scale_and_filter, uniforms
+from genrlhf.types import WHOLE_VOCABULARY, Generation, SamplingParams, Support, TrunkStates
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,6 +35,7 @@ class Recorder:
         stops: finds the strings that end a completion; None for none.
         boundary: keep the hidden states that enter this layer; None keeps none.
         mask_top_p: draw from this nucleus of the logits that a masking policy gives; None for no such policy.
+        support: the tokens that log-probabilities range over.
     """
 
     def __init__(
@@ -50,10 +51,11 @@ class Recorder:
         stops: StopStrings | None,
         boundary: int | None,
         mask_top_p: float | None = None,
+        support: Support = WHOLE_VOCABULARY,
     ) -> None:
         total, length, device = len(prompt_ids) * n, params.max_new_tokens, prompt_ids.device
         self.prompt_ids, self.prompt_mask, self.params, self.n = prompt_ids, prompt_mask, params, n
-        self.stops, self.boundary, self.mask_top_p = stops, boundary, mask_top_p
+        self.stops, self.boundary, self.mask_top_p, self.support = stops, boundary, mask_top_p, support
         self.eos = torch.tensor(list(eos_token_ids), device=device, dtype=torch.long)
         self.noise = uniforms(seeds, length).to(device) if params.temperature > 0 else None
         self.completion_ids = torch.full((total, length), pad_token_id, device=device)
@@ -80,23 +82,29 @@ class Recorder:
         """
         params, rows, t = self.params, self.rows, self.step
         scored = logits.index_fill(-1, self.eos, float("-inf")) if t < params.min_new_tokens else logits
-        masked = logits
+        unmasked = scored if t < self.support.min_new_tokens else logits
+        allowed = None
         if mask_logits is not None and self.mask_top_p is not None:
             if t < params.min_new_tokens:
                 mask_logits = mask_logits.index_fill(-1, self.eos, float("-inf"))
             allowed = nucleus(mask_logits / (params.temperature or 1.0), self.mask_top_p)
-            scored, masked = (each.masked_fill(~allowed, float("-inf")) for each in (scored, logits))
-            self._record_allowed(allowed)
+            scored = scored.masked_fill(~allowed, float("-inf"))
         if params.repetition_penalty != 1:
             scored = penalise_repetition(scored, self._seen_tokens(logits.shape[-1])[rows], params.repetition_penalty)
-        tokens = next_tokens(scored, None if self.noise is None else self.noise[rows, t], params)
+        filtered = scale_and_filter(scored, params)
+        tokens = draw_tokens(filtered, None if self.noise is None else self.noise[rows, t])
+        if self.support.filtered:
+            allowed = ~filtered.isneginf()
+        if allowed is not None:
+            self._record_allowed(allowed)
+        masked = unmasked if allowed is None else unmasked.masked_fill(~allowed, float("-inf"))
         running = ~self.ended[rows]
         live, drawn = rows[running], tokens[running]
         self.completion_ids[live, t] = drawn
         if params.logprobs:
             self._record_logprobs(masked[running], live, drawn)
-            if self.mask_top_p is not None:
-                self._record_unmasked(logits[running], live, drawn)
+            if self.mask_top_p is not None and not self.support.filtered:
+                self._record_unmasked(unmasked[running], live, drawn)
         if self._seen is not None:
             self._seen[live, drawn] = True
         ends = torch.isin(drawn, self.eos)

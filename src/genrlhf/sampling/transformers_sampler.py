@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,7 +17,7 @@ from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.plain import habits_of
 from genrlhf.sampling.stops import StopStrings
-from genrlhf.types import Generation, MaskingPolicy, Sample, SamplingParams
+from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, SamplingParams, Support
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -109,6 +109,7 @@ class TransformersSampler:
         *,
         boundary: int | None = None,
         masking: MaskingPolicy | None = None,
+        support: Support = WHOLE_VOCABULARY,
     ) -> Generation:
         """Draw `n` completions of every prompt and return them as token ids, the samples of one prompt side by side.
 
@@ -119,16 +120,18 @@ class TransformersSampler:
             seeds: one for each sample, see `sample_seeds`.
             boundary: see `generate`.
             masking: see `generate`.
+            support: see `generate`.
 
         Raises:
             ModelError: for a model whose `generate` is not true to its forward pass in training.
         """
         self._refuse_for_training()
         ids, batches = self._plan(prompts, n, params)
+        options = {"boundary": boundary, "masking": masking, "support": support}
         found = [
             pair
             for batch in batches
-            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], boundary, masking)
+            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], **options)
         ]
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
@@ -169,14 +172,13 @@ class TransformersSampler:
         ids: Sequence[list[int]],
         params: SamplingParams,
         seeds_of: Callable[[int], Sequence[int]],
-        boundary: int | None = None,
-        masking: MaskingPolicy | None = None,
+        **options: Any,
     ) -> Iterator[tuple[Batch, Generation]]:
-        """Decode a batch, or one after the other its halves where it does not fit into memory."""
+        """Decode a batch, or one after the other its halves where it does not fit into memory; `options` go to it."""
         halves = batch.halves()
         if halves is None or batch.tokens(params.max_new_tokens) <= self._tokens_that_fit:
             try:
-                yield batch, self._run(batch, ids, params, seeds_of, boundary, masking)
+                yield batch, self._run(batch, ids, params, seeds_of, **options)
                 return
             except RuntimeError as error:
                 if not _out_of_memory(error):
@@ -190,7 +192,7 @@ class TransformersSampler:
             # Only here, behind the handler, has the failed attempt let go of its tensors.
             torch.cuda.empty_cache()
         for half in halves:
-            yield from self._decode(half, ids, params, seeds_of, boundary, masking)
+            yield from self._decode(half, ids, params, seeds_of, **options)
 
     def _run(
         self,
@@ -198,8 +200,7 @@ class TransformersSampler:
         ids: Sequence[list[int]],
         params: SamplingParams,
         seeds_of: Callable[[int], Sequence[int]],
-        boundary: int | None,
-        masking: MaskingPolicy | None,
+        **options: Any,
     ) -> Generation:
         pad = int(self.tokenizer.pad_token_id)
         prompt_ids, prompt_mask = left_pad([ids[place] for place in batch.places], pad)
@@ -216,9 +217,8 @@ class TransformersSampler:
                 eos_token_ids=stop_token_ids(self.model, self.tokenizer),
                 pad_token_id=pad,
                 stops=StopStrings(self.tokenizer, params.stop) if params.stop else None,
-                boundary=boundary,
-                closing_token_id=self.tokenizer.eos_token_id if boundary is not None else None,
-                masking=masking,
+                closing_token_id=self.tokenizer.eos_token_id if options.get("boundary") is not None else None,
+                **options,
             )
         finally:
             self.model.train(was_training)

@@ -7,8 +7,8 @@ import torch
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, minibatch_rows, save_rollout
+from genrlhf.trainers.ppo.records import Rollout
 from genrlhf.trainers.ppo.rollout import Metrics
-from genrlhf.types import Rollout
 
 
 def test_sampler_repeats_the_prompts_of_a_rollout() -> None:
@@ -80,12 +80,12 @@ def rollout() -> Rollout:
 
 def test_minibatch_drops_common_padding() -> None:
     batch = minibatch(rollout(), torch.tensor([2, 0]))
-    assert batch["prompt_ids"].tolist() == [[5, 6], [0, 1]]
-    assert batch["prompt_mask"].tolist() == [[True, True], [False, True]]
-    assert batch["completion_ids"].tolist() == [[6, 0], [1, 2]]
-    assert batch["completion_mask"].tolist() == [[True, False], [True, True]]
-    assert batch["logprobs"].tolist() == [[6, 7], [0, 1]]
-    assert batch["returns"].tolist() == [[36, 37], [30, 31]]
+    assert batch.prompt_ids.tolist() == [[5, 6], [0, 1]]
+    assert batch.prompt_mask.tolist() == [[True, True], [False, True]]
+    assert batch.completion_ids.tolist() == [[6, 0], [1, 2]]
+    assert batch.completion_mask.tolist() == [[True, False], [True, True]]
+    assert batch.logprobs.tolist() == [[6, 7], [0, 1]]
+    assert batch.returns.tolist() == [[36, 37], [30, 31]]
 
 
 def test_saved_rollout_comes_back(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from peft import LoraConfig
 from genrlhf.errors import ConfigError
 from genrlhf.ops import kl_estimate
 from genrlhf.trainers import PPOConfig
+from genrlhf.trainers.ppo.batches import minibatch
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards
 from genrlhf.trainers.ppo.state import PPOState
@@ -88,7 +89,7 @@ def test_loss_with_the_kl_in_it(tmp_path: Path, estimator: Any) -> None:
         for trainer in trainers:
             trainer.policy.model.layers[0].mlp.up_proj.weight.mul_(1.2)
     rollout, _ = trainers[0].collector.collect(list(prompt_rows(16)), range(16))
-    batch = {k: v for k, v in vars(rollout).items() if v is not None}
+    batch = {"rollout": minibatch(rollout, torch.arange(16))}
     with_kl, without = (trainer.compute_loss(trainer.collector.model, batch).item() for trainer in trainers)
     kl = kl_estimate(rollout.logprobs, rollout.ref_logprobs, estimator)[rollout.completion_mask].mean().item()
     assert kl > 1e-4
@@ -150,7 +151,6 @@ def test_updates_stop_where_the_policy_went_too_far(tmp_path: Path) -> None:
 
 
 def test_value_clip_can_be_off_and_several_samples_share_a_prompt(tmp_path: Path) -> None:
-    trainer = ppo_trainer(tmp_path, samples_per_prompt=4, value_clip_range=None, num_rollouts=1)
     asked: list[list[str]] = []
 
     def reward(prompts: list[str], completions: list[str], **_: Any) -> list[float]:
@@ -158,7 +158,7 @@ def test_value_clip_can_be_off_and_several_samples_share_a_prompt(tmp_path: Path
         assert len(set(completions)) > 12
         return share_of_a(prompts, completions)
 
-    object.__setattr__(trainer.collector, "reward", reward)
+    trainer = ppo_trainer(tmp_path, reward=reward, samples_per_prompt=4, value_clip_range=None, num_rollouts=1)
     trainer.train()
     (prompts,) = asked
     assert len(prompts) == 16
@@ -171,7 +171,7 @@ def test_stop_strings_and_filters_reach_the_sampler(tmp_path: Path) -> None:
     params = trainer.args.sampling_params
     assert (params.stop, params.top_k, params.top_p) == (("a", "b"), 200, 0.95)
     scored = trainer.collector.sample_and_score(list(prompt_rows(16)), range(16))
-    assert scored.tensors["ended"].any()
+    assert scored.ended.any()
     assert not any("a" in text or "b" in text for text in scored.texts)
 
 

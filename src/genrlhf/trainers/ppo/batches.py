@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import Sampler
 
 from genrlhf.errors import ConfigError
-from genrlhf.types import Rollout
+from genrlhf.trainers.ppo.records import MicroBatch, Rollout
 
 __all__ = ["RolloutSampler", "load_rollout", "minibatch", "minibatch_rows", "save_rollout"]
 
@@ -81,35 +80,46 @@ def minibatch_rows(
     return (mine + num_mini_batches * torch.arange(groups).unsqueeze(-1)).T.contiguous()
 
 
-def _tensors(rollout: Rollout) -> dict[str, torch.Tensor]:
-    found = {f.name: getattr(rollout, f.name) for f in fields(Rollout)}
-    return {name: tensor for name, tensor in found.items() if tensor is not None}
-
-
-def minibatch(rollout: Rollout, rows: torch.Tensor) -> dict[str, torch.Tensor]:
+def minibatch(rollout: Rollout, rows: torch.Tensor) -> MicroBatch:
     """Return the chosen rows of a rollout, without the columns that are padding in all of them.
 
-    What the trunk makes of their tokens comes as `states`, (B, P + T, d).
+    Args:
+        rollout: of B completions.
+        rows: int64, places among them.
     """
-    tensors = _tensors(rollout)
-    by_prompt = tensors.pop("prompt_states", None)
-    chosen = {name: tensor[rows] for name, tensor in tensors.items()}
-    if by_prompt is not None:
-        chosen["prompt_states"] = by_prompt[rows // (len(rollout.prompt_ids) // len(by_prompt))]
-    prompt = int(chosen["prompt_mask"].sum(-1).max())
-    completion = int(chosen["completion_mask"].sum(-1).max())
-    cut = {
-        name: tensor[:, -prompt:] if name.startswith("prompt") else tensor[:, :completion]
-        for name, tensor in chosen.items()
-    }
-    if by_prompt is not None:
-        cut["states"] = torch.cat([cut.pop("prompt_states"), cut.pop("completion_states")], dim=1)
-    return cut
+    prompt = int(rollout.prompt_mask[rows].sum(-1).max())
+    completion = int(rollout.completion_mask[rows].sum(-1).max())
+
+    def prompts(tensor: torch.Tensor, chosen: torch.Tensor = rows) -> torch.Tensor:
+        return tensor[chosen, tensor.shape[1] - prompt :]
+
+    def completions(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor[rows, :completion]
+
+    states = None
+    if rollout.prompt_states is not None and rollout.completion_states is not None:
+        share = len(rollout.prompt_ids) // len(rollout.prompt_states)
+        states = torch.cat(
+            [prompts(rollout.prompt_states, rows // share), completions(rollout.completion_states)], dim=1
+        )
+    return MicroBatch(
+        prompt_ids=prompts(rollout.prompt_ids),
+        prompt_mask=prompts(rollout.prompt_mask),
+        completion_ids=completions(rollout.completion_ids),
+        completion_mask=completions(rollout.completion_mask),
+        logprobs=completions(rollout.logprobs),
+        values=completions(rollout.values),
+        advantages=completions(rollout.advantages),
+        returns=completions(rollout.returns),
+        ref_logprobs=completions(rollout.ref_logprobs),
+        states=states,
+        allowed=None if rollout.allowed is None else completions(rollout.allowed),
+    )
 
 
 def save_rollout(rollout: Rollout, path: Path) -> None:
     """Write a rollout that is still in use beside a checkpoint."""
-    save_file({name: tensor.contiguous() for name, tensor in _tensors(rollout).items()}, path)
+    save_file({name: tensor.contiguous() for name, tensor in rollout.tensors.items()}, path)
 
 
 def load_rollout(path: Path, device: Any) -> Rollout:

@@ -17,8 +17,8 @@ from genrlhf.trainers.ppo.batches import load_rollout, save_rollout
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.masking import LaggingPolicy
+    from genrlhf.trainers.ppo.records import Rollout
     from genrlhf.trainers.ppo.state import PPOState
-    from genrlhf.types import Rollout
 
 __all__ = ["VALUE_MODEL_FOLDER", "PPOCheckpoint", "load_trained", "save_trained"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -20,9 +21,11 @@ from genrlhf.trainers.ranges import (
     ZERO_OR_MORE,
     check_ranges,
 )
-from genrlhf.types import SamplingParams
+from genrlhf.types import SamplingParams, Support
 
 __all__ = ["PPOConfig"]
+
+RENORMALISE = ("nothing", "min_new_tokens", "all")
 
 
 @dataclass
@@ -174,9 +177,19 @@ class PPOConfig(TrainingArguments):
     )
     top_p: Annotated[float, PROBABILITY] = field(
         default=1.0,
+        metadata={"help": "Draw from the nucleus of this probability; 1 switches it off. See renormalise."},
+    )
+    min_p: Annotated[float, BELOW_ONE] = field(
+        default=0.0,
+        metadata={"help": "Draw from tokens at least this fraction as likely as the likeliest; 0 switches it off."},
+    )
+    renormalise: str = field(
+        default="min_new_tokens",
         metadata={
-            "help": "Draw from the nucleus of this probability; 1 switches it off. Log-probabilities stay those of the "
-            "whole distribution."
+            "help": "Which limits of sampling hold in log-probabilities, entropy and KL, of policy and reference "
+            "alike. min_new_tokens: EOS has probability 0 in both where it could not be drawn. all: so has every token "
+            "that top_k, top_p, min_p or mask_top_p left out when the policy sampled. nothing: probabilities are those "
+            "of the whole vocabulary, so that the KL of a limited sample may be far below 0."
         },
     )
     stop: list[str] | None = field(default=None, metadata={"help": "Strings that end a completion."})
@@ -262,7 +275,17 @@ class PPOConfig(TrainingArguments):
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            min_p=self.min_p,
             stop=tuple(self.stop or ()),
+        )
+
+    def support(self, eos_token_ids: Iterable[int]) -> Support:
+        """Return the tokens that log-probabilities range over, see `renormalise`."""
+        limited = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.mask_top_p is not None
+        return Support(
+            eos_token_ids=tuple(eos_token_ids),
+            min_new_tokens=0 if self.renormalise == "nothing" else self.min_new_tokens,
+            filtered=self.renormalise == "all" and limited,
         )
 
 
@@ -270,6 +293,8 @@ def _check_combinations(args: PPOConfig) -> None:
     """Raise `ConfigError` for settings that cannot go together."""
     if args.kl_estimator not in KL_ESTIMATORS:
         raise ConfigError(f"kl_estimator must be one of {', '.join(KL_ESTIMATORS)}, not {args.kl_estimator!r}.")
+    if args.renormalise not in RENORMALISE:
+        raise ConfigError(f"renormalise must be one of {', '.join(RENORMALISE)}, not {args.renormalise!r}.")
     if not 0 <= args.min_new_tokens <= args.max_new_tokens:
         raise ConfigError(
             f"min_new_tokens must lie between 0 and max_new_tokens ({args.max_new_tokens}), not {args.min_new_tokens}."

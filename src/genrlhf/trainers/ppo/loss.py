@@ -12,6 +12,7 @@ from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl
 if TYPE_CHECKING:
     from genrlhf.models.completions import CompletionOutput
     from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.records import MicroBatch
     from genrlhf.trainers.ppo.report import RunHealth
     from genrlhf.trainers.ppo.rollout import Metrics
     from genrlhf.trainers.ppo.state import PPOState
@@ -42,7 +43,7 @@ class PPOLoss:
     def __post_init__(self) -> None:
         self.update_kl = torch.zeros(2, dtype=torch.float64)
 
-    def __call__(self, output: CompletionOutput, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    def __call__(self, output: CompletionOutput, batch: MicroBatch) -> torch.Tensor:
         """Return the loss of every token, (B, T) float32.
 
         Args:
@@ -50,19 +51,17 @@ class PPOLoss:
             batch: of a rollout, see `minibatch`.
         """
         args = self.args
-        policy = clipped_policy_loss(
-            output.logprobs, batch["logprobs"], batch["advantages"], clip_range=args.clip_range
-        )
-        value = clipped_value_loss(output.values, batch["values"], batch["returns"], clip_range=args.value_clip_range)
+        policy = clipped_policy_loss(output.logprobs, batch.logprobs, batch.advantages, clip_range=args.clip_range)
+        value = clipped_value_loss(output.values, batch.values, batch.returns, clip_range=args.value_clip_range)
         loss = policy.loss + args.vf_coef * value.loss
         if args.kl_in_loss:
-            whole = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
+            compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
             estimator: Any = args.kl_estimator
-            loss = loss + self.state.kl_coef * kl_estimate(whole, batch["ref_logprobs"], estimator)
+            loss = loss + self.state.kl_coef * kl_estimate(compared, batch.ref_logprobs, estimator)
         if output.entropy is not None:
             loss = loss - args.entropy_coef * output.entropy
-            self.metrics.add("policy/entropy", output.entropy, batch["completion_mask"])
-        self._watch(policy, value, (output.logprobs - batch["logprobs"]).detach(), batch["completion_mask"])
+            self.metrics.add("policy/entropy", output.entropy, batch.completion_mask)
+        self._watch(policy, value, (output.logprobs - batch.logprobs).detach(), batch.completion_mask)
         return loss
 
     def _watch(self, policy: ClippedLoss, value: ClippedLoss, log_ratio: torch.Tensor, mask: torch.Tensor) -> None:

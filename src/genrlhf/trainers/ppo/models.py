@@ -14,6 +14,7 @@ from genrlhf.models.quantisation import is_quantised
 from genrlhf.models.tokens import ensure_pad_token
 from genrlhf.models.vocabulary import check_same_vocabulary
 from genrlhf.rewards import ModelReward, RewardSource, WeightedReward, load_reward
+from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
 
 if TYPE_CHECKING:
@@ -104,6 +105,7 @@ def build_models(
         depth=depth,
         value_depth=depth if models.shares(models.value) else 0,
         entropy_bonus=args.entropy_coef > 0,
+        support=args.support(stop_token_ids(models.policy, policy.tokenizer)),
     )
     return PPOModels(
         trained,

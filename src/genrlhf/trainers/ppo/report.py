@@ -17,7 +17,8 @@ from genrlhf.errors import excerpt
 if TYPE_CHECKING:
     from transformers.trainer_callback import CallbackHandler
 
-    from genrlhf.trainers.ppo.rollout import Metrics, ScoredBatch
+    from genrlhf.trainers.ppo.records import ScoredBatch
+    from genrlhf.trainers.ppo.rollout import Metrics
 
 __all__ = ["Phases", "RunHealth", "completion_table"]
 
@@ -109,15 +110,14 @@ def completion_table(prompts: Sequence[Any], scored: ScoredBatch, count: int, *,
 
     Prompts and completions are quoted, so that no control character of theirs reaches a terminal.
     """
-    tensors = scored.tensors
     share = len(scored.texts) // len(prompts)
     lines = [f"{'score':>8}  {'kl':>7}  {'prompt, its end':<{width}}  completion"]
     for row in range(min(count, len(scored.texts))):
         prompt = prompts[row // share]
         text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", ""))
-        kl = float(tensors["log_ratio"][row].sum())
+        kl = float(scored.log_ratio[row].sum())
         end = excerpt(text[-(width - 4) :], width)
-        score = float(tensors["scores"][row])
+        score = float(scored.scores[row])
         lines.append(f"{score:8.3f}  {kl:7.2f}  {end:<{width}}  {excerpt(scored.texts[row], 2 * width)}")
     return "\n".join(lines)
 

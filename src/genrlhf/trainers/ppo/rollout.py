@@ -10,31 +10,30 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 
 from genrlhf.data.chat import prompt_of
-from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.errors import ConfigError, ModelError
+from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
 from genrlhf.models.precision import frozen_weights_cast
-from genrlhf.models.trunk import trunk_states
-from genrlhf.ops import chosen_logprobs, generalised_advantages, kl_estimate, masked_moments, whiten
-from genrlhf.rewards import check_rewards
-from genrlhf.rewards.checks import reward_name
-from genrlhf.sampling import decode_completions
+from genrlhf.ops import generalised_advantages, masked_moments, whiten
+from genrlhf.sampling import TransformersSampler, decode_completions
+from genrlhf.trainers.ppo.records import Rollout, ScoredBatch
+from genrlhf.trainers.ppo.scoring import Scorer
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
-from genrlhf.types import Generation, MaskingPolicy, Rollout
+from genrlhf.types import Generation, MaskingPolicy, Support
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.completions import PolicyWithValue
     from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.models import PPOModels
     from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.trainers.ppo.trunk_reward import TrunkReward
     from genrlhf.types import RewardFunction, TokenSampler
 
-__all__ = ["Metrics", "RolloutCollector", "ScoredBatch", "record_objective"]
+__all__ = ["Metrics", "RolloutCollector", "record_objective"]
 
 Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-SAMPLED: tuple[str, ...] = ("logprobs", "entropy", "unmasked_logprobs")
-TOKENS = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
 
 
 class Metrics:
@@ -56,33 +55,14 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class ScoredBatch:
-    """Completions of a batch of prompts, and what policy, reference and reward say of them.
-
-    Attributes:
-        texts: B completions.
-        tensors: `prompt_ids`, `prompt_mask`, `completion_ids`, `completion_mask`, `logprobs`, `entropy`, `values`,
-            `ref_logprobs` as in `Rollout`; `kl` and `log_ratio`, (B, T), the estimate and log π − log π_ref, 0 behind
-            the end; `scores`, `ended`, (B,); and where there are any `prompt_states`, `completion_states`, `allowed`.
-    """
-
-    texts: list[str]
-    tensors: dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
 class RolloutCollector:
     """Samples completions of prompts, scores them and estimates advantages.
 
     Attributes:
-        model: the policy and what predicts its values.
+        models: policy and value, reference and reward.
         sampler: draws completions from the policy.
-        samples_states: the sampler returns what the policy's trunk makes of the tokens when asked.
-        reference: the model that the KL is taken against.
-        reference_depth: layers of the trunk that it shares with the policy, 0 for none.
-        reward: scores a completion.
-        trunk_reward: scores those that it can from the trunk; None where the reward shares none.
         masking: limits what training rollouts draw; None for no limit.
+        support: the tokens that log-probabilities range over.
         tokenizer: of the policy.
         args: the settings.
         state: what one rollout hands on to the next.
@@ -93,14 +73,10 @@ class RolloutCollector:
         phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
-    model: PolicyWithValue
+    models: PPOModels
     sampler: TokenSampler
-    samples_states: bool
-    reference: PreTrainedModel
-    reference_depth: int
-    reward: RewardFunction
-    trunk_reward: TrunkReward | None
     masking: MaskingPolicy | None
+    support: Support
     tokenizer: PreTrainedTokenizerBase
     args: PPOConfig
     state: PPOState
@@ -109,6 +85,40 @@ class RolloutCollector:
     autocast: Callable[[], AbstractContextManager[Any]]
     metrics: Metrics
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
+
+    def __post_init__(self) -> None:
+        limits = [("mask_top_p", self.masking is not None), ("renormalise='all' with a filter", self.support.filtered)]
+        for name, wanted in limits:
+            if wanted and not self._own_sampler:
+                raise ConfigError(
+                    f"{name} needs to know which tokens could be drawn, and a {type(self.sampler).__name__} does not "
+                    "say; leave sampler out, or switch that off."
+                )
+
+    @property
+    def model(self) -> PolicyWithValue:
+        """The policy and what predicts its values."""
+        return self.models.trained
+
+    @property
+    def reference(self) -> PreTrainedModel:
+        """The model that the KL is taken against."""
+        return self.models.reference
+
+    @property
+    def reference_depth(self) -> int:
+        """Layers of the trunk that it shares with the policy, 0 for none."""
+        return self.models.reference_depth
+
+    @property
+    def reward(self) -> RewardFunction:
+        """Scores a completion."""
+        return self.models.reward
+
+    @property
+    def trunk_reward(self) -> TrunkReward | None:
+        """Scores those that it can from the trunk; None where the reward shares none."""
+        return self.models.trunk_reward
 
     @torch.no_grad()
     def sample_and_score(
@@ -120,151 +130,93 @@ class RolloutCollector:
         n = len(seeds) // len(rows)
         with unsharded(self.model):
             with self.phase("sampling"):
-                generation, params = self._sample([prompt_of(row) for row in rows], n, seeds, masking)
-                texts = decode_completions(self.tokenizer, generation, params)
+                generation = self._sample([prompt_of(row) for row in rows], n, seeds, masking)
+                texts = decode_completions(self.tokenizer, generation, self.args.sampling_params)
             with self.phase("scoring"), self.autocast():
-                batch = {name: getattr(generation, name).to(self.model.device) for name in (*TOKENS, "ended")}
-                batch |= self._states(generation, batch)
-                batch["scores"] = self._scores(rows, texts, n, generation, batch).to(self.model.device)
-                if generation.allowed is not None:
-                    batch["allowed"] = generation.allowed
-                batch |= self._forward({**batch, **self._sampled(generation, batch)}, n)
+                score = Scorer(self.models, self.args, self.support)
+                # A sampler that does not know of the support has taken its log-probabilities over all tokens.
+                sampled = self._own_sampler or not self.support.min_new_tokens
+                repeated = [row for row in rows for _ in range(n)]
+                scored = score(repeated, texts, generation.to(self.model.device), sampled=sampled)
         self.model.train(was_training)
-        return ScoredBatch(texts, batch)
+        return scored
 
-    def _sample(
-        self, prompts: list[Any], n: int, seeds: Sequence[int], masking: MaskingPolicy | None
-    ) -> tuple[Generation, Any]:
+    @property
+    def _own_sampler(self) -> bool:
+        """Whether the sampler takes what the library's own takes beyond the protocol."""
+        return isinstance(self.sampler, TransformersSampler)
+
+    def _sample(self, prompts: list[Any], n: int, seeds: Sequence[int], masking: MaskingPolicy | None) -> Generation:
         self.sampler.update_weights(self.model.policy)
         # In low precision other shapes round otherwise: what sampling finds would make the first ratio differ from 1.
         params = replace(self.args.sampling_params, logprobs=not self.low_precision)
         options: dict[str, Any] = {}
-        if self.samples_states:
-            options["boundary"] = self.model.depth
+        if self._own_sampler:
+            options["support"] = self.support
+            if self.model.depth > 0 and shares_prefix(self.model.policy):
+                options["boundary"] = self.model.depth
         models: list[Any] = [self.model.policy]
         if masking is not None:
             options["masking"] = masking
             models.append(masking.model)
         with self.autocast(), frozen_weights_cast(*models):
-            return self.sampler.generate(prompts, n, params, seeds, **options), params
+            generation = self.sampler.generate(prompts, n, params, seeds, **options)
+        if not self._own_sampler:
+            self._check_ends(generation)
+        return generation
 
-    def _states(self, generation: Generation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return what the trunk makes of prompts and completions, from sampling or from a pass through it."""
-        if not self.model.depth:
-            return {}
-        if generation.trunk is not None:
-            return {"prompt_states": generation.trunk.prompt, "completion_states": generation.trunk.completion}
-        width, parts = batch["prompt_ids"].shape[1], []
-        for chunk in self._chunks({name: batch[name] for name in TOKENS}):
-            ids, mask = (torch.cat([chunk[f"prompt_{x}"], chunk[f"completion_{x}"]], dim=1) for x in ("ids", "mask"))
-            parts.append(trunk_states(self.model.policy, self.model.depth, ids, mask))
-        states = torch.cat(parts)
-        return {"prompt_states": states[:, :width], "completion_states": states[:, width:]}
-
-    def _scores(
-        self,
-        rows: Sequence[dict[str, Any]],
-        texts: list[str],
-        n: int,
-        generation: Generation,
-        batch: dict[str, torch.Tensor],
-    ) -> torch.Tensor:
-        repeated = [row for row in rows for _ in range(n)]
-        prompts = [row["prompt"] for row in repeated]
-        columns = {key: [row[key] for row in repeated] for key in rows[0] if key != "prompt"}
-        if self.trunk_reward is not None and generation.trunk is not None:
-            return self.trunk_reward(prompts, texts, batch, generation.trunk, columns)
-        values = self.reward(prompts, texts, **columns)
-        return torch.tensor(check_rewards(values, prompts, texts, name=reward_name(self.reward)))
-
-    def _sampled(self, generation: Generation, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Return what a forward pass of the policy would find, where sampling has found it."""
-        if generation.logprobs is None or generation.entropy is None or generation.last_hidden is None:
-            return {}
-        found = {"logprobs": generation.logprobs, "entropy": generation.entropy}
-        if generation.unmasked_logprobs is not None:
-            found["unmasked_logprobs"] = generation.unmasked_logprobs
-        if self.model.value_model is None:
-            tokens = tuple(batch[name] for name in TOKENS)
-            found["values"] = self.model.values(tokens, generation.last_hidden)  # type: ignore[arg-type]
-        return found
-
-    def _chunks(self, batch: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-        """Split a batch into those of a training step."""
-        size = self.args.per_device_train_batch_size
-        count = len(batch["prompt_ids"])
-        return [{k: v[start : start + size] for k, v in batch.items()} for start in range(0, count, size)]
-
-    def _forward(self, batch: dict[str, torch.Tensor], n: int) -> dict[str, torch.Tensor]:
-        """Score completions under the reference, and under the policy where sampling has not, a training batch a time.
-
-        `prompt_states` come once for `n` completions.
-        """
-        parts = []
-        each_prompt = batch.pop("prompt_states", None)
-        if each_prompt is not None:
-            batch["row"] = torch.arange(len(batch["ended"]), device=each_prompt.device)
-            share = len(batch["ended"]) // len(each_prompt)
-        for chunk in self._chunks(batch):
-            tokens = [chunk[name] for name in TOKENS]
-            states = None
-            if each_prompt is not None:
-                states = torch.cat([each_prompt[chunk["row"] // share], chunk["completion_states"]], dim=1)
-            found = {name: chunk[name] for name in SAMPLED if name in chunk}
-            if "logprobs" not in found:
-                policy = self.model(*tokens, states, chunk.get("allowed"))
-                found = {"logprobs": policy.logprobs, "entropy": policy.entropy, "values": policy.values}
-                if policy.unmasked_logprobs is not None:
-                    found["unmasked_logprobs"] = policy.unmasked_logprobs
-            elif "values" in chunk:
-                found["values"] = chunk["values"]
-            else:
-                found["values"] = self.model.values(tuple(tokens), tokens[0], states)  # type: ignore[arg-type]
-            trunk = Trunk(self.reference_depth, states) if states is not None and self.reference_depth else None
-            ref_logits, _ = completion_logits(self.reference, *tokens, trunk=trunk)
-            ref = chosen_logprobs(ref_logits, chunk["completion_ids"], temperature=self.args.temperature)
-            whole = found.pop("unmasked_logprobs", found["logprobs"])
-            mask = chunk["completion_mask"]
-            kl = kl_estimate(whole, ref, self.args.kl_estimator)  # type: ignore[arg-type]
-            parts.append({**found, "ref_logprobs": ref, "kl": kl * mask, "log_ratio": (whole - ref) * mask})
-        return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    def _check_ends(self, generation: Generation) -> None:
+        """Raise `ModelError` where a sampler let a completion end early, which has no probability then."""
+        early = slice(None, self.support.min_new_tokens)
+        ends = torch.tensor(self.support.eos_token_ids, device=generation.completion_ids.device)
+        if (torch.isin(generation.completion_ids[:, early], ends) & generation.completion_mask[:, early]).any():
+            raise ModelError(
+                f"A {type(self.sampler).__name__} drew EOS among the first {self.args.min_new_tokens} tokens; it must "
+                "keep to min_new_tokens, or set min_new_tokens=0."
+            )
 
     def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[Rollout, ScoredBatch]:
         """Sample and score the prompts of `rows` and return what the updates need."""
         scored = self.sample_and_score(rows, seeds, masking=self.masking)
-        batch = scored.tensors
-        mask = batch["completion_mask"]
-        scores = shape_scores(batch["scores"], batch["ended"], mask.sum(-1), self.args, self.state, self.reduce)
-        rewards = shaped_token_rewards(scores, batch["kl"], mask, self.args, self.state, self.reduce)
+        mask = scored.completion_mask
+        scores = shape_scores(scored.scores, scored.ended, mask.sum(-1), self.args, self.state, self.reduce)
+        rewards = shaped_token_rewards(scores, scored.kl, mask, self.args, self.state, self.reduce)
         advantages, returns = generalised_advantages(
-            rewards, batch["values"], mask, gamma=self.args.gamma, lam=self.args.lam
+            rewards, scored.values, mask, gamma=self.args.gamma, lam=self.args.lam
         )
-        self._record(batch, scores, rewards, returns)
-        update_kl_coef(batch["log_ratio"].sum(-1), self.args, self.state, self.reduce)
+        self._record(scored, scores, rewards, returns)
+        update_kl_coef(scored.log_ratio.sum(-1), self.args, self.state, self.reduce)
         if self.args.whiten_advantages:
             advantages = whiten(advantages, mask, reduce=self.reduce)
-        kept = ("logprobs", "values", "ref_logprobs", "prompt_states", "completion_states", "allowed")
-        found = {name: batch[name] for name in (*TOKENS, *kept) if name in batch}
-        return Rollout(**found, advantages=advantages, returns=returns), scored
+        rollout = Rollout(
+            *scored.tokens,
+            logprobs=scored.logprobs,
+            values=scored.values,
+            advantages=advantages,
+            returns=returns,
+            ref_logprobs=scored.ref_logprobs,
+            prompt_states=scored.prompt_states,
+            completion_states=scored.completion_states,
+            allowed=scored.allowed,
+        )
+        return rollout, scored
 
-    def _record(
-        self, batch: dict[str, torch.Tensor], scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor
-    ) -> None:
-        mask = batch["completion_mask"]
-        record_objective(self.metrics, batch)
+    def _record(self, scored: ScoredBatch, scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor) -> None:
+        mask = scored.completion_mask
+        record_objective(self.metrics, scored)
         self.metrics.add("objective/shaped_scores", scores)
         self.metrics.add("objective/rlhf_reward", rewards.sum(-1))
         self.metrics.add("objective/kl_coef", torch.tensor(self.state.kl_coef, device=mask.device))
-        _, residual = masked_moments(returns - batch["values"], mask, reduce=self.reduce)
+        _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
         _, variance = masked_moments(returns, mask, reduce=self.reduce)
         self.metrics.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))
 
 
-def record_objective(metrics: Metrics, batch: dict[str, torch.Tensor]) -> None:
-    """Add what `RolloutCollector.sample_and_score` found to the `objective/…` means."""
-    mask = batch["completion_mask"]
-    metrics.add("objective/scores", batch["scores"])
-    metrics.add("objective/kl", batch["log_ratio"].sum(-1))
-    metrics.add("objective/entropy", batch["entropy"], mask)
+def record_objective(metrics: Metrics, scored: ScoredBatch, count: int | None = None) -> None:
+    """Add what was found of the first `count` completions, by default of all, to the `objective/…` means."""
+    mask = scored.completion_mask[:count]
+    metrics.add("objective/scores", scored.scores[:count])
+    metrics.add("objective/kl", scored.log_ratio[:count].sum(-1))
+    metrics.add("objective/entropy", scored.entropy[:count], mask)
     metrics.add("objective/completion_length", mask.sum(-1))
-    metrics.add("objective/ended", batch["ended"])
+    metrics.add("objective/ended", scored.ended[:count])

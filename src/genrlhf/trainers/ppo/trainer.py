@@ -17,7 +17,6 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_causal_lm
-from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import FIRST_FSDP, unsharded
 from genrlhf.models.model_set import load_to_train
 from genrlhf.models.precision import is_low_precision, with_precision_of
@@ -32,13 +31,14 @@ from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
+from genrlhf.trainers.ppo.records import MicroBatch, Rollout
 from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, show
 from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import check_prompts, named_datasets, shows_bars
-from genrlhf.types import Rollout, TokenSampler
+from genrlhf.types import TokenSampler
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -185,15 +185,12 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     def _make_collector(self, models: PPOModels, sampler: TokenSampler | None, low_precision: bool) -> RolloutCollector:
         args, tokenizer = self.args, models.tokenizer
         own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
+        models.reference.to(self.accelerator.device)
         return RolloutCollector(
-            model=models.trained,
+            models=models,
             sampler=own if sampler is None else sampler,
-            samples_states=sampler is None and models.trained.depth > 0 and shares_prefix(models.policy),
-            reference=models.reference.to(self.accelerator.device),
-            reference_depth=models.reference_depth,
-            reward=models.reward,
-            trunk_reward=models.trunk_reward,
             masking=self._masking.masking if self._masking is not None else None,
+            support=models.trained.support,
             tokenizer=tokenizer,
             args=args,
             state=self.ppo_state,
@@ -278,8 +275,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             num_processes=self.accelerator.num_processes,
         )[part]
         micro_batches = [minibatch(rollout, rows) for rows in mine.split(self.args.per_device_train_batch_size)]
-        tokens = torch.stack([batch["completion_mask"].sum() for batch in micro_batches]).sum()
-        return micro_batches, self._sum_over_processes(tokens)
+        tokens = torch.stack([batch.completion_mask.sum() for batch in micro_batches]).sum()
+        # The Trainer wants dictionaries; what it does with tensors in them (dtypes of DeepSpeed) is not for these.
+        return [{"rollout": batch} for batch in micro_batches], self._sum_over_processes(tokens)
 
     def _collect(self, rows: list[dict[str, Any]], index: int) -> None:
         """Sample and score rollout number `index`."""
@@ -326,15 +324,15 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: dict[str, torch.Tensor],
+        inputs: dict[str, MicroBatch],
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss, a mean over tokens."""
-        mask = inputs["completion_mask"]
-        tokens = (inputs[name] for name in ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask"))
-        output = model(*tokens, inputs.get("states"), inputs.get("allowed"))
-        per_token = torch.where(mask, self._loss(output, inputs), 0.0)
+        batch = inputs["rollout"].to(self.args.device)
+        mask = batch.completion_mask
+        output = model(*batch.tokens, batch.states, batch.allowed)
+        per_token = torch.where(mask, self._loss(output, batch), 0.0)
         count = num_items_in_batch if num_items_in_batch is not None else self._sum_over_processes(mask.sum())
         # Gradients are averaged over processes, while the number of tokens is that of all of them.
         loss = per_token.sum() / count * self.accelerator.num_processes
@@ -379,10 +377,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             batch = number * self.accelerator.num_processes + self.accelerator.process_index
             first = batch * self.args.per_device_eval_batch_size
             seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), 1)
-            scored = collector.sample_and_score(rows, seeds).tensors
+            scored = collector.sample_and_score(rows, seeds)
             # Several processes get batches of one size, the last ones filled up with rows that were there before.
             own = max(0, min(len(rows), total - first))
-            record_objective(metrics, {name: tensor[:own] for name, tensor in scored.items()})
+            record_objective(metrics, scored, own)
         means = {f"{metric_key_prefix}_{k}": v for k, v in metrics.means(self._sum_over_processes).items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=means, num_samples=total)
 

@@ -12,7 +12,7 @@ from genrlhf.models.completions import Trunk, classifier_scores
 from genrlhf.models.scoring import encode_pair
 from genrlhf.rewards import ModelReward, check_rewards
 from genrlhf.rewards.model_reward import options_of
-from genrlhf.types import TrunkStates
+from genrlhf.types import TokenBatch, TrunkStates
 
 __all__ = ["TrunkReward"]
 
@@ -37,7 +37,7 @@ class TrunkReward:
         self,
         prompts: Sequence[Any],
         texts: Sequence[str],
-        batch: dict[str, torch.Tensor],
+        batch: TokenBatch,
         trunk: TrunkStates,
         columns: Mapping[str, Sequence[Any]],
     ) -> torch.Tensor:
@@ -46,7 +46,7 @@ class TrunkReward:
         Args:
             prompts: B prompts.
             texts: B completions.
-            batch: ids and masks of both, as in `Rollout`.
+            batch: both as token ids.
             trunk: what the trunk makes of them.
             columns: what else stands in the rows, B values each.
         """
@@ -68,12 +68,12 @@ class TrunkReward:
         check_rewards(scores.tolist(), prompts, list(texts), name=self.reward.name)
         return scores
 
-    def _closed(self, batch: dict[str, torch.Tensor], trunk: TrunkStates) -> tuple[list[torch.Tensor], Any]:
+    def _closed(self, batch: TokenBatch, trunk: TrunkStates) -> tuple[list[torch.Tensor], Any]:
         """Return ids and masks with an EOS behind what was closed, and what gives the trunk's states of some rows.
 
         What was cut off and not closed ends without EOS, as no text that a reward model reads does.
         """
-        ids, mask, completion = batch["completion_ids"], batch["completion_mask"], trunk.completion
+        ids, mask, completion = batch.completion_ids, batch.completion_mask, trunk.completion
         if trunk.closing is not None:
             ids = torch.cat([ids, ids.new_full((len(ids), 1), self.reward.tokenizer.eos_token_id)], dim=1)
             mask = torch.cat([mask, trunk.closed.unsqueeze(-1)], dim=1)
@@ -83,7 +83,7 @@ class TrunkReward:
         def states(rows: torch.Tensor) -> torch.Tensor:
             return torch.cat([trunk.prompt[rows // share], completion[rows]], dim=1)
 
-        return [batch["prompt_ids"], batch["prompt_mask"], ids, mask], states
+        return [batch.prompt_ids, batch.prompt_mask, ids, mask], states
 
     def _known(
         self,

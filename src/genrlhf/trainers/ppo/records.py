@@ -1,0 +1,93 @@
+"""What PPO hands from sampling to scoring and to the updates; shapes as in `genrlhf.types`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from genrlhf.types import TokenBatch
+
+__all__ = ["MicroBatch", "Rollout", "ScoredBatch"]
+
+
+@dataclass(frozen=True)
+class ScoredBatch(TokenBatch):
+    """Completions, and what policy, reference and reward say of them.
+
+    Attributes:
+        texts: B completions.
+        ended: (B,) bool, as in `Generation`.
+        scores: (B,) float32, of the reward.
+        logprobs: (B, T) float32, of the sampled tokens under the policy that sampled them.
+        entropy: (B, T) float32, of the distribution that these are taken under.
+        values: (B, T) float32, value predictions when sampled.
+        ref_logprobs: (B, T) float32, under the reference.
+        kl: (B, T) float32, the estimate of the KL, 0 behind the end.
+        log_ratio: (B, T) float32, log π − log π_ref, 0 behind the end.
+        prompt_states: (B / n, P, d), what the trunk makes of every prompt, once for its n completions; None without a
+            trunk, and so is the next.
+        completion_states: (B, T, d), what it makes of the completions.
+        allowed: as in `Generation`.
+    """
+
+    texts: list[str]
+    ended: torch.Tensor
+    scores: torch.Tensor
+    logprobs: torch.Tensor
+    entropy: torch.Tensor
+    values: torch.Tensor
+    ref_logprobs: torch.Tensor
+    kl: torch.Tensor
+    log_ratio: torch.Tensor
+    prompt_states: torch.Tensor | None = None
+    completion_states: torch.Tensor | None = None
+    allowed: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rollout(TokenBatch):
+    """Scored completions of one batch of prompts, ready for PPO updates.
+
+    Attributes:
+        logprobs: (B, T) float32, of the sampled tokens under the policy that sampled them.
+        values: (B, T) float32, value predictions when sampled.
+        advantages: (B, T) float32.
+        returns: (B, T) float32, the value targets.
+        ref_logprobs: (B, T) float32, of the sampled tokens under the reference.
+        prompt_states: as in `ScoredBatch`, and so are the next two.
+        completion_states: (B, T, d).
+        allowed: (B, T, ⌈V / 8⌉) uint8.
+    """
+
+    logprobs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    ref_logprobs: torch.Tensor
+    prompt_states: torch.Tensor | None = None
+    completion_states: torch.Tensor | None = None
+    allowed: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MicroBatch(TokenBatch):
+    """The rows of a rollout that one forward and backward pass takes.
+
+    Attributes:
+        logprobs: as in `Rollout`, and so are the next four.
+        values: (B, T) float32.
+        advantages: (B, T) float32.
+        returns: (B, T) float32.
+        ref_logprobs: (B, T) float32.
+        states: (B, P + T, d), what the trunk makes of prompts and completions; None without a trunk.
+        allowed: as in `Generation`.
+    """
+
+    logprobs: torch.Tensor
+    values: torch.Tensor
+    advantages: torch.Tensor
+    returns: torch.Tensor
+    ref_logprobs: torch.Tensor
+    states: torch.Tensor | None = None
+    allowed: torch.Tensor | None = None
