@@ -136,12 +136,19 @@ class Sample:
         logprobs: of every sampled token, in nats, under the distribution at the sampling temperature (1 if that is 0)
             before any filter or penalty; None if `SamplingParams.logprobs` is off. A back end that measures them
             otherwise says so.
+        token_ids: the sampled tokens, EOS and stop string included; None where the back end does not tell.
     """
 
     text: str
     finish_reason: Literal["stop", "length"]
     num_tokens: int
     logprobs: list[float] | None = None
+    token_ids: list[int] | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether it ended by itself; otherwise it was cut off."""
+        return self.finish_reason == "stop"
 
 
 @dataclass(frozen=True)

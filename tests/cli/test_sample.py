@@ -34,7 +34,7 @@ def test_samples_and_says_so(causal_lm_folder: Path, prompts: Path, capsys: pyte
     assert main(command(causal_lm_folder, prompts, "--n", "3", "--json")) == 0
     figures = json.loads(capsys.readouterr().out)
     assert (figures["prompts"], figures["sampled_now"]) == (6, 6)
-    assert [set(line) for line in lines(prompts)] == [{"prompt", "reference", "outputs", "row"}] * 6
+    assert [set(line) for line in lines(prompts)] == [{"prompt", "reference", "outputs", "row", "ended"}] * 6
     assert all(len(line["outputs"]) == 3 for line in lines(prompts))
     assert main(command(causal_lm_folder, prompts, "--n", "3")) == 0
     assert "holds 3 outputs of each of 6 prompts already" in capsys.readouterr().out

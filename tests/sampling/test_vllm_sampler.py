@@ -211,8 +211,10 @@ def test_samples_hold_what_vllm_says() -> None:
     params = SamplingParams(max_new_tokens=3, logprobs=True)
     ((_, samples),) = sampler.stream(["p"], 16, params, seed=0)
     by_text = {sample.text: sample for sample in samples}
-    assert by_text["ab"] == Sample("ab", "stop", 3, [-1.0, -2.0, -3.0])
-    assert by_text["abc"] == Sample("abc", "length", 3, [-1.0, -2.0, -3.0])
+    ids = tiny_tokenizer()("abc")["input_ids"]
+    assert by_text["ab"] == Sample("ab", "stop", 3, [-1.0, -2.0, -3.0], [*ids[:2], EOS_ID])
+    assert by_text["abc"] == Sample("abc", "length", 3, [-1.0, -2.0, -3.0], ids)
+    assert (by_text["ab"].ended, by_text["abc"].ended) == (True, False)
     ((_, samples),) = sampler.stream(["p"], 1, SamplingParams(max_new_tokens=3), seed=0)
     assert samples[0].logprobs is None
 

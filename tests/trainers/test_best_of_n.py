@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from genrlhf.errors import ConfigError, DataError, RewardError, RunFolderError
 from genrlhf.models import load_causal_lm
 from genrlhf.trainers import BestOfNConfig, BestOfNTrainer, SFTConfig, SFTTrainer
 from genrlhf.types import Sample
-from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
+from tests.helpers import EOS_ID, save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, largest_difference, prompt_rows, share_of_a, share_of_letters, weights
 
 PROMPTS = ["q", "qxx", "qxxxx"]
@@ -187,7 +188,7 @@ def test_odd_line_ends_in_completions(tmp_path: Path) -> None:
     class Odd(BestOfNTrainer):
         def _batches(self, *args: Any, **options: Any) -> Any:
             for chunk, outputs in super()._batches(*args, **options):
-                yield chunk, [type(output)(output.prompt, odd, 1.0, [odd], [1.0]) for output in outputs]
+                yield chunk, [replace(output, completion=odd, samples=[odd], rewards=[1.0]) for output in outputs]
 
     trainer = best_of_n(tmp_path, train_dataset=prompt_rows(3))
     trainer.__class__ = Odd
@@ -273,7 +274,8 @@ def test_save_before_training(tmp_path: Path) -> None:
 def test_soft_best_of_n_chooses_in_proportion_to_the_exponential(tmp_path: Path) -> None:
     trainer = best_of_n(tmp_path, selection_temperature=0.5)
     rewards = [0.0, 0.5, 0.5 * math.log(3.0)]
-    drawn = [trainer._choose("q", list("abc"), rewards, seed, 0).completion for seed in range(4000)]
+    samples = [Sample(text, "stop", 1) for text in "abc"]
+    drawn = [trainer._choose("q", samples, rewards, seed, 0).completion for seed in range(4000)]
     total = 1 + math.e + 3
     for letter, weight in (("a", 1.0), ("b", math.e), ("c", 3.0)):
         assert drawn.count(letter) / 4000 == pytest.approx(weight / total, abs=0.03)
@@ -319,3 +321,101 @@ def test_another_sampler_draws_and_nothing_is_trained(tmp_path: Path) -> None:
         trainer.train()
     with pytest.raises(ConfigError, match="model is None, and there is no sampler"):
         BestOfNTrainer(None, share_of_a)
+
+
+def distilled(trainer: Any) -> list[tuple[list[int], list[int]]]:
+    """Ids and labels of every row that the fine-tuning has trained on, in the order of the prompts."""
+    rows = trainer.distillation.train_dataset
+    return sorted(zip(rows["input_ids"], rows["labels"], strict=True), key=lambda row: (len(row[0]), row[0]))
+
+
+def fond_of(tokens: dict[int, float], **options: Any) -> Any:
+    """A model whose head has a bias towards these tokens."""
+    model = tiny_llama(**options)
+    model.lm_head.bias = torch.nn.Parameter(torch.zeros(model.lm_head.out_features))
+    for token, much in tokens.items():
+        model.lm_head.bias.data[token] = much
+    return model
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_best_samples_are_trained_as_they_were_sampled(tmp_path: Path, chat: bool) -> None:
+    prompt: Any = [{"role": "user", "content": "hi"}] if chat else "hi"
+    trainer = best_of_n(
+        tmp_path,
+        model=fond_of({EOS_ID: 4.0}),
+        tokenizer=tiny_tokenizer(chat_template=chat),
+        train_dataset=Dataset.from_list([{"prompt": prompt}] * 12),
+        max_steps=1,
+    )
+    trainer.train()
+    lines = read_lines(tmp_path)
+    best = [(line["token_ids"][line["chosen"]], line["ended"][line["chosen"]]) for line in lines]
+    assert {ended for _, ended in best} == {True, False}
+    assert all(ended == (ids[-1] == EOS_ID) for ids, ended in best)
+    text = "[user]hi\n[assistant]" if chat else "hi"
+    start = tiny_tokenizer()(text)["input_ids"]
+    expected = [(start + ids, [-100] * len(start) + ids) for ids, _ in best]
+    assert distilled(trainer) == sorted(expected, key=lambda row: (len(row[0]), row[0]))
+
+
+def test_an_empty_best_sample_is_its_end(tmp_path: Path) -> None:
+    trainer = best_of_n(tmp_path, model=fond_of({EOS_ID: 30.0}), train_dataset=prompt_rows(5))
+    trainer.train()
+    assert trainer.sample_training_set()["completion"][:] == [""] * 5
+    assert all([label for label in labels if label != -100] == [EOS_ID] for _, labels in distilled(trainer))
+
+
+def test_every_end_and_stop_string_stays_what_it_was(tmp_path: Path) -> None:
+    other, stop = (tiny_tokenizer()(letter)["input_ids"][0] for letter in "xy")
+    model = fond_of({EOS_ID: 5.0, other: 5.0, stop: 5.0})
+    model.generation_config.eos_token_id = [EOS_ID, other]
+    trainer = best_of_n(tmp_path, model=model, train_dataset=prompt_rows(30), stop=["y"], max_new_tokens=20)
+    trainer.train()
+    lasts = {ids[-1] for ids, _ in distilled(trainer)}
+    assert {EOS_ID, other, stop} <= lasts
+    assert all(sum(token in (EOS_ID, other, stop) for token in ids[5:-1]) == 0 for ids, _ in distilled(trainer))
+
+
+def test_what_was_cut_off_can_be_left_out_and_counts_for_less(tmp_path: Path, caplog: Any) -> None:
+    settings: dict[str, Any] = {"train_dataset": prompt_rows(20), "n": 2}
+    kept = best_of_n(tmp_path / "kept", model=fond_of({EOS_ID: 4.0}), **settings)
+    kept.train()
+    cut_off = sum(not ended for ended in kept.sample_training_set()["ended"])
+    assert 0 < cut_off < 20
+    assert f"{cut_off} of 20 best samples were cut off at max_new_tokens, and are trained without EOS" in caplog.text
+    left = best_of_n(tmp_path / "left", model=fond_of({EOS_ID: 4.0}), **settings, train_cut_off=False)
+    left.train()
+    assert len(left.distillation.train_dataset) == 20 - cut_off
+    assert f"{cut_off} of 20 best samples were cut off at max_new_tokens, and are left out" in caplog.text
+    with pytest.raises(DataError, match="All 5 best samples were cut off at max_new_tokens; raise max_new_tokens"):
+        best_of_n(
+            tmp_path / "none", model=fond_of({EOS_ID: -30.0}), train_dataset=prompt_rows(5), train_cut_off=False
+        ).train()
+    with pytest.raises(ConfigError, match="missing_eos_score replaces a score and missing_eos_penalty lowers it"):
+        BestOfNConfig(str(tmp_path), missing_eos_score=-1.0, missing_eos_penalty=1.0)
+
+
+@pytest.mark.parametrize("rule", [{"missing_eos_score": -1.0}, {"missing_eos_penalty": 2.0}])
+def test_the_rule_for_what_was_cut_off_decides_and_leaves_rewards_alone(tmp_path: Path, rule: Any) -> None:
+    trainer = best_of_n(tmp_path, **rule)
+    samples = [Sample("a", "length", 8, token_ids=[7] * 8), Sample("b", "stop", 2), Sample("c", "length", 8)]
+    output = trainer._choose("q", samples, [3.0, 0.5, 1.0], 0, 0)
+    expected = ("b", 0.5) if "missing_eos_score" in rule else ("a", 3.0)
+    assert (output.completion, output.reward) == expected
+    assert output.rewards == [3.0, 0.5, 1.0]
+    assert output.ended == [False, True, False]
+
+
+def test_rewards_may_ask_for_tokens_and_whether_a_sample_ended(tmp_path: Path) -> None:
+    def lengths(completions: list[str], completion_ids: list[list[int]], ended: list[bool]) -> list[float]:
+        assert [ids[-1] == EOS_ID for ids in completion_ids] == ended
+        return [float(len(ids)) for ids in completion_ids]
+
+    (output,) = best_of_n(tmp_path, model=fond_of({EOS_ID: 4.0}), reward=lengths, n=8).generate(["q"])
+    assert output.rewards == [float(len(ids or [])) for ids in output.token_ids]
+    assert output.reward == max(output.rewards)
+    (own,) = best_of_n(
+        tmp_path, reward=lambda completions, ended: [float(x) for x in ended], train_dataset=None
+    ).generate(["q"], ended=[5])
+    assert own.rewards == [5.0] * 4

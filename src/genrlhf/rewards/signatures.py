@@ -8,10 +8,27 @@ from typing import Any
 
 from genrlhf.errors import RewardError
 
-__all__ = ["RESERVED", "bind"]
+__all__ = ["RESERVED", "SAMPLED", "bind", "with_samples"]
 
 RESERVED = ("prompts", "completions")
 """The names under which a reward gets prompts and completions, which no column may have."""
+
+SAMPLED = ("completion_ids", "ended")
+"""The names under which a reward gets the tokens of completions, and whether they ended, unless a column has them."""
+
+
+def with_samples(
+    columns: Mapping[str, Sequence[Any]], token_ids: Sequence[list[int] | None], ended: Sequence[bool]
+) -> dict[str, Sequence[Any]]:
+    """Return the columns that a reward gets with completions.
+
+    Args:
+        columns: of the dataset, a value a completion.
+        token_ids: `completion_ids`, EOS included; left out where some are None.
+        ended: False for a completion that was cut off.
+    """
+    known = {"ended": ended} if None in token_ids else {"completion_ids": token_ids, "ended": ended}
+    return {**known, **columns}
 
 
 def bind(

@@ -10,7 +10,7 @@ from genrlhf.errors import ConfigError
 from genrlhf.rewards.calls import AsyncRewardFunction, CallableReward, call_rewards
 from genrlhf.rewards.checks import check_rewards, reward_name
 from genrlhf.rewards.model_reward import ModelReward
-from genrlhf.rewards.signatures import bind
+from genrlhf.rewards.signatures import SAMPLED, bind
 from genrlhf.types import RewardFunction
 
 __all__ = ["WeightedReward", "as_reward", "check_arguments"]
@@ -73,5 +73,5 @@ def check_arguments(reward: RewardFunction, columns: Sequence[str]) -> None:
         for term in reward.rewards:
             check_arguments(term, columns)
     elif isinstance(reward, CallableReward):
-        given: dict[str, Sequence[Any]] = {column: [] for column in columns if column != "prompt"}
+        given: dict[str, Sequence[Any]] = {column: [] for column in (*SAMPLED, *columns) if column != "prompt"}
         bind(reward.function, [], [], given, name=reward.name)

@@ -58,9 +58,10 @@ class StoreSummary:
 class SampleStore:
     """A JSONL file with a line for every prompt, appended as its outputs come.
 
-    A line is `{"prompt", "outputs", "row", …}`, with the further columns of its prompt. The settings lie beside the
-    file, in `FILE.settings.json`. Each of several processes appends to a file of its own, `FILE.process-K`, and
-    `finish` puts all lines into one file in the order of the prompts.
+    A line is `{"prompt", "outputs", "row", "ended", …}`, with the further columns of its prompt; `ended` says of every
+    output whether it ended in EOS or a stop string, or was cut off. The settings lie beside the file, in
+    `FILE.settings.json`. Each of several processes appends to a file of its own, `FILE.process-K`, and `finish` puts
+    all lines into one file in the order of the prompts.
 
     Args:
         file: where the outputs go.
@@ -161,12 +162,13 @@ class SampleStore:
                 continue
             append_records(self.own_file, [self._record(mine[place], samples)])
             prompts += 1
-            stopped += sum(sample.finish_reason == "stop" for sample in samples)
+            stopped += sum(sample.ended for sample in samples)
             report(Progress(len(places) + prompts, len(mine), tokens / (perf_counter() - start)))
         return StoreSummary(prompts, prompts * self.n, tokens, stopped, perf_counter() - start)
 
     def _record(self, row: int, samples: Sequence[Sample]) -> dict[str, Any]:
         record = {**self.rows[row], "outputs": [sample.text for sample in samples], "row": row}
+        record["ended"] = [sample.ended for sample in samples]
         if self.params.logprobs:
             record["logprobs"] = [sample.logprobs for sample in samples]
         return record

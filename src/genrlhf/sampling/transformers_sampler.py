@@ -227,9 +227,12 @@ class TransformersSampler:
         lengths = generation.completion_mask.sum(-1).tolist()
         texts = decode_completions(self.tokenizer, generation, params)
         logprobs = generation.logprobs.tolist() if generation.logprobs is not None else [None] * len(texts)
+        columns = texts, generation.ended.tolist(), lengths, logprobs, generation.completion_ids.tolist()
         return [
-            Sample(text, "stop" if ended else "length", length, None if values is None else values[:length])
-            for text, ended, length, values in zip(texts, generation.ended.tolist(), lengths, logprobs, strict=True)
+            Sample(
+                text, "stop" if ended else "length", length, None if values is None else values[:length], ids[:length]
+            )
+            for text, ended, length, values, ids in zip(*columns, strict=True)
         ]
 
 

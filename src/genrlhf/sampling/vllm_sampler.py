@@ -80,6 +80,7 @@ class VLLMSampler:
                     output.finish_reason,
                     len(output.token_ids),
                     _logprobs(output) if params.logprobs else None,
+                    list(output.token_ids),
                 )
                 for output in outputs
             ]

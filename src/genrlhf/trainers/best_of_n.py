@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import Dataset
 from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.chat import TEMPLATE_COLUMNS, prompts_of
+from genrlhf.data.chat import prompts_of
 from genrlhf.errors import CheckpointError, ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
@@ -22,17 +24,18 @@ from genrlhf.models.tokens import set_eos_token
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.rewards import RewardSource, check_rewards, load_reward
 from genrlhf.rewards.checks import reward_name
-from genrlhf.rewards.signatures import RESERVED
+from genrlhf.rewards.signatures import RESERVED, with_samples
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
+from genrlhf.trainers.distillation import distillation_rows
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
 from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets, shows_bars
-from genrlhf.types import SamplingParams
+from genrlhf.types import Sample, SamplingParams
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -162,14 +165,19 @@ class BestOfNTrainer:
             raise DataError(f"generate() has no column {taken[0]!r}, which is what the reward gets; rename it.")
         return self._generate(prompts, columns, self.args.seed if seed is None else seed)
 
-    def _generate(self, prompts: Sequence[Any], columns: dict[str, Sequence[Any]], seed: int) -> list[BestOfNOutput]:
-        rows = range(len(prompts))
-        found = {
-            row: output
+    def _generate(
+        self, prompts: Sequence[Any], columns: dict[str, Sequence[Any]], seed: int, *, shared: bool = False
+    ) -> list[BestOfNOutput]:
+        """Return the output of every prompt; `shared` has each of several processes draw its part of them."""
+        state = PartialState()
+        every = range(len(prompts))
+        rows = every[state.process_index :: state.num_processes] if shared else every
+        by_row = [
+            (row, output)
             for chunk, outputs in self._batches(prompts, columns, rows, seed)
             for row, output in zip(chunk, outputs, strict=True)
-        }
-        return [found[row] for row in rows]
+        ]
+        return [output for _, output in sorted(gather_object(by_row) if shared else by_row, key=itemgetter(0))]
 
     def _batches(
         self,
@@ -194,11 +202,10 @@ class BestOfNTrainer:
         with tqdm(total=len(rows) - len(places), desc=f"best of {n}", disable=self.args.disable_tqdm) as bar:
             while group := list(islice(fresh, group_size)):
                 chunk = [rows[place] for place, _ in group]
-                samples = [sample.text for _, drawn in group for sample in drawn]
+                samples = [sample for _, drawn in group for sample in drawn]
                 repeated = [prompts[row] for row in chunk for _ in range(n)]
                 extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
-                values = self.reward(repeated, samples, **extra)
-                rewards = check_rewards(values, repeated, samples, name=reward_name(self.reward))
+                rewards = self._rewards(repeated, samples, extra)
                 parts = (slice(i * n, (i + 1) * n) for i in range(len(chunk)))
                 yield (
                     chunk,
@@ -209,17 +216,42 @@ class BestOfNTrainer:
                 )
                 bar.update(len(chunk))
 
-    def _choose(self, prompt: Any, samples: list[str], rewards: list[float], seed: int, row: int) -> BestOfNOutput:
-        chosen = max(range(len(samples)), key=rewards.__getitem__)
+    def _rewards(
+        self, prompts: list[Any], samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]
+    ) -> list[float]:
+        texts = [sample.text for sample in samples]
+        columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
+        return check_rewards(self.reward(prompts, texts, **columns), prompts, texts, name=reward_name(self.reward))
+
+    def _choose(
+        self, prompt: Any, samples: Sequence[Sample], rewards: list[float], seed: int, row: int
+    ) -> BestOfNOutput:
+        ended = [sample.ended for sample in samples]
+        scores = self._by_rule(rewards, ended)
+        # The first of equal ones.
+        chosen = max(range(len(samples)), key=scores.tolist().__getitem__)
         if self.args.selection_temperature > 0:
             # Soft best-of-n draws a sample as a token is drawn, with rewards for logits.
             soft = SamplingParams(temperature=self.args.selection_temperature)
             own_seed = sample_seeds(seed, [row], len(samples) + 1)[-1]
-            chosen = int(next_tokens(torch.tensor([rewards]).double(), uniforms([own_seed], 1)[0], soft))
-        return BestOfNOutput(prompt, samples[chosen], rewards[chosen], samples, rewards)
+            chosen = int(next_tokens(scores.unsqueeze(0), uniforms([own_seed], 1)[0], soft))
+        return BestOfNOutput(
+            prompt=prompt,
+            completion=samples[chosen].text,
+            reward=rewards[chosen],
+            samples=[sample.text for sample in samples],
+            rewards=rewards,
+            ended=ended,
+            token_ids=[sample.token_ids for sample in samples],
+            chosen=chosen,
+        )
+
+    def _by_rule(self, rewards: Any, ended: Any) -> torch.Tensor:
+        """Return what samples are chosen by, float64: their rewards, by the rule for those that were cut off."""
+        return self.args.cut_off_rule.apply(torch.tensor(rewards, dtype=torch.float64), torch.tensor(ended))
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
-        """Return `prompt`, `completion` and `reward` of the best of n for every training prompt.
+        """Return the best of n for every training prompt: `prompt`, `completion`, `reward`, `ended` and its tokens.
 
         The samples are appended to `best_of_n-….jsonl` in the iteration's folder as they come; what an earlier start
         has written there is not sampled again. Several processes share the work.
@@ -238,17 +270,13 @@ class BestOfNTrainer:
         for chunk, outputs in self._batches(prompts, columns, rows, seed, done=there):
             append_outputs(file, chunk, outputs)
         state.wait_for_everyone()
-        shown = [name for name in TEMPLATE_COLUMNS if name in columns]
-        return Dataset.from_list(
-            [
-                {
-                    "prompt": output.prompt,
-                    "completion": _as_turn(output.prompt, output.completion),
-                    "reward": output.reward,
-                    **{name: columns[name][row] for name in shown},
-                }
-                for row, output in sorted(read_outputs(folder, prompts).items())
-            ]
+        best = sorted(read_outputs(folder, prompts).items())
+        asked = prompts_of({"prompt": prompts, **columns})
+        return distillation_rows(
+            self.processing_class,
+            [asked[row] for row, _ in best],
+            [output for _, output in best],
+            train_cut_off=self.args.train_cut_off,
         )
 
     def _folder(self, iteration: int) -> Path:
@@ -333,7 +361,7 @@ class BestOfNTrainer:
 
         Keys: `eval_reward/best`, `eval_reward/mean`, `eval_kl/bound` (log n − (n − 1)/n, in nats); and, for m = 2, 4, …
         below n, what the best of m of the same samples has (see `best_of_n_weights`): `eval_reward/best_of_m`,
-        `eval_kl/bound_of_m`.
+        `eval_kl/bound_of_m`. All are means over prompts, which several processes share among them.
         """
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if dataset is None:
@@ -346,8 +374,9 @@ class BestOfNTrainer:
         if eval_dataset is not None:
             self._check(dataset, "eval_dataset")
         columns = {name: dataset[name] for name in dataset.column_names}
-        outputs = self._generate(columns.pop("prompt"), columns, self.args.seed + 1)
+        outputs = self._generate(columns.pop("prompt"), columns, self.args.seed + 1, shared=True)
         rewards = torch.tensor([output.rewards for output in outputs], dtype=torch.float64)
+        scores = self._by_rule([output.rewards for output in outputs], [output.ended for output in outputs])
         figures = {
             f"{metric_key_prefix}_reward/best": sum(output.reward for output in outputs) / len(outputs),
             f"{metric_key_prefix}_reward/mean": float(rewards.mean()),
@@ -355,7 +384,7 @@ class BestOfNTrainer:
         }
         m = 2
         while m < self.args.n:
-            expected = (best_of_n_weights(rewards, m) * rewards).sum(-1).mean()
+            expected = (best_of_n_weights(scores, m) * rewards).sum(-1).mean()
             figures[f"{metric_key_prefix}_reward/best_of_{m}"] = float(expected)
             figures[f"{metric_key_prefix}_kl/bound_of_{m}"] = best_of_n_kl(m)
             m *= 2
@@ -383,8 +412,3 @@ def _are_rows(prompts: Any) -> bool:
             "one split of it."
         )
     return len(prompts) > 0 and all(isinstance(row, Mapping) for row in prompts)
-
-
-def _as_turn(prompt: Any, completion: str) -> Any:
-    """Return a completion in the form that its prompt has: text, or a message."""
-    return completion if isinstance(prompt, str) else [{"role": "assistant", "content": completion}]

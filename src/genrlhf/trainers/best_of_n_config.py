@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from genrlhf.errors import ConfigError
+from genrlhf.trainers.cut_off import CutOffRule
 from genrlhf.trainers.sft import SFTConfig
 from genrlhf.types import SamplingParams
 
@@ -27,6 +28,30 @@ class BestOfNConfig(SFTConfig):
     top_k: int = field(default=0, metadata={"help": "Draw from this many most likely tokens; 0 switches it off."})
     top_p: float = field(
         default=1.0, metadata={"help": "Draw from the nucleus of this probability; 1 switches it off."}
+    )
+    min_p: float = field(
+        default=0.0,
+        metadata={"help": "Draw from tokens at least this fraction as likely as the likeliest; 0 switches it off."},
+    )
+    stop: list[str] | None = field(
+        default=None, metadata={"help": "Strings that end a sample; it is trained with the one that it ends in."}
+    )
+    missing_eos_score: float | None = field(
+        default=None,
+        metadata={
+            "help": "Replaces the reward of a sample that ends neither in EOS nor in a stop string, where samples are "
+            "chosen; None leaves it alone."
+        },
+    )
+    missing_eos_penalty: float | None = field(
+        default=None, metadata={"help": "Subtracted from the reward of such a sample instead."}
+    )
+    train_cut_off: bool = field(
+        default=True,
+        metadata={
+            "help": "Train on best samples that were cut off, without EOS behind them; False leaves them out, and says "
+            "how many."
+        },
     )
     selection_temperature: float = field(
         default=0.0,
@@ -62,6 +87,8 @@ class BestOfNConfig(SFTConfig):
                 f"min_new_tokens must lie between 0 and max_new_tokens ({self.max_new_tokens}), not "
                 f"{self.min_new_tokens}."
             )
+        CutOffRule(self.missing_eos_score, self.missing_eos_penalty)
+        SamplingParams(min_p=self.min_p, stop=self.stop or ())  # type: ignore[arg-type]
         super().__post_init__()
 
     @property
@@ -73,4 +100,11 @@ class BestOfNConfig(SFTConfig):
             temperature=self.temperature,
             top_k=self.top_k,
             top_p=self.top_p,
+            min_p=self.min_p,
+            stop=self.stop or (),  # type: ignore[arg-type]
         )
+
+    @property
+    def cut_off_rule(self) -> CutOffRule:
+        """What being cut off does to the reward of a sample."""
+        return CutOffRule(self.missing_eos_score, self.missing_eos_penalty)

@@ -19,10 +19,13 @@ class BestOfNOutput:
 
     Attributes:
         prompt: text, or messages.
-        completion: the sample with the highest reward, the first of them where several have it.
+        completion: the sample that was chosen: that with the highest reward, the first of them where several have it.
         reward: its reward.
         samples: all n completions, in the order they were drawn.
         rewards: their rewards.
+        ended: of each, whether it ended in EOS or a stop string; False where it was cut off.
+        token_ids: of each, as it was sampled, EOS and stop string included; None where the sampler does not tell.
+        chosen: the place of `completion` among them.
     """
 
     prompt: Any
@@ -30,6 +33,9 @@ class BestOfNOutput:
     reward: float
     samples: list[str]
     rewards: list[float]
+    ended: list[bool]
+    token_ids: list[list[int] | None]
+    chosen: int
 
 
 def append_outputs(file: Path, rows: Iterable[int], outputs: Iterable[BestOfNOutput]) -> None:

@@ -31,7 +31,7 @@ def test_further_columns_reach_the_reward(tmp_path: Path) -> None:
 
     ppo_trainer(tmp_path, reward=reward, train_dataset=rows, num_rollouts=1).train()
     ((prompts, columns),) = calls
-    assert set(columns) == {"number", "topic"}
+    assert set(columns) == {"number", "topic", "completion_ids", "ended"}
     assert sorted(columns["number"]) == list(range(16))
     assert prompts == [f"p{number}" for number in columns["number"]]
     assert [topic["name"] for topic in columns["topic"]] == [str(number) for number in columns["number"]]

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from genrlhf.errors import ConfigError
 from genrlhf.models.precision import default_precision
 from genrlhf.ops import KL_ESTIMATORS
+from genrlhf.trainers.cut_off import CutOffRule
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ranges import (
     ABOVE_ZERO,
@@ -279,6 +280,11 @@ class PPOConfig(TrainingArguments):
             stop=tuple(self.stop or ()),
         )
 
+    @property
+    def cut_off_rule(self) -> CutOffRule:
+        """What being cut off does to the score of a completion."""
+        return CutOffRule(self.missing_eos_score, self.missing_eos_penalty)
+
     def support(self, eos_token_ids: Iterable[int]) -> Support:
         """Return the tokens that log-probabilities range over, see `renormalise`."""
         limited = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.mask_top_p is not None
@@ -311,10 +317,7 @@ def _check_combinations(args: PPOConfig) -> None:
             "kl_in_loss needs kl_estimator k2 or k3: the gradient of k1 is 0 on average, so that it would penalise "
             "nothing."
         )
-    if args.missing_eos_score is not None and args.missing_eos_penalty is not None:
-        raise ConfigError(
-            "missing_eos_score replaces a score and missing_eos_penalty lowers it; set one of them to None."
-        )
+    CutOffRule(args.missing_eos_score, args.missing_eos_penalty)
     if args.rollout_batch_size % args.samples_per_prompt:
         raise ConfigError(
             f"A rollout has {args.rollout_batch_size} completions on a process (per_device_train_batch_size × "

@@ -13,6 +13,7 @@ from genrlhf.models.trunk import trunk_states
 from genrlhf.ops import chosen_logprobs, kl_estimate, only_members, without_early_tokens
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.signatures import with_samples
 from genrlhf.trainers.ppo.records import ScoredBatch
 from genrlhf.types import Generation, Support
 
@@ -122,9 +123,12 @@ class Scorer:
 
     def _scores(self, rows: Sequence[dict[str, Any]], texts: list[str], generation: Generation) -> torch.Tensor:
         prompts = [row["prompt"] for row in rows]
-        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+        columns: dict[str, Sequence[Any]] = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
         if self.models.trunk_reward is not None and generation.trunk is not None:
             return self.models.trunk_reward(prompts, texts, generation, generation.trunk, columns)
+        lengths = generation.completion_mask.sum(-1).tolist()
+        ids = [row[:length] for row, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
+        columns = with_samples(columns, ids, generation.ended.tolist())
         reward = self.models.reward
         return torch.tensor(check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward)))
 

@@ -45,11 +45,7 @@ def shape_scores(
         scores = scores / state.score_std
     if args.clip_scores is not None:
         scores = scores.clamp(-args.clip_scores, args.clip_scores)
-    if args.missing_eos_score is not None:
-        scores = torch.where(ended, scores, torch.full_like(scores, args.missing_eos_score))
-    if args.missing_eos_penalty is not None:
-        scores = scores - args.missing_eos_penalty * (~ended).to(scores.dtype)
-    return scores - args.length_penalty * lengths
+    return args.cut_off_rule.apply(scores, ended) - args.length_penalty * lengths
 
 
 def shaped_token_rewards(
