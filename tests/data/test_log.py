@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from genrlhf.data.log import append_records, claim_file, recover_records, replace_records
-from genrlhf.errors import RunFolderError
+from genrlhf.errors import CheckpointError, RunFolderError
 
 ODD = "a\u2028b\x85c\x0bd\r\n\ud83d"
 """Ends of lines that JSON does not know, and half of a surrogate pair."""
@@ -54,6 +58,37 @@ def test_a_line_that_is_no_record_is_named(tmp_path: Path, line: bytes) -> None:
     file.write_bytes(b'{"n": 1}\n' + line + b"\n")
     with pytest.raises(RunFolderError, match=r"log.jsonl, line 2 is .*, which is no JSON object; remove the line"):
         recover_records(file)
+
+
+@contextmanager
+def room_for(size: int) -> Iterator[None]:
+    """Let no file grow beyond `size` bytes, as on a disk that is full."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
+    file, words = tmp_path / "log.jsonl", {"place": tmp_path, "act": "sample", "remedy": ""}
+    append_records(file, [{"n": 1}])
+    claim_file(tmp_path / "s.json", {"n": 1}, **words)  # type: ignore[arg-type]
+    message = r"(log.jsonl|log.jsonl.tmp|s.json) could not be written \(File too large\)"
+    with room_for(30):
+        for write in (
+            lambda: append_records(file, [{"text": "more than there is room for"}]),
+            lambda: replace_records(file, [{"text": "more than there is room for"}]),
+            lambda: claim_file(tmp_path / "s.json", {"n": 1, "m": "x" * 50}, **words),  # type: ignore[arg-type]
+        ):
+            with pytest.raises(CheckpointError, match=message):
+                write()
+        append_records(file, [{"n": 2}])
+    assert file.read_bytes() == b'{"n": 1}\n{"n": 2}\n'
+    assert json.loads((tmp_path / "s.json").read_text()) == {"n": 1}
+    with pytest.raises(CheckpointError, match=r"below.jsonl could not be written \((Not a directory|File exists)\)"):
+        append_records(file / "below.jsonl", [{"n": 1}])
 
 
 def test_settings_are_claimed_once(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import torch
@@ -42,6 +43,10 @@ def test_config_tokenizer_and_the_base_of_an_adapter_count(tmp_path: Path) -> No
         model.save_pretrained(tmp_path / f"adapter-{len(adapters)}")
         adapters.append(model_fingerprint(str(tmp_path / f"adapter-{len(adapters)}")))
     assert adapters[0] == adapters[1] != adapters[2]
+    moved = tmp_path / "moved"
+    shutil.copytree(tmp_path / "adapter-0", moved)
+    shutil.copytree(copy, moved / "base")
+    assert model_fingerprint(str(moved)) == adapters[0]
 
 
 def test_modules_in_memory(tmp_path: Path) -> None:

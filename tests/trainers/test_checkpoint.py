@@ -19,6 +19,7 @@ from transformers import Trainer
 from genrlhf.errors import CheckpointError
 from genrlhf.trainers.checkpoint import ResumableTrainer, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import MANIFEST, flaw_of
+from tests.data.test_log import room_for
 from tests.trainers.kills import CUT_OFF, in_a_fork
 from tests.trainers.runs import (
     best_of_n,
@@ -181,6 +182,22 @@ def test_full_disk_ends_in_one_line_and_leaves_nothing_half_written(tmp_path: Pa
     assert folders(tmp_path / "run") == ["checkpoint-1", "checkpoint-2"]
     again = MAKERS[kind](tmp_path / "run")
     again.train(resume_from_checkpoint=True)
+    assert largest_difference(weights(whole.model), weights(again.model)) == 0
+
+
+def test_full_disk_while_best_of_n_samples_keeps_what_is_drawn(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"train_dataset": prompt_rows(20), "max_steps": 1}
+    whole = best_of_n(tmp_path / "whole", **options)
+    whole.train()
+    with room_for(2_000), pytest.raises(CheckpointError, match=r"best_of_n-0.jsonl could not be written \(File too"):
+        best_of_n(tmp_path / "run", **options).sample_training_set()
+    samples = (tmp_path / "run" / "best_of_n-0.jsonl").read_bytes()
+    want = (tmp_path / "whole" / "best_of_n-0.jsonl").read_bytes()
+    assert want.startswith(samples) and samples.endswith(b"\n") and 500 < len(samples) < 2_000
+    # Without a checkpoint it goes on with the samples.
+    again = best_of_n(tmp_path / "run", **options)
+    again.train(resume_from_checkpoint=True)
+    assert (tmp_path / "run" / "best_of_n-0.jsonl").read_bytes() == want
     assert largest_difference(weights(whole.model), weights(again.model)) == 0
 
 

@@ -60,6 +60,8 @@ def model_fingerprint(model: str) -> str:
         digest.update(template.read_bytes())
     adapter = _json(folder / "adapter_config.json")
     base = adapter.pop("base_model_name_or_path", None)
+    if (folder / "base").is_dir():  # where trainers put a base that lies nowhere else; the folder may have moved
+        base = str(folder / "base")
     digest.update(json.dumps(adapter, sort_keys=True).encode())
     if isinstance(base, str) and Path(base).resolve() != folder.resolve():
         digest.update(model_fingerprint(base).encode())

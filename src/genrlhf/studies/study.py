@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.fingerprint import dataset_fingerprint
-from genrlhf.data.log import recover_records
+from genrlhf.data.log import recover_records, said_when_full
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.models.fingerprint import model_fingerprint
@@ -292,8 +292,9 @@ def _read(file: Path) -> Any:
 
 def _write(file: Path, figures: dict[str, Any]) -> None:
     temporary = file.with_suffix(".tmp")
-    temporary.write_text(json.dumps(figures, indent=2, default=_as_json) + "\n", encoding="utf-8")
-    temporary.replace(file)
+    with said_when_full(file):
+        temporary.write_text(json.dumps(figures, indent=2, default=_as_json) + "\n", encoding="utf-8")
+        temporary.replace(file)
 
 
 def _as_json(value: Any) -> Any:

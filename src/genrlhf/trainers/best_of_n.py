@@ -332,7 +332,7 @@ class BestOfNTrainer:
                 discard(checkpoint)
 
     def _has_begun(self) -> bool:
-        return any(has_outputs(folder) or newest_complete_checkpoint(folder) for folder in self._folders())
+        return any(has_outputs(folder) or checkpoints_in(folder) for folder in self._folders())
 
     def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
         folder = self._folder(iteration)
