@@ -45,7 +45,7 @@ def test_config_tokenizer_and_the_base_of_an_adapter_count(tmp_path: Path) -> No
     assert adapters[0] == adapters[1] != adapters[2]
     moved = tmp_path / "moved"
     shutil.copytree(tmp_path / "adapter-0", moved)
-    shutil.copytree(copy, moved / "base")
+    shutil.copytree(copy, moved / "base_model")
     assert model_fingerprint(str(moved)) == adapters[0]
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from genrlhf.models.adapters import BASE_FOLDER
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -60,8 +62,8 @@ def model_fingerprint(model: str) -> str:
         digest.update(template.read_bytes())
     adapter = _json(folder / "adapter_config.json")
     base = adapter.pop("base_model_name_or_path", None)
-    if (folder / "base").is_dir():  # where trainers put a base that lies nowhere else; the folder may have moved
-        base = str(folder / "base")
+    if (folder / BASE_FOLDER).is_dir():  # where trainers put a base that lies nowhere else; the folder may have moved
+        base = str(folder / BASE_FOLDER)
     digest.update(json.dumps(adapter, sort_keys=True).encode())
     if isinstance(base, str) and Path(base).resolve() != folder.resolve():
         digest.update(model_fingerprint(base).encode())
