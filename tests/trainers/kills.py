@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 import transformers
+from datasets import disable_progress_bars
 from safetensors.torch import load_file, save_file
 
 from genrlhf.errors import CheckpointError
@@ -77,7 +78,7 @@ def in_a_fork(work: Callable[[], None]) -> int:
     if number:
         return os.waitpid(number, 0)[1]
     try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
         warnings.simplefilter("ignore")
         work()
     except BaseException:
@@ -149,6 +150,7 @@ def go_through(kind: str, folder: Path, kills: int) -> None:
     ResumableTrainer._save_checkpoint = forking  # type: ignore[method-assign]
     trainer = MAKERS[kind](folder / "whole")
     trainer.train()
+    ResumableTrainer._save_checkpoint = real  # type: ignore[method-assign]
     save_file(_state(trainer), folder / "whole.safetensors")
 
 
@@ -172,7 +174,8 @@ def resume(kind: str, folder: Path, place: Path) -> None:
 
 def main(kind: str, folder: Path, kills: int) -> list[list[Any]]:
     """Cut off, resume, and return what came of each."""
-    assert in_a_fork(lambda: go_through(kind, folder, kills)) == 0
+    # In this process, so that the forks find everything imported.
+    go_through(kind, folder, kills)
     outcomes = []
     for number, (part, step, _) in enumerate(plan(kind, kills)):
         place = folder / f"attempt-{number}"
@@ -188,5 +191,7 @@ def main(kind: str, folder: Path, kills: int) -> list[list[Any]]:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    disable_progress_bars()
+    output, sys.stdout = sys.stdout, sys.stderr
     asked = [argument.split(":") for argument in sys.argv[2:]]
-    print(json.dumps({kind: main(kind, Path(sys.argv[1]) / kind, int(kills)) for kind, kills in asked}))
+    print(json.dumps({kind: main(kind, Path(sys.argv[1]) / kind, int(kills)) for kind, kills in asked}), file=output)

@@ -49,22 +49,23 @@ def folders(run: Path) -> list[str]:
     return sorted(path.name for path in run.iterdir() if path.is_dir())
 
 
-def test_kills_within_checkpoints_end_in_the_weights_of_a_run_that_was_let_be(tmp_path: Path) -> None:
-    kills = {kind: sum(steps.values()) for kind, steps in CUT_OFF.items()}
-    assert kills == {"sft": 15, "reward_model": 15, "best_of_n": 15, "ppo": 20}
-    command = [sys.executable, "-m", "tests.trainers.kills", str(tmp_path), *(f"{k}:{n}" for k, n in kills.items())]
+@pytest.mark.parametrize(("kind", "kills"), [("sft", 15), ("reward_model", 15), ("best_of_n", 15), ("ppo", 20)])
+def test_kills_within_checkpoints_end_in_the_weights_of_a_run_that_was_let_be(
+    tmp_path: Path, kind: str, kills: int
+) -> None:
+    command = [sys.executable, "-m", "tests.trainers.kills", str(tmp_path), f"{kind}:{kills}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
-    for kind, outcomes in json.loads(done.stdout).items():
-        assert len(outcomes) == kills[kind]
-        assert sum(how == "by the kernel" for _, _, how, _, _ in outcomes) > len(outcomes) / 2
-        for part, step, _, start, outcome in outcomes:
-            if start or kind == "best_of_n":  # whose samples are there, to begin the fine-tuning anew
-                assert outcome == "equal", (kind, part, step, start, outcome)
-            else:
-                assert outcome.startswith("There is no complete checkpoint in"), (kind, part, step, outcome)
-                assert "\n" not in outcome
-            assert start in ((step,) if part == "old" else (step, step - (1 if kind == "ppo" else 2)))
+    outcomes = json.loads(done.stdout)[kind]
+    assert len(outcomes) == kills == sum(CUT_OFF[kind].values())
+    assert sum(how == "by the kernel" for _, _, how, _, _ in outcomes) > kills / 2
+    for part, step, _, start, outcome in outcomes:
+        if start or kind == "best_of_n":  # whose samples are there, to begin the fine-tuning anew
+            assert outcome == "equal", (part, step, start, outcome)
+        else:
+            assert outcome.startswith("There is no complete checkpoint in"), (part, step, outcome)
+            assert "\n" not in outcome
+        assert start in ((step,) if part == "old" else (step, step - (1 if kind == "ppo" else 2)))
 
 
 @KINDS

@@ -52,6 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except GenRLHFError as error:
         print(f"genrlhf: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"genrlhf: {error.filename}: {error.strerror}; choose another place, or make room.", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("genrlhf: stopped; the same command goes on from here.", file=sys.stderr)
         return 130
