@@ -16,6 +16,7 @@ from peft import (
     LoraConfig,
     PeftConfig,
     PeftModel,
+    PromptTuningConfig,
     get_peft_model,
 )
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification
@@ -216,6 +217,12 @@ def test_an_adapter_that_changes_its_base_needs_it_somewhere(base: str, tmp_path
             peft_config=lora(init_lora_weights="pissa"),
             processing_class=tiny_tokenizer(),
         )
+
+
+@pytest.mark.parametrize("make", [*LANGUAGE_MODELS, reward_model])
+def test_an_adapter_that_cannot_be_merged_is_refused_before_training(make: Any, base: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^An adapter of the kind PROMPT_TUNING puts tokens of its own before"):
+        make(tmp_path / "run", model=base, peft_config=PromptTuningConfig(num_virtual_tokens=2))
 
 
 @pytest.mark.parametrize("peft", [False, True])

@@ -21,10 +21,19 @@ from genrlhf.models.quantisation import is_quantised
 if TYPE_CHECKING:
     from peft import PeftConfig
 
-__all__ = ["AdapterBase"]
+__all__ = ["AdapterBase", "refuse_unmergeable"]
 
 # Adapters that start as a part of the base's weights, which they take away from them.
 _CHANGE_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+
+
+def refuse_unmergeable(peft_config: PeftConfig | None) -> None:
+    """Raise `ConfigError` for an adapter that cannot be merged, so that no trainer could go on from its folder."""
+    if peft_config is not None and peft_config.is_prompt_learning:
+        raise ConfigError(
+            f"An adapter of the kind {peft_config.peft_type.value} puts tokens of its own before the text and cannot "
+            "be merged into a model; use one of the layers, such as LoRA."
+        )
 
 
 class AdapterBase:
@@ -41,12 +50,14 @@ class AdapterBase:
         revision: of the model on the hub.
 
     Raises:
-        ConfigError: where the base must be copied, and the adapter changes it as it is put on.
+        ConfigError: where the base must be copied, and the adapter changes it as it is put on; for an adapter that
+            cannot be merged, so that no trainer could go on from its folder.
     """
 
     def __init__(
         self, model: Any, given: Any, *, peft_config: PeftConfig | None = None, revision: str | None = None
     ) -> None:
+        refuse_unmergeable(peft_config if peft_config is not None else model.active_peft_config)
         name = str(getattr(model.config, "_name_or_path", "") or "")
         # An adapter is loaded from other places than it was trained in.
         self.name = str(Path(name).resolve()) if Path(name).is_dir() else name

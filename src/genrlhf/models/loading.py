@@ -249,8 +249,9 @@ def load_tokenizer(
     *,
     trust_remote_code: bool = False,
     needs_eos: bool = True,
+    revision: str | None = None,
 ) -> PreTrainedTokenizerBase:
-    """Return `processing_class`, or else the tokenizer saved with the model.
+    """Return `processing_class`, or else the tokenizer saved with the model, of a `revision` on the hub.
 
     Raises:
         ModelError: where none is found, or the one found has no EOS token.
@@ -259,7 +260,10 @@ def load_tokenizer(
     if tokenizer is None:
         name = model if isinstance(model, str) else str(getattr(model.config, "_name_or_path", ""))
         try:
-            tokenizer = AutoTokenizer.from_pretrained(_tokenizer_source(name), trust_remote_code=trust_remote_code)
+            source, revision = _tokenizer_source(name, revision)
+            tokenizer = AutoTokenizer.from_pretrained(
+                source, trust_remote_code=trust_remote_code, revision=revision or "main"
+            )
         except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             raise ModelError(
                 f"No tokenizer lies with the model {name!r}; pass one as processing_class. ({one_line(error, 200)})"
@@ -269,7 +273,7 @@ def load_tokenizer(
     return tokenizer
 
 
-def _tokenizer_source(name: str) -> str:
-    """Return where the tokenizer of a model lies: with an adapter, or else with its base."""
+def _tokenizer_source(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Return where the tokenizer of a model lies, and of which revision: with an adapter, or else with its base."""
     adapter = None if (Path(name) / "tokenizer_config.json").is_file() or not name else adapter_at(name)
-    return name if adapter is None else _tokenizer_source(adapter.base)
+    return (name, revision) if adapter is None else _tokenizer_source(adapter.base, adapter.revision)

@@ -80,13 +80,15 @@ def load_to_train(
         )
     origin = source if isinstance(source, str) else model
     needs_eos = model.get_output_embeddings() is not None or reads_at_eos(model)
-    tokenizer = load_tokenizer(origin, processing_class, trust_remote_code=trust, needs_eos=needs_eos)
+    revision = (args.model_init_kwargs or {}).get("revision")
+    tokenizer = load_tokenizer(
+        origin, processing_class, trust_remote_code=trust, needs_eos=needs_eos, revision=revision
+    )
     if getattr(args, "eos_token", None) is not None:
         set_eos_token(tokenizer, model, args.eos_token)
     ensure_pad_token(tokenizer, model, wanted=getattr(args, "pad_token", None))
     base: AdapterBase | None = None
     if peft_config is not None or is_peft_model(model):
-        revision = (args.model_init_kwargs or {}).get("revision")
         base = AdapterBase(model, source, peft_config=peft_config, revision=revision)
     return Loaded(model, tokenizer, str(getattr(model.config, "_name_or_path", "")), base)
 

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.data.chat import prompts_of
 from genrlhf.errors import CheckpointError, ConfigError, DataError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
+from genrlhf.models.adapter_base import refuse_unmergeable
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.models.tokens import set_eos_token
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
@@ -98,6 +99,7 @@ class BestOfNTrainer:
     ) -> None:
         self.args = args if args is not None else BestOfNConfig("best_of_n")
         refuse_adapter_with_frozen_layers(self.args.freeze_layers, peft_config, model)
+        refuse_unmergeable(peft_config)
         trust = self.args.trust_remote_code
         if model is None and sampler is None:
             raise ConfigError("model is None, and there is no sampler; give one of them.")
