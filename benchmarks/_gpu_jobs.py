@@ -130,9 +130,14 @@ class Sampling:
         self.model = causal_lm(spec["shape"], self.dtype)
         self.tokenizer = tokenizer(spec["shape"])
 
-    def ours(self, ids: list[list[int]]) -> Draw:
+    def ours_without_graphs(self, ids: list[list[int]]) -> Draw:
+        """Return ours, every step of which is sent anew."""
+        return self.ours(ids, cuda_graphs=False)
+
+    def ours(self, ids: list[list[int]], *, cuda_graphs: bool = True) -> Draw:
         """Return ours."""
-        sampler = TransformersSampler(self.model, self.tokenizer, batch_size=4096, max_batch_tokens=2**20)
+        options: dict[str, Any] = {"batch_size": 4096, "max_batch_tokens": 2**20, "cuda_graphs": cuda_graphs}
+        sampler = TransformersSampler(self.model, self.tokenizer, **options)
         texts = [self.tokenizer.decode(row) for row in ids]
         seeds = sample_seeds(0, range(len(ids)), self.n)
 
@@ -214,7 +219,7 @@ def sampling(spec: dict[str, Any], record: Record) -> None:
     # The one that takes all memory for its cache comes last.
     cells = [
         (method, prompts, length)
-        for methods in (("ours", "generate"), ("generate_batch",))
+        for methods in (("ours", "ours_without_graphs", "generate"), ("generate_batch",))
         for length in spec["prompt_tokens"]
         for prompts in spec["prompts"]
         for method in methods
@@ -225,7 +230,7 @@ def sampling(spec: dict[str, Any], record: Record) -> None:
         try:
             draw = getattr(subject, method)(prompt_ids(spec["shape"], prompts, length))
             # A manager of generate_batch is made for so many tokens.
-            warm_up = new if method == "generate_batch" else min(new, 4)
+            warm_up = new if method == "generate_batch" else min(new, 8)
             row |= _timed(draw, warm_up, new, prompts * spec["n"] * new, spec["repeats"], spec["cell_seconds"])
             limit = subject.limit(prompts, length, new, speeds)
             row["limit_seconds"] = round(limit["total"], 4)

@@ -67,7 +67,7 @@ class Sizes(NamedTuple):
 PPO = {"model": None, "freeze_layers": 0.8, "epochs": 4, "dtype": "bfloat16", "weights": "bfloat16"}
 FULL = Sizes(
     ppo=("7b", "3b", "1b"),
-    sampling=(("135m", 60), ("7b", 120)),
+    sampling=(("135m", 80), ("7b", 120)),
     settings={
         **PPO,
         "prompts": 64,

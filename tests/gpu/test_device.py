@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -13,10 +14,12 @@ from peft import LoraConfig
 from transformers import GenerationConfig, LlamaForSequenceClassification
 
 from genrlhf.rewards import load_reward
-from genrlhf.sampling import TransformersSampler, sample_seeds
+from genrlhf.sampling import TransformersSampler, graphs, sample_seeds
+from genrlhf.sampling.graphs import record
 from genrlhf.trainers import RewardModelConfig, RewardModelTrainer, SFTConfig, SFTTrainer
 from genrlhf.types import Generation, SamplingParams
 from tests.helpers import EOS_ID, PAD_ID, tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model, tiny_tokenizer
+from tests.host_waits import count_waits
 from tests.trainers.runs import (
     QUIET,
     best_of_n,
@@ -81,6 +84,46 @@ def test_a_completion_does_not_depend_on_the_batch() -> None:
     params = SamplingParams(max_new_tokens=12)
     model = tiny_llama().to(DEVICE)
     assert rows_of(draw(model, params, n=5)) == rows_of(draw(model, params, n=5, batch_size=2))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_repeated_steps_draw_what_steps_sent_anew_draw(dtype: torch.dtype) -> None:
+    model, recorded = tiny_llama().to(DEVICE, dtype), []
+    params = SamplingParams(max_new_tokens=24, logprobs=True)
+    found = {}
+    for cuda_graphs in (True, False):
+        sampler = TransformersSampler(model, tiny_tokenizer(), cuda_graphs=cuda_graphs)
+        with patch.object(graphs, "record", lambda step: recorded.append(record(step)) or recorded[-1]):
+            found[cuda_graphs] = sampler.generate(PROMPTS, 3, params, sample_seeds(7, range(4), 3), boundary=1)
+    assert bool(recorded) is (DEVICE.type == "cuda")
+    pairs = [a == b for a, b in zip(*(rows_of(each) for each in found.values()), strict=True)]
+    assert sum(pairs) >= len(pairs) - (1 if dtype == torch.float32 else len(pairs) // 2)
+    same = torch.tensor(pairs, device=DEVICE)
+    width = min(each.completion_ids.shape[1] for each in found.values())
+    mask = found[True].completion_mask[:, :width] & same.unsqueeze(-1)
+    limit = 1e-5 if dtype == torch.float32 else 0.25
+    one, other = found.values()
+    for name in ("logprobs", "last_hidden"):
+        difference = (getattr(one, name)[:, :width][mask] - getattr(other, name)[:, :width][mask]).abs().max()
+        assert difference < limit, name
+    assert one.trunk is not None and other.trunk is not None
+    states = [each.completion[:, :width][mask] for each in (one.trunk, other.trunk)]
+    assert (states[0] - states[1]).abs().max() < limit
+
+
+@pytest.mark.parametrize("settings", [{}, {"top_p": 0.9}, {"logprobs": True, "repetition_penalty": 1.2}])
+def test_no_token_makes_the_host_wait(settings: dict[str, Any]) -> None:
+    model = tiny_llama().to(DEVICE)
+    model.generation_config.eos_token_id = None
+    sampler = TransformersSampler(model, tiny_tokenizer())
+
+    def waits(new: int) -> int:
+        params = SamplingParams(max_new_tokens=new, min_new_tokens=new, **settings)
+        return count_waits(lambda: sampler.generate(PROMPTS, 4, params, sample_seeds(3, range(4), 4))).total()
+
+    waits(4)
+    # A recorded graph waits for itself to begin.
+    assert waits(40) - waits(20) <= 1
 
 
 @pytest.mark.parametrize("filters", [{"top_p": 0.8}, {"top_k": 5}, {"min_p": 0.05}, {"repetition_penalty": 1.3}])
@@ -199,5 +242,4 @@ def test_the_other_trainers_learn_on_the_device(tmp_path: Path, bf16: bool) -> N
         assert losses[-1] < losses[0]
     rows = Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS])
     chosen = best_of_n(tmp_path / "best", train_dataset=rows, bf16=bf16, **HERE)
-    chosen.train()
-    assert chosen.state.global_step == 3
+    assert chosen.train().global_step == 3

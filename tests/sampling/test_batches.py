@@ -23,16 +23,19 @@ from tests.helpers import tiny_llama, tiny_tokenizer
     new=st.integers(1, 20),
     sequences=st.integers(1, 12),
     tokens=st.integers(1, 400),
+    shared=st.booleans(),
 )
 def test_every_sample_is_drawn_once_and_limits_are_kept(
-    lengths: list[int], n: int, new: int, sequences: int, tokens: int
+    lengths: list[int], n: int, new: int, sequences: int, tokens: int, shared: bool
 ) -> None:
-    batches = plan_batches(lengths, n, new, max_sequences=sequences, max_tokens=tokens)
+    batches = plan_batches(lengths, n, new, max_sequences=sequences, max_tokens=tokens, shared=shared)
     drawn = Counter((place, k) for batch in batches for place in batch.places for k in range(batch.first, batch.last))
     assert drawn == Counter((place, k) for place in range(len(lengths)) for k in range(n))
     for batch in batches:
         assert batch.width == max(lengths[place] for place in batch.places)
         assert batch.sequences <= sequences
+        stored = len(batch.places) if shared else batch.sequences
+        assert batch.tokens(new) == stored * batch.width + batch.sequences * new
         assert batch.sequences == 1 or batch.tokens(new) <= tokens
     widths = [batch.width for batch in batches]
     assert widths == sorted(widths, reverse=True)

@@ -52,8 +52,8 @@ def test_memory_grows_with_n_by_the_responses_only(model: Any, n: int) -> None:
     kept: list[SharedPrefixCache] = []
     start = SharedPrefixCache.start
 
-    def spy(self: SharedPrefixCache, *args: int) -> None:
-        start(self, *args)
+    def spy(self: SharedPrefixCache, *args: Any, **kwargs: Any) -> None:
+        start(self, *args, **kwargs)
         kept.append(self)
 
     with patch.object(SharedPrefixCache, "start", spy):

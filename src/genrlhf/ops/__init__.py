@@ -13,6 +13,7 @@ from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
+from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import nucleus, only_members, pack_bits, unpack_bits, without_early_tokens
 
 __all__ = [
@@ -33,11 +34,14 @@ __all__ = [
     "only_members",
     "pack_bits",
     "position_ids",
+    "running_sum",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
     "token_entropy",
     "token_rewards",
     "unpack_bits",
     "whiten",
+    "widened",
+    "widest_dtype",
     "without_early_tokens",
 ]

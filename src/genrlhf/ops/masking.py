@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 
 from genrlhf.ops._checks import check_same_shape
+from genrlhf.ops.sums import widened
 
 __all__ = ["masked_mean", "masked_moments", "position_ids", "whiten"]
 
@@ -29,7 +30,7 @@ def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 def masked_moments(
     values: torch.Tensor, mask: torch.Tensor, *, reduce: Callable[[torch.Tensor], torch.Tensor] = _identity
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the mean and the unbiased variance (ddof = 1) of `values` over `mask`, two float64 scalars.
+    """Return the mean and the unbiased variance (ddof = 1) of `values` over `mask`, two scalars of `widest_dtype`.
 
     Args:
         values: any shape, floating point.
@@ -38,8 +39,8 @@ def masked_moments(
             batch; the identity on one process.
     """
     check_same_shape(values=values, mask=mask)
-    selected = values[mask].double()
-    count, total = reduce(torch.stack([mask.sum().double(), selected.sum()])).unbind()
+    selected = widened(values[mask])
+    count, total = reduce(torch.stack([widened(mask.sum()), selected.sum()])).unbind()
     mean = total / count.clamp(min=1)
     squares = reduce((selected - mean).square().sum())
     return mean, squares / (count - 1).clamp(min=1)

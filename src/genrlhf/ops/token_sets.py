@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from genrlhf.errors import ConfigError
+from genrlhf.ops.sums import running_sum
 
 __all__ = ["nucleus", "only_members", "pack_bits", "unpack_bits", "without_early_tokens"]
 
@@ -25,7 +26,7 @@ def nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
         raise ConfigError(f"top_p must be above 0 and at most 1, not {top_p}.")
     ordered, order = logits.sort(dim=-1, descending=True)
     probabilities = ordered.softmax(-1)
-    mass_before = probabilities.cumsum(-1) - probabilities
+    mass_before = running_sum(probabilities) - probabilities
     return torch.zeros_like(mass_before, dtype=torch.bool).scatter(-1, order, mass_before < top_p)
 
 
@@ -69,8 +70,11 @@ def without_early_tokens(logits: torch.Tensor, token_ids: Sequence[int], places:
     ids = [token for token in token_ids if token < logits.shape[-1]]
     if places == 0 or not ids:
         return logits
-    index = torch.tensor(ids, device=logits.device)
-    return torch.cat([logits[:, :places].index_fill(-1, index, float("-inf")), logits[:, places:]], dim=1)
+    early = logits[:, :places].clone()
+    # One by one: as a tensor the ids would have to be copied to the device, for which the host waits.
+    for token in ids:
+        early[..., token] = float("-inf")
+    return torch.cat([early, logits[:, places:]], dim=1)
 
 
 def _shifts(device: torch.device) -> torch.Tensor:

@@ -7,13 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
+from torch.distributed.fsdp import FSDPModule
 
 from genrlhf.errors import ModelError
 from genrlhf.models.completions import context_length
 from genrlhf.models.families import SHARED_PREFIX_FAMILIES, family_of, shares_prefix, without_router_logits
 from genrlhf.models.freezing import inner_model
 from genrlhf.ops import position_ids
+from genrlhf.sampling.graphs import WIDTH, StepGraphs
 from genrlhf.sampling.narrow_linear import narrow_linear_layers
 from genrlhf.sampling.plain import decode_plain, habits_of
 from genrlhf.sampling.recorder import Recorder
@@ -29,6 +33,9 @@ __all__ = ["generate", "stop_token_ids"]
 
 COMPACT_BELOW = 0.75
 """Ended sequences leave a batch once this share of it is left."""
+
+COMPACT_GRAPHS_BELOW = 0.5
+"""The same where a step is recorded as a CUDA graph, and would have to be recorded again."""
 
 
 def stop_token_ids(model: PreTrainedModel, tokenizer: Any) -> list[int]:
@@ -54,6 +61,7 @@ def generate(
     closing_token_id: int | None = None,
     masking: MaskingPolicy | None = None,
     support: Support = WHOLE_VOCABULARY,
+    cuda_graphs: bool = True,
 ) -> Generation:
     """Draw `n` completions of every prompt.
 
@@ -77,6 +85,7 @@ def generate(
             cut off, too.
         masking: draw only tokens in the nucleus of this policy; only where a prompt is shared.
         support: the tokens that log-probabilities and entropy range over, the whole vocabulary by default.
+        cuda_graphs: on a GPU record a decoding step once and repeat it, where a prompt is shared and no layer slides.
 
     Returns:
         A `Generation` of P · n rows, the samples of one prompt side by side.
@@ -100,6 +109,7 @@ def generate(
         boundary=boundary if shared else None,
         mask_top_p=masking.top_p if masking is not None else None,
         support=support,
+        fixed_steps=cuda_graphs and shared and has_fixed_steps(model),
     )
     if masking is not None and not (shared and shares_prefix(masking.model)):
         raise ModelError(
@@ -129,26 +139,30 @@ def _refuse_unless_batched(model: PreTrainedModel, prompt_mask: torch.Tensor, n:
 def _decode_shared(
     model: PreTrainedModel, recorder: Recorder, masking: MaskingPolicy | None, closing_token_id: int | None
 ) -> None:
-    limit = recorder.params.max_new_tokens
+    limit, rows, known = recorder.params.max_new_tokens, np.arange(len(recorder.rows)), _KnownEnds(recorder)
     with ExitStack() as stack:
         decoder = stack.enter_context(_Decoder.started(model, recorder))
         masked = stack.enter_context(_Decoder.started(masking.model, recorder)) if masking is not None else None
         while True:
-            running = ~recorder.ended[recorder.rows]
+            # What enters the boundary is wanted for a completion's last token, too.
+            running = ~known()[rows] if recorder.boundary is not None else None
             tokens = recorder.draw(decoder.logits, None if masked is None else masked.logits)
             done = recorder.step == limit
-            if recorder.boundary is None:
-                running &= ~recorder.ended[recorder.rows]
+            if running is None:
                 if done:
                     return
+                running = ~known()[rows]
             if not running.any():
                 return
-            kept = _compact(decoder.cache.samples, running)
+            share = COMPACT_BELOW if decoder.graphs is None else COMPACT_GRAPHS_BELOW
+            kept = _compact(decoder.cache.samples, running, share)
             if kept is not None:
+                rows = rows[kept[1]]
+                prompts, places = (torch.from_numpy(part).to(recorder.rows.device) for part in kept)
                 for each in (decoder, masked):
                     if each is not None:
-                        each.cache.keep(*kept)
-                recorder.rows, tokens = recorder.rows[kept[1]], tokens[kept[1]]
+                        each.cache.keep(prompts, places)
+                recorder.rows, tokens = recorder.rows[places], tokens[places]
             decoder.advance(tokens)
             if done:
                 if closing_token_id is not None and (~recorder.ended[recorder.rows]).any():
@@ -158,11 +172,38 @@ def _decode_shared(
                 masked.advance(tokens)
 
 
+class _KnownEnds:
+    """Which completions have ended, as far as the host knows without waiting for a GPU.
+
+    There it learns of a step when the next one is on its way: ended completions stay for a step longer.
+    """
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.recorder = recorder
+        self._coming: list[tuple[torch.Tensor, torch.cuda.Event]] = []
+
+    def __call__(self) -> npt.NDArray[np.bool_]:
+        """Return (P · n,) bool; later calls say more."""
+        ended = self.recorder.ended
+        if not ended.is_cuda:
+            return ended.cpu().numpy()
+        copy, event = torch.empty(ended.shape, dtype=torch.bool, pin_memory=True), torch.cuda.Event()
+        copy.copy_(ended, non_blocking=True)
+        event.record()
+        self._coming.append((copy, event))
+        if len(self._coming) == 1:
+            return np.zeros(len(copy), dtype=bool)
+        copy, event = self._coming.pop(0)
+        event.synchronize()
+        return copy.numpy()
+
+
 class _Decoder:
     """One model on its way through a batch, token by token.
 
     Attributes:
         cache: its keys and values.
+        graphs: records and repeats its steps; None where each is sent anew.
         logits: (R, V) float32, of the next token of every row.
     """
 
@@ -180,7 +221,9 @@ class _Decoder:
             **extra,
         ).logits[:, -1]
         closing = int(recorder.boundary is not None)
-        self.cache.start(recorder.n, recorder.params.max_new_tokens + closing)
+        fixed = recorder.fixed_steps and has_fixed_steps(model)
+        self.cache.start(recorder.n, recorder.params.max_new_tokens + closing, fixed=fixed)
+        self.graphs = StepGraphs(self._step, recorder.keep_again) if fixed else None
         self.logits = logits.float().repeat_interleave(recorder.n, dim=0)
 
     @classmethod
@@ -193,23 +236,46 @@ class _Decoder:
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Add a token to every row, (R,) int64."""
+        if self.graphs is None:
+            self.logits = self._step(tokens)
+            return
+        most = self.cache.max_length
+        width = min(most, (self.cache.length // WIDTH + 1) * WIDTH)
+        self.cache.hold(width)
+        self.logits = self.graphs(tokens, width, width - self.cache.length)
+        self.cache.count()
+
+    def _step(self, tokens: torch.Tensor) -> torch.Tensor:
         output = self.model(
             input_ids=tokens.unsqueeze(-1),
             position_ids=self.cache.next_positions,
             shared_prefix=self.cache,
             **self.arguments,
         )
-        self.logits = output.logits[:, -1].float()
+        logits: torch.Tensor = output.logits[:, -1].float()
+        return logits
 
 
-def _compact(samples: int, running: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor] | None:
+def has_fixed_steps(model: PreTrainedModel) -> bool:
+    """Say whether the decoding steps of a model can be recorded as CUDA graphs.
+
+    A window would slide from step to step, and what is spread over processes or devices waits for others.
+    """
+    owner = inner_model(model)
+    spread = isinstance(model, FSDPModule) or len(set((getattr(owner, "hf_device_map", None) or {}).values())) > 1
+    return owner.device.type == "cuda" and getattr(owner.config, "sliding_window", None) is None and not spread
+
+
+def _compact(
+    samples: int, running: npt.NDArray[np.bool_], share: float
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """Return which prompts and rows to keep where enough rows have ended, so that every prompt keeps as many."""
-    by_prompt = running.view(-1, samples)
+    by_prompt = running.reshape(-1, samples)
     counts = by_prompt.sum(-1)
-    prompts = counts.nonzero().squeeze(-1)
+    prompts = np.flatnonzero(counts)
     most = int(counts.max())
-    if len(prompts) * most > COMPACT_BELOW * len(running):
+    if len(prompts) * most > share * len(running):
         return None
     # Running rows first, and with them as many ended ones as make up the number.
-    columns = by_prompt[prompts].int().argsort(dim=-1, descending=True, stable=True)[:, :most].sort(-1).values
-    return prompts, (prompts.unsqueeze(-1) * samples + columns).flatten()
+    columns = np.sort(np.argsort(~by_prompt[prompts], axis=-1, kind="stable")[:, :most], axis=-1)
+    return prompts, (prompts[:, np.newaxis] * samples + columns).ravel()

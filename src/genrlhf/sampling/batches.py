@@ -21,12 +21,14 @@ class Batch:
         first: the first of their samples.
         last: the one behind the last.
         width: tokens of the longest prompt.
+        shared: a prompt is stored once for its samples, not once for each.
     """
 
     places: tuple[int, ...]
     first: int
     last: int
     width: int
+    shared: bool = True
 
     @property
     def sequences(self) -> int:
@@ -34,8 +36,9 @@ class Batch:
         return len(self.places) * (self.last - self.first)
 
     def tokens(self, max_new_tokens: int) -> int:
-        """How many tokens have keys and values in memory: every prompt once, and every response."""
-        return len(self.places) * self.width + self.sequences * max_new_tokens
+        """How many tokens have keys and values in memory: every prompt as often as it is stored, and every response."""
+        prompts = len(self.places) if self.shared else self.sequences
+        return prompts * self.width + self.sequences * max_new_tokens
 
     def halves(self) -> tuple[Batch, Batch] | None:
         """Return the two halves of a batch, by prompts or else by samples; None for a single sequence."""
@@ -56,6 +59,7 @@ def plan_batches(
     max_sequences: int,
     max_tokens: int,
     one_length: bool = False,
+    shared: bool = True,
 ) -> list[Batch]:
     """Group prompts of like length into batches that keep to both limits, the longest first.
 
@@ -69,6 +73,7 @@ def plan_batches(
         max_sequences: sequences of a batch.
         max_tokens: tokens of a batch, see `Batch.tokens`.
         one_length: only prompts of the same length go together, so that none is padded.
+        shared: a prompt is stored once for its samples, not once for each.
     """
     batches: list[Batch] = []
     current: list[int] = []
@@ -76,23 +81,25 @@ def plan_batches(
 
     def close() -> None:
         if current:
-            batches.append(Batch(tuple(current), 0, n, width))
+            batches.append(Batch(tuple(current), 0, n, width, shared))
             current.clear()
 
     for place in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        samples = min(n, max_sequences, max(1, (max_tokens - lengths[place]) // max_new_tokens))
+        length = lengths[place]
+        fit = (max_tokens - length) // max_new_tokens if shared else max_tokens // (length + max_new_tokens)
+        samples = min(n, max_sequences, max(1, fit))
         if samples < n:
             close()
             batches += [
-                Batch((place,), first, min(first + samples, n), lengths[place]) for first in range(0, n, samples)
+                Batch((place,), first, min(first + samples, n), length, shared) for first in range(0, n, samples)
             ]
             continue
-        wider = Batch((*current, place), 0, n, width if current else lengths[place])
-        shorter = one_length and lengths[place] < width
+        wider = Batch((*current, place), 0, n, width if current else length, shared)
+        shorter = one_length and length < width
         if shorter or wider.sequences > max_sequences or wider.tokens(max_new_tokens) > max_tokens:
             close()
         if not current:
-            width = lengths[place]
+            width = length
         current.append(place)
     close()
     return batches

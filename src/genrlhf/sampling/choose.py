@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from genrlhf.ops import nucleus
+from genrlhf.ops import nucleus, running_sum, widest_dtype
 from genrlhf.types import SamplingParams
 
 __all__ = [
@@ -33,11 +33,15 @@ def sample_seeds(seed: int, rows: Sequence[int], n: int) -> list[int]:
     ]
 
 
-def uniforms(seeds: Sequence[int], length: int) -> torch.Tensor:
-    """Return (len(seeds), length) float64 numbers in [0, 1), every row from its own seed."""
-    return torch.stack(
+def uniforms(seeds: Sequence[int], length: int, device: torch.device | None = None) -> torch.Tensor:
+    """Return (len(seeds), length) numbers in [0, 1) of `widest_dtype`, every row from its own seed."""
+    found = torch.stack(
         [torch.rand(length, dtype=torch.float64, generator=torch.Generator().manual_seed(s)) for s in seeds]
     )
+    dtype = torch.float64 if device is None else widest_dtype(device)
+    # What rounds up to 1 would point behind the last token that can be drawn.
+    below = torch.nextafter(torch.ones((), dtype=dtype), torch.zeros((), dtype=dtype))
+    return found.to(dtype).clamp(max=below).to(device)
 
 
 def penalise_repetition(logits: torch.Tensor, seen: torch.Tensor, penalty: float) -> torch.Tensor:
@@ -83,7 +87,7 @@ def next_tokens(logits: torch.Tensor, uniform: torch.Tensor | None, params: Samp
 
     Args:
         logits: (B, V) float32.
-        uniform: (B,) float64 in [0, 1); None at temperature 0.
+        uniform: (B,) in [0, 1), see `uniforms`; None at temperature 0.
         params: how to draw.
     """
     return draw_tokens(scale_and_filter(logits, params), None if params.temperature == 0 else uniform)
@@ -102,7 +106,7 @@ def draw_tokens(logits: torch.Tensor, uniform: torch.Tensor | None) -> torch.Ten
     if uniform is None:
         return logits.argmax(-1)
     probabilities = logits.softmax(-1)
-    cumulative = probabilities.cumsum(-1, dtype=torch.float64)
+    cumulative = running_sum(probabilities, widest_dtype(logits.device))
     # Scaled by the total, so that rounding in the sum never points behind the last token.
     target = uniform.unsqueeze(-1) * cumulative[:, -1:]
     return torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp(max=logits.shape[-1] - 1)

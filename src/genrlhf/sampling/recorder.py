@@ -11,6 +11,7 @@ import torch
 from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus, pack_bits
 from genrlhf.sampling.choose import draw_tokens, penalise_repetition, scale_and_filter, uniforms
+from genrlhf.sampling.graphs import recording
 from genrlhf.types import WHOLE_VOCABULARY, Generation, SamplingParams, Support, TrunkStates
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Recorder:
         boundary: keep the hidden states that enter this layer; None keeps none.
         mask_top_p: draw from this nucleus of the logits that a masking policy gives; None for no such policy.
         support: the tokens that log-probabilities range over.
+        fixed_steps: every step is to have the same shapes, see `StepGraphs`.
     """
 
     def __init__(
@@ -52,12 +54,14 @@ class Recorder:
         boundary: int | None,
         mask_top_p: float | None = None,
         support: Support = WHOLE_VOCABULARY,
+        fixed_steps: bool = False,
     ) -> None:
         total, length, device = len(prompt_ids) * n, params.max_new_tokens, prompt_ids.device
         self.prompt_ids, self.prompt_mask, self.params, self.n = prompt_ids, prompt_mask, params, n
         self.stops, self.boundary, self.mask_top_p, self.support = stops, boundary, mask_top_p, support
+        self.fixed_steps = fixed_steps
         self.eos = torch.tensor(list(eos_token_ids), device=device, dtype=torch.long)
-        self.noise = uniforms(seeds, length).to(device) if params.temperature > 0 else None
+        self.noise = uniforms(seeds, length, device) if params.temperature > 0 else None
         self.completion_ids = torch.full((total, length), pad_token_id, device=device)
         self.lengths = torch.full((total,), length, device=device)
         self.ended = torch.zeros(total, dtype=torch.bool, device=device)
@@ -70,6 +74,8 @@ class Recorder:
         self._unmasked_logprobs: torch.Tensor | None = None
         self._allowed: torch.Tensor | None = None
         self._last_hidden: torch.Tensor | None = None
+        self._hidden_now: torch.Tensor | None = None
+        self._states_now: torch.Tensor | None = None
         self._prompt_states: torch.Tensor | None = None
         self._completion_states: torch.Tensor | None = None
 
@@ -98,23 +104,36 @@ class Recorder:
         if allowed is not None:
             self._record_allowed(allowed)
         masked = unmasked if allowed is None else unmasked.masked_fill(~allowed, float("-inf"))
+        # Nothing of a row that has ended changes. Not by picking the others: the host would have to know how many.
         running = ~self.ended[rows]
-        live, drawn = rows[running], tokens[running]
-        self.completion_ids[live, t] = drawn
+        self._keep(self.completion_ids, running, tokens)
         if params.logprobs:
-            self._record_logprobs(masked[running], live, drawn)
+            self._record_logprobs(masked, running, tokens)
             if self.mask_top_p is not None and not self.support.filtered:
-                self._record_unmasked(unmasked[running], live, drawn)
+                self._record_unmasked(unmasked, running, tokens)
         if self._seen is not None:
-            self._seen[live, drawn] = True
-        ends = torch.isin(drawn, self.eos)
+            self._seen[rows, tokens] |= running
+        ends = (tokens.unsqueeze(-1) == self.eos).any(-1)
         if self.stops is not None and t + 1 >= max(params.min_new_tokens, 1):
-            ids = self.completion_ids[live, : t + 1].tolist()
-            ends |= torch.tensor([self.stops.found(row) for row in ids], dtype=torch.bool, device=ends.device)
-        self.lengths[live[ends]] = t + 1
-        self.ended[live[ends]] = True
+            ends |= self._at_stops(running)
+        ends &= running
+        self.lengths[rows] = torch.where(ends, t + 1, self.lengths[rows])
+        self.ended[rows] |= ends
         self.step += 1
         return tokens
+
+    def _keep(self, kept: torch.Tensor, running: torch.Tensor, found: torch.Tensor) -> None:
+        """Write what this step has found, (R,) or (R, …), into (P · n, T) or (P · n, T, …), for rows still running."""
+        rows, t = self.rows, self.step
+        kept[rows, t] = torch.where(running.view(-1, *[1] * (found.dim() - 1)), found, kept[rows, t])
+
+    def _at_stops(self, running: torch.Tensor) -> torch.Tensor:
+        """Return which of the current rows have come to a stop string, (R,) bool."""
+        assert self.stops is not None
+        first = max(0, self.step + 1 - self.stops.window)
+        ids = self.completion_ids[self.rows, first : self.step + 1]
+        known = torch.cat([ids, running.unsqueeze(-1)], dim=-1).tolist()
+        return torch.tensor([bool(row.pop()) and self.stops.found(row) for row in known], device=ids.device)
 
     def close(self, token_id: int) -> torch.Tensor:
         """Return the token that closes every current row, (R,) int64, once the last one has been drawn."""
@@ -130,7 +149,7 @@ class Recorder:
             self._seen = seen.repeat_interleave(self.n, dim=0)
         return self._seen
 
-    def _record_logprobs(self, logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+    def _record_logprobs(self, logits: torch.Tensor, running: torch.Tensor, tokens: torch.Tensor) -> None:
         if self._logprobs is None or self._entropy is None:
             self._logprobs, self._entropy = (
                 torch.zeros(self.completion_ids.shape, device=logits.device) for _ in range(2)
@@ -138,21 +157,21 @@ class Recorder:
         chosen, entropy = logprobs_and_entropy(
             logits.unsqueeze(1), tokens.unsqueeze(1), temperature=self.params.temperature or 1.0
         )
-        self._logprobs[rows, self.step], self._entropy[rows, self.step] = chosen[:, 0], entropy[:, 0]
+        self._keep(self._logprobs, running, chosen[:, 0])
+        self._keep(self._entropy, running, entropy[:, 0])
 
-    def _record_unmasked(self, logits: torch.Tensor, rows: torch.Tensor, tokens: torch.Tensor) -> None:
+    def _record_unmasked(self, logits: torch.Tensor, running: torch.Tensor, tokens: torch.Tensor) -> None:
         if self._unmasked_logprobs is None:
             self._unmasked_logprobs = torch.zeros(self.completion_ids.shape, device=logits.device)
         chosen = chosen_logprobs(logits.unsqueeze(1), tokens.unsqueeze(1), temperature=self.params.temperature or 1.0)
-        self._unmasked_logprobs[rows, self.step] = chosen[:, 0]
+        self._keep(self._unmasked_logprobs, running, chosen[:, 0])
 
     def _record_allowed(self, allowed: torch.Tensor) -> None:
         packed = pack_bits(allowed)
         if self._allowed is None:
             # Behind the end of a completion everything is allowed, so that nothing there is infinite.
             self._allowed = packed.new_full((*self.completion_ids.shape, packed.shape[-1]), 255)
-        running = ~self.ended[self.rows]
-        self._allowed[self.rows[running], self.step] = packed[running]
+        self._keep(self._allowed, ~self.ended[self.rows], packed)
 
     @contextmanager
     def watching(self, model: PreTrainedModel) -> Iterator[None]:
@@ -172,6 +191,11 @@ class Recorder:
 
     def _keep_last_hidden(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
         hidden = args[0][:, -1]
+        self._hidden_now = hidden
+        if not recording():
+            self._write_last_hidden(hidden)
+
+    def _write_last_hidden(self, hidden: torch.Tensor) -> None:
         if self.step >= self.params.max_new_tokens:
             return
         if self._last_hidden is None:
@@ -181,7 +205,19 @@ class Recorder:
         self._last_hidden[self.rows, self.step] = hidden
 
     def _keep_states(self, _module: Any, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
-        hidden = args[0] if args else kwargs["hidden_states"]
+        states = args[0] if args else kwargs["hidden_states"]
+        self._states_now = states
+        if not recording():
+            self._write_states(states)
+
+    def keep_again(self) -> None:
+        """Keep what has passed through the model in a recorded step that was repeated, where no hook is called."""
+        if self._hidden_now is not None:
+            self._write_last_hidden(self._hidden_now)
+        if self._states_now is not None:
+            self._write_states(self._states_now)
+
+    def _write_states(self, hidden: torch.Tensor) -> None:
         if self._prompt_states is None or self._completion_states is None:
             self._prompt_states = hidden
             total, length = self.completion_ids.shape

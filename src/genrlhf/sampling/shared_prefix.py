@@ -35,18 +35,21 @@ class _Layer(CacheLayerMixin):
         self.prompt_keys: torch.Tensor | None = None
         self.prompt_values: torch.Tensor | None = None
         self.length = 0
+        self.place: torch.Tensor | None = None
+        self.width = 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.prompt_keys, self.prompt_values = key_states, value_states
         self.is_initialized = True
 
-    def start(self, n: int, max_length: int) -> None:
+    def start(self, n: int, max_length: int, *, fixed: bool) -> None:
         assert self.prompt_keys is not None and self.prompt_values is not None
         # They come as views of the projections' outputs, over which products are slower.
         self.prompt_keys, self.prompt_values = self.prompt_keys.contiguous(), self.prompt_values.contiguous()
         prompts, heads, _, _ = self.prompt_keys.shape
         self.keys, self.values = (
-            like.new_empty(prompts * n, heads, max_length, like.shape[-1])
+            # Where places are attended to before there is anything, NaN times 0 would be NaN.
+            (like.new_zeros if fixed else like.new_empty)(prompts * n, heads, max_length, like.shape[-1])
             for like in (self.prompt_keys, self.prompt_values)
         )
 
@@ -57,6 +60,10 @@ class _Layer(CacheLayerMixin):
             self.lazy_initialization(key_states, value_states)
         if self.keys is None or self.values is None:
             return key_states, value_states
+        if self.place is not None:
+            self.keys.index_copy_(2, self.place, key_states)
+            self.values.index_copy_(2, self.place, value_states)
+            return self.keys[:, :, : self.width], self.values[:, :, : self.width]
         self.keys[:, :, self.length] = key_states[:, :, 0]
         self.values[:, :, self.length] = value_states[:, :, 0]
         self.length += 1
@@ -98,12 +105,49 @@ class SharedPrefixCache(Cache):
         self.padded = not bool(prompt_mask.all())
         self.prompt_lengths = prompt_mask.sum(-1)
         self.samples = 1
+        self.max_length = 0
+        self.place: torch.Tensor | None = None
+        self.behind: torch.Tensor | None = None
 
-    def start(self, n: int, max_length: int) -> None:
-        """Make room for `max_length` response tokens in each of `n` samples of every prompt."""
-        self.samples = n
+    def start(self, n: int, max_length: int, *, fixed: bool = False) -> None:
+        """Make room for `max_length` response tokens in each of `n` samples of every prompt.
+
+        Args:
+            n: samples.
+            max_length: tokens.
+            fixed: attend to as many response places as `hold` says, and not to those behind the newest token, so that
+                shapes do not change from one token to the next. The results are the same up to rounding.
+        """
+        self.samples, self.max_length = n, max_length
+        if fixed:
+            self.place = torch.zeros(1, dtype=torch.long, device=self.prompt_mask.device)
         for layer in self.layers:
-            layer.start(n, max_length)
+            layer.start(n, max_length, fixed=fixed)
+            layer.place = self.place
+
+    @property
+    def length(self) -> int:
+        """Response tokens so far."""
+        length: int = self.layers[0].length
+        return length
+
+    def hold(self, width: int) -> None:
+        """Attend to `width` response places at the next token; only where shapes are fixed."""
+        assert self.place is not None
+        places = torch.arange(width, device=self.place.device)
+        if self.behind is None or len(self.behind) != width:
+            self.behind = torch.empty(width, dtype=torch.bool, device=places.device)
+        # In place: a recorded step reads the same memory each time.
+        torch.gt(places, self.place, out=self.behind)
+        for layer in self.layers:
+            layer.width = width
+
+    def count(self) -> None:
+        """Count a token whose keys and values have been stored; only where shapes are fixed."""
+        assert self.place is not None
+        self.place += 1
+        for layer in self.layers:
+            layer.length += 1
 
     def keep(self, prompts: torch.Tensor, rows: torch.Tensor) -> None:
         """Keep these prompts, (P',), and these rows, (P' · n',), as many of each prompt; both ascend."""
@@ -115,7 +159,7 @@ class SharedPrefixCache(Cache):
     @property
     def next_positions(self) -> torch.Tensor:
         """Position of the next token of every row, (P · n, 1) int64."""
-        positions: torch.Tensor = self.prompt_lengths + self.layers[0].length
+        positions: torch.Tensor = self.prompt_lengths + (self.length if self.place is None else self.place)
         return positions.repeat_interleave(self.samples).unsqueeze(-1)
 
     def visible(self, window: int | None) -> torch.Tensor | None:
@@ -191,6 +235,8 @@ def shared_prefix_attention(
     visible = shared_prefix.visible(sliding_window)
     if visible is not None:
         scores[..., :width].masked_fill_(~visible[:, None, None, None], float("-inf"))
+    if shared_prefix.behind is not None:
+        scores[..., width:].masked_fill_(shared_prefix.behind, float("-inf"))
     if sliding_window is not None and length > sliding_window:
         scores[..., width : width + length - sliding_window] = float("-inf")
     if s_aux is not None:

@@ -36,7 +36,9 @@ class TransformersSampler:
         model: a causal language model.
         tokenizer: its tokenizer, with a pad token.
         batch_size: sequences decoded at a time.
-        max_batch_tokens: tokens whose keys and values are held at a time, those of a prompt counted once.
+        max_batch_tokens: tokens whose keys and values are held at a time, those of a prompt counted as often as it
+            is stored: once in the families that share it, n times in others.
+        cuda_graphs: on a GPU record a decoding step once and repeat it, see `generate`.
     """
 
     def __init__(
@@ -46,6 +48,7 @@ class TransformersSampler:
         *,
         batch_size: int = 128,
         max_batch_tokens: int = 65536,
+        cuda_graphs: bool = True,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
             if value < 1:
@@ -54,6 +57,7 @@ class TransformersSampler:
         self.tokenizer = tokenizer
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
+        self.cuda_graphs = cuda_graphs
         self._tokens_that_fit = max_batch_tokens
 
     def update_weights(self, model: PreTrainedModel) -> None:
@@ -163,6 +167,7 @@ class TransformersSampler:
             max_sequences=self.batch_size if habits is None or habits.reads_batches else 1,
             max_tokens=self.max_batch_tokens,
             one_length=habits is not None and not habits.reads_left_padding,
+            shared=habits is None,
         )
         return ids, batches
 
@@ -218,6 +223,7 @@ class TransformersSampler:
                 pad_token_id=pad,
                 stops=StopStrings(self.tokenizer, params.stop) if params.stop else None,
                 closing_token_id=self.tokenizer.eos_token_id if options.get("boundary") is not None else None,
+                cuda_graphs=self.cuda_graphs,
                 **options,
             )
         finally:

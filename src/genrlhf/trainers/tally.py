@@ -7,6 +7,8 @@ from typing import Any, TypeAlias
 
 import torch
 
+from genrlhf.ops import widened
+
 __all__ = ["Tally", "WeightedEvaluation"]
 
 Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -22,19 +24,19 @@ class Tally:
 
     def add(self, name: str, total: torch.Tensor, count: torch.Tensor | int) -> None:
         """Count `total`, the sum over `count` rows or tokens, into the mean called `name`."""
-        total = total.detach().double()
-        count = torch.as_tensor(count, device=total.device).double()
+        total = widened(total.detach())
+        count = widened(torch.as_tensor(count, device=total.device))
         # What has no rows may be 0 / 0.
         pair = torch.stack([torch.where(count > 0, total, 0.0), count])
         self._totals[name] = self._totals[name] + pair if name in self._totals else pair
 
     def add_rows(self, name: str, values: torch.Tensor) -> None:
         """Count a value for every row."""
-        self.add(name, values.detach().double().sum(), values.numel())
+        self.add(name, widened(values.detach()).sum(), values.numel())
 
     def add_extreme(self, name: str, values: torch.Tensor, *, sign: int) -> None:
         """Keep the largest (`sign` 1) or smallest (−1) value as the figure called `name`."""
-        largest = (values.detach().double() * sign).max()
+        largest = (widened(values.detach()) * sign).max()
         known = self._extremes.get(name)
         self._extremes[name] = largest if known is None else torch.maximum(known, largest)
         self._signs[name] = sign

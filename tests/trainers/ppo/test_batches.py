@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,10 @@ def test_metrics_are_means_over_everything_since_the_last_time() -> None:
     metrics.add("b", torch.tensor([True, False, False, False]))
     assert metrics.means(lambda tensor: tensor) == {"a": 3.0, "b": 0.25}
     assert metrics.means(lambda tensor: tensor) == {}
+    metrics.add_later("t", lambda: 2.0)
+    metrics.add_later("t", lambda: 4.0)
+    metrics.add("b", torch.tensor([[math.nan, 5.0]]), torch.tensor([[False, True]]))
+    assert metrics.means(lambda tensor: tensor) == {"b": 5.0, "t": 3.0}
     metrics.add("a", torch.tensor([1.0]))
     # Three processes with the same figures: sums and counts triple, the mean stays.
     assert metrics.means(lambda tensor: 3 * tensor) == {"a": 1.0}

@@ -87,8 +87,10 @@ def minibatch(rollout: Rollout, rows: torch.Tensor) -> MicroBatch:
         rollout: of B completions.
         rows: int64, places among them.
     """
-    prompt = int(rollout.prompt_mask[rows].sum(-1).max())
-    completion = int(rollout.completion_mask[rows].sum(-1).max())
+    # Once: every tensor that is picked from would fetch them, and the host wait for it.
+    rows = rows.to(rollout.prompt_ids.device)
+    masks = (rollout.prompt_mask[rows], rollout.completion_mask[rows])
+    prompt, completion = torch.stack([mask.sum(-1).max() for mask in masks]).tolist()
 
     def prompts(tensor: torch.Tensor, chosen: torch.Tensor = rows) -> torch.Tensor:
         return tensor[chosen, tensor.shape[1] - prompt :]

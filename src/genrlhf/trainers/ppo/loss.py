@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate
+from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate, widened
 
 if TYPE_CHECKING:
     from genrlhf.models.completions import CompletionOutput
@@ -30,8 +30,8 @@ class PPOLoss:
         metrics: where figures go.
         health: looks at the ratios of the first update of a rollout.
         first_update: whether this is one.
-        update_kl: (2,) float64, the KL from the policy that sampled, summed over tokens, and their number; since it
-            was last set to 0, on this process.
+        update_kl: (2,), the KL from the policy that sampled, summed over tokens, and their number; since it was last
+            set to 0, on this process.
     """
 
     args: PPOConfig
@@ -41,7 +41,8 @@ class PPOLoss:
     first_update: bool = False
 
     def __post_init__(self) -> None:
-        self.update_kl = torch.zeros(2, dtype=torch.float64)
+        self.update_kl = torch.zeros(2)
+        self._first_deviation: torch.Tensor | None = None
 
     def __call__(self, output: CompletionOutput, batch: MicroBatch) -> torch.Tensor:
         """Return the loss of every token, (B, T) float32.
@@ -75,6 +76,18 @@ class PPOLoss:
             ("value/clip_fraction", value.clipped),
         ):
             self.metrics.add(name, figure, mask)
-        self.update_kl += torch.stack([approx_kl[mask].sum(), mask.sum()]).double().cpu()
+        moved = torch.stack([widened(torch.where(mask, approx_kl, 0.0)).sum(), widened(mask.sum())])
+        self.update_kl = self.update_kl.to(moved) + moved
         if self.first_update:
-            self.health.first_ratio(float(torch.expm1(log_ratio[mask]).abs().max()))
+            largest = torch.where(mask, torch.expm1(log_ratio).abs(), 0.0).max()
+            before = self._first_deviation
+            self._first_deviation = largest if before is None else torch.maximum(before, largest)
+
+    def judge_first_ratios(self) -> None:
+        """Warn where the first update of a rollout has seen ratios other than 1 since the last time.
+
+        Called where figures are logged: to look at every update would make the host wait for it.
+        """
+        if self._first_deviation is not None:
+            self.health.first_ratio(float(self._first_deviation))
+            self._first_deviation = None

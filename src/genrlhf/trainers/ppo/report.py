@@ -44,11 +44,12 @@ class Phases:
     def __call__(self, name: str) -> Iterator[None]:
         """Show `name` for as long as the context lasts."""
         self._show(name)
-        start = time.perf_counter()
+        start = _Instant()
         try:
             yield
         finally:
-            self.metrics.add(f"time/{name}", torch.tensor(time.perf_counter() - start))
+            end = _Instant()
+            self.metrics.add_later(f"time/{name}", lambda: end.since(start))
             self._show("training")
 
     def _show(self, name: str) -> None:
@@ -56,6 +57,23 @@ class Phases:
             bar = getattr(callback, "training_bar", None) if isinstance(callback, ProgressCallback) else None
             if bar is not None:
                 bar.set_description(name)
+
+
+class _Instant:
+    """A moment: on a GPU the one at which it has done what it was given so far, which the host does not wait for."""
+
+    def __init__(self) -> None:
+        self.seconds = time.perf_counter()
+        self.event: Any = torch.cuda.Event(enable_timing=True) if torch.cuda.is_initialized() else None
+        if self.event is not None:
+            self.event.record()
+
+    def since(self, start: _Instant) -> float:
+        """Return the seconds from `start` to this moment, once it has come."""
+        if self.event is None or start.event is None:
+            return self.seconds - start.seconds
+        self.event.synchronize()
+        return float(start.event.elapsed_time(self.event)) / 1000
 
 
 class RunHealth:

@@ -14,7 +14,7 @@ from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
 from genrlhf.models.precision import frozen_weights_cast
-from genrlhf.ops import generalised_advantages, masked_moments, whiten
+from genrlhf.ops import generalised_advantages, masked_moments, whiten, widened
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.trainers.ppo.records import Rollout, ScoredBatch
 from genrlhf.trainers.ppo.scoring import Scorer
@@ -37,21 +37,41 @@ Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 
 
 class Metrics:
-    """Running means, each a sum and a count, so that they add up over batches and processes."""
+    """Running means, each a sum and a count, so that they add up over batches and processes.
+
+    Sums stay on their device until `means`: to fetch one is to wait for all that the device still has to do.
+    """
 
     def __init__(self) -> None:
         self._totals: dict[str, torch.Tensor] = {}
+        self._later: list[tuple[str, Callable[[], float]]] = []
 
     def add(self, name: str, values: torch.Tensor, mask: torch.Tensor | None = None) -> None:
         """Count `values` (where `mask` is True) into the mean called `name`."""
-        chosen = (values if mask is None else values[mask]).detach().double()
-        total = torch.stack([chosen.sum(), torch.tensor(float(chosen.numel()), device=chosen.device).double()])
+        values = widened(values.detach())
+        if mask is None:
+            total = torch.stack([values.sum(), torch.full_like(values.sum(), values.numel())])
+        else:
+            # Not values[mask], whose size the host would have to know.
+            total = torch.stack([torch.where(mask, values, 0.0).sum(), widened(mask.sum())])
         self._totals[name] = self._totals[name] + total if name in self._totals else total
+
+    def add_later(self, name: str, measure: Callable[[], float]) -> None:
+        """Count what `measure` returns when the means are asked for into the mean called `name`."""
+        self._later.append((name, measure))
 
     def means(self, reduce: Reduce) -> dict[str, float]:
         """Return the means over all processes and start afresh."""
+        later, self._later = self._later, []
+        for name, measure in later:
+            self.add(name, torch.tensor(measure()))
         totals, self._totals = self._totals, {}
-        return {name: float(t[0] / t[1].clamp(min=1)) for name, total in totals.items() for t in [reduce(total)]}
+        found: dict[str, float] = {}
+        for device in dict.fromkeys(total.device for total in totals.values()):
+            names = [name for name, total in totals.items() if total.device == device]
+            sums = reduce(torch.stack([totals[name] for name in names]))
+            found |= dict(zip(names, (sums[:, 0] / sums[:, 1].clamp(min=1)).tolist(), strict=True))
+        return {name: found[name] for name in totals}
 
 
 @dataclass(frozen=True)
@@ -206,7 +226,7 @@ class RolloutCollector:
         record_objective(self.metrics, scored)
         self.metrics.add("objective/shaped_scores", scores)
         self.metrics.add("objective/rlhf_reward", rewards.sum(-1))
-        self.metrics.add("objective/kl_coef", torch.tensor(self.state.kl_coef, device=mask.device))
+        self.metrics.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
         _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
         _, variance = masked_moments(returns, mask, reduce=self.reduce)
         self.metrics.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))

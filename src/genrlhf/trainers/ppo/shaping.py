@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from genrlhf.ops import adaptive_kl_coef, masked_moments, token_rewards, whiten
+from genrlhf.ops import adaptive_kl_coef, masked_moments, token_rewards, whiten, widened
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
@@ -39,7 +39,7 @@ def shape_scores(
     """
     if args.scale_scores:
         everything = torch.ones_like(scores, dtype=torch.bool)
-        count = float(reduce(everything.sum().double()))
+        count = float(reduce(widened(everything.sum())))
         mean, variance = masked_moments(scores, everything, reduce=reduce)
         state.add_scores(count, float(mean), float(variance) * max(count - 1, 0))
         scores = scores / state.score_std
@@ -75,7 +75,7 @@ def update_kl_coef(
     """
     if args.kl_target is None:
         return
-    total, count = reduce(torch.stack([log_ratios.double().sum(), torch.ones_like(log_ratios).double().sum()])).tolist()
+    total, count = reduce(torch.stack([widened(log_ratios).sum(), widened(torch.ones_like(log_ratios)).sum()])).tolist()
     state.kl_coef = adaptive_kl_coef(
         state.kl_coef, total / count, target=args.kl_target, horizon=args.kl_horizon, num_samples=int(count)
     )

@@ -20,6 +20,7 @@ from genrlhf.models import load_causal_lm
 from genrlhf.models.gather import FIRST_FSDP, unsharded
 from genrlhf.models.model_set import load_to_train
 from genrlhf.models.precision import is_low_precision, with_precision_of
+from genrlhf.ops import widest_dtype
 from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
@@ -208,7 +209,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         return policy
 
     def _sum_over_processes(self, tensor: torch.Tensor) -> torch.Tensor:
-        reduced: torch.Tensor = self.accelerator.reduce(tensor.to(self.accelerator.device), reduction="sum")
+        device = self.accelerator.device
+        dtype = widest_dtype(device) if tensor.dtype == torch.float64 else tensor.dtype
+        reduced: torch.Tensor = self.accelerator.reduce(tensor.to(device, dtype), reduction="sum")
         return reduced
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -343,6 +346,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         # The last entry of a run has "train_loss": what a run shorter than `logging_steps` has found goes there.
         if "loss" in logs or "train_loss" in logs:
             means = self._train_metrics.means(self._sum_over_processes)
+            self._loss.judge_first_ratios()
             if "objective/ended" in means:
                 self._health.ended(means["objective/ended"])
                 self._health.explained_variance(means["value/explained_variance"])
