@@ -7,6 +7,7 @@ import pytest
 
 from genrlhf.models import load_causal_lm
 from tests.processes import run_in_two
+from tests.trainers import two_processes_figures
 from tests.trainers.runs import best_of_n, largest_difference, logged, ppo_trainer, prompt_rows, weights
 from tests.trainers.two_processes import SETTINGS
 
@@ -45,3 +46,14 @@ def test_two_processes_train_and_resume_as_one(tmp_path: Path) -> None:
             assert there == pytest.approx(logged(alone, key), abs=1e-5), key
         for key in ("eval_objective/scores", "eval_objective/kl", "eval_objective/entropy"):
             assert report["eval"][key] == pytest.approx(figures[key], abs=1e-5), key
+
+
+def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
+    alone = two_processes_figures.figures(tmp_path / "one", 4)
+    run_in_two("tests.trainers.two_processes_figures", str(tmp_path / "two"))
+    for process in (0, 1):
+        found = json.loads((tmp_path / "two" / f"figures-{process}.json").read_text())
+        for name, right in alone.items():
+            for key in ("loss", "accuracy", "margin", "mean_reward", "max_reward", "entropy", "mean_token_accuracy"):
+                assert found[name]["logged"].get(key) == pytest.approx(right["logged"].get(key), abs=1e-5), key
+            assert found[name]["evaluated"] == pytest.approx(right["evaluated"], abs=1e-5)

@@ -217,6 +217,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         rows = torch.stack([losses, (chosen > rejected).float(), chosen - rejected, chosen, rejected], dim=1)
         if self.model.training:
             self._total_train_tokens += int(self.accelerator.gather(mask.sum()).sum())
+            self._metrics["train"]["num_tokens"] = [self._total_train_tokens]
         else:
             rows = self.accelerator.gather_for_metrics(rows)  # without those that fill up the last batch
             rows = rows[self.accelerator.process_index :: self.accelerator.num_processes]

@@ -88,11 +88,21 @@ class WeightedEvaluation:
         """Return the figures of one evaluation set, `{prefix}_{name}` each."""
         self.model.eval()
         self._figures()  # of an evaluation that was cut off
+        prepared = getattr(self.model, "_is_accelerate_prepared", False)
         output = super().evaluation_loop(  # type: ignore[misc]
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
         )
+        if not prepared and self.accelerator.num_processes > 1 and not self._wraps_itself:
+            # Evaluation marks the model as prepared, unwrapped; training would then leave out DistributedDataParallel,
+            # and every process would train on its own batches alone.
+            self.model._is_accelerate_prepared = False
         output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in self._figures().items()})
         return output
+
+    @property
+    def _wraps_itself(self) -> bool:
+        """Whether evaluation wraps the model as training does."""
+        return bool(getattr(self, "is_deepspeed_enabled", False) or getattr(self, "is_fsdp_enabled", False))
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log `logs` and, while training, the means over what was trained on since the last time."""
