@@ -11,24 +11,23 @@ from peft import LoraConfig
 
 from genrlhf.errors import ConfigError
 from tests.helpers import VOCAB_SIZE, save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
+from tests.models.test_vocabulary import renamed
 from tests.trainers.runs import logged, ppo_trainer
 
 
 def test_models_with_another_vocabulary_are_refused(tmp_path: Path) -> None:
-    other = tiny_tokenizer()
-    other.add_tokens(["<more>"])
-    scorer = str(save_model(tiny_reward_model(vocab_size=VOCAB_SIZE - 1), tiny_tokenizer(), tmp_path / "scorer"))
-    reference = str(save_model(tiny_llama(vocab_size=VOCAB_SIZE - 1), tiny_tokenizer(), tmp_path / "reference"))
-    roles: list[dict[str, Any]] = [
-        {"value_model": "reward", "reward": scorer},
-        {"value_model": scorer},
-        {"ref_model": reference},
-        {"ref_model": tiny_llama(vocab_size=VOCAB_SIZE - 1)},
-    ]
-    for settings in roles:
+    small = {"vocab_size": VOCAB_SIZE - 1}
+    scorer = str(save_model(tiny_reward_model(**small), None, tmp_path / "scorer"))
+    reference = str(save_model(tiny_llama(**small), None, tmp_path / "reference"))
+    for settings in ({"value_model": scorer}, {"ref_model": reference}, {"ref_model": tiny_llama(**small)}):
         with pytest.raises(ConfigError, match=r"(value_model|ref_model) \(.*has embeddings for 257 tokens, but"):
             ppo_trainer(tmp_path / "run", **settings)
-    same = str(save_model(tiny_reward_model(vocab_size=VOCAB_SIZE + 1), other, tmp_path / "same"))
+    swapped: dict[str, Any] = {"reward": tiny_reward_model(), "reward_processing_class": renamed(a="b", b="a")}
+    with pytest.raises(ConfigError, match=r"value_model \(.*reads another vocabulary.*'a' is token"):
+        ppo_trainer(tmp_path / "run", value_model="reward", **swapped)
+    more = tiny_tokenizer()
+    more.add_tokens(["<more>"])
+    same = str(save_model(tiny_reward_model(vocab_size=VOCAB_SIZE + 1), more, tmp_path / "same"))
     ppo_trainer(tmp_path / "run", value_model="reward", reward=same, num_rollouts=1).train()
 
 

@@ -120,16 +120,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
-        tokenizer = policy.tokenizer
-        for name, dataset in named_datasets(train_dataset, eval_dataset):
-            check_prompts(
-                dataset,
-                name,
-                model=policy.model,
-                tokenizer=tokenizer,
-                max_new_tokens=args.max_new_tokens,
-                progress=shows_bars(args),
-            )
+        datasets = named_datasets(train_dataset, eval_dataset)
+        options: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "progress": shows_bars(args)}
+        for name, dataset in datasets:
+            check_prompts(dataset, name, model=policy.model, tokenizer=policy.tokenizer, **options)
         args = with_precision_of(policy.model, args)
         models = build_models(
             policy,
@@ -140,26 +134,27 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             value_model=value_model,
             peft_config=peft_config,
         )
-        for _, dataset in named_datasets(train_dataset, eval_dataset):
+        for _, dataset in datasets:
             check_arguments(models.reward, dataset.column_names)
         self._base_name, self.adapter_base = policy.name, policy.adapter_base
-        self._arguments = {
-            "ref_model": ref_model,
-            "value_model": value_model,
-            "sampler": sampler,
-            "optimizers": optimizers,
-        }
+        others = {"ref_model": ref_model, "value_model": value_model, "sampler": sampler, "optimizers": optimizers}
+        self._arguments: dict[str, Any] = others
         super().__init__(
             model=models.trained,
             args=args,
             data_collator=_identity,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
-            processing_class=tokenizer,
+            processing_class=policy.tokenizer,
             callbacks=callbacks,
             optimizers=optimizers,
         )
         self._refuse_what_cannot_sample()
+        self._set_up(models, sampler)
+
+    def _set_up(self, models: PPOModels, sampler: TokenSampler | None) -> None:
+        """Make what one step of training hands to the next, once the Trainer has its device."""
+        args = self.args
         self.model_accepts_loss_kwargs = True
         self.can_return_loss = False
         self.ppo_state = PPOState(kl_coef=args.kl_coef)
