@@ -51,7 +51,8 @@ def test_the_kl_is_measured_from_where_an_adapter_started(tmp_path: Path, bias: 
 @pytest.mark.parametrize("settings", [{"lora_dropout": 0.5}, {"init_lora_weights": "pissa"}])
 def test_the_first_ratio_under_an_adapter_is_one(tmp_path: Path, settings: dict[str, Any]) -> None:
     config = LoraConfig(**{"r": 4, "target_modules": ["q_proj", "up_proj"], "task_type": "CAUSAL_LM", **settings})
-    trainer = ppo_trainer(tmp_path, peft_config=config, num_rollouts=1)
+    base = str(save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "base"))
+    trainer = ppo_trainer(tmp_path / "run", model=base, peft_config=config, num_rollouts=1)
     trainer.train()
     assert logged(trainer, "policy/ratio")[0] == pytest.approx(1, abs=1e-5)
     assert logged(trainer, "objective/kl")[0] == pytest.approx(0, abs=1e-3)
