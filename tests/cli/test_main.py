@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 import genrlhf
-from genrlhf.cli import main
+from genrlhf.cli import main, win_rate
 from genrlhf.studies import Recipe, demo
 
 SMALL = {"n_demonstrations": 16, "n_preferences": 16, "n_prompts": 16, "n_validation": 6, "n_evaluation": 5}
@@ -96,3 +97,21 @@ def test_another_seed_in_the_same_folder_is_one_line_and_status_1(
     assert printed.err.count("\n") == 1
     assert "seed is 0 there and 1 here" in printed.err
     assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_errors_of_the_operating_system_are_told_in_one_line(capsys: Any, monkeypatch: Any) -> None:
+    def full(args: Any) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", "out.jsonl")
+
+    monkeypatch.setattr(win_rate, "run", full)
+    assert main(["win-rate", "annotations.json"]) == 1
+    assert (
+        capsys.readouterr().err == "genrlhf: out.jsonl: No space left on device; choose another place, or make room.\n"
+    )
+
+    def nameless(args: Any) -> int:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(win_rate, "run", nameless)
+    with pytest.raises(BrokenPipeError):
+        main(["win-rate", "annotations.json"])
