@@ -33,7 +33,8 @@ def check_same_vocabulary(
     policy = f"the policy's tokenizer ({tokenizer.name_or_path or type(tokenizer).__name__})"
     remedy = "Token ids mean nothing across tokenizers: give a model with the policy's vocabulary"
     vocabulary = tokenizer.get_vocab()
-    read = {token: index for token, index in vocabulary.items() if index != tokenizer.pad_token_id}
+    by_index = sorted(vocabulary.items(), key=lambda item: item[1])
+    read = {token: index for token, index in by_index if index != tokenizer.pad_token_id}
     largest = max((*read.values(), tokenizer.pad_token_id or 0))
     if largest >= rows:
         raise ConfigError(
