@@ -90,12 +90,13 @@ def test_a_column_named_like_a_parameter_that_holds_texts_gives_way() -> None:
 
 
 def test_what_the_dataset_does_not_give_is_named_before_any_call() -> None:
-    def wants_ids(completions: Any, completion_ids: Any) -> list[float]:
+    def wants_solutions(completions: Any, completion_ids: Any, ended: Any, solutions: Any) -> list[float]:
         raise AssertionError
 
-    reward = WeightedReward([wants_ids], [1.0])
-    with pytest.raises(RewardError, match="wants 'completion_ids', and there are 'prompts', 'completions', 'answer'"):
+    reward = WeightedReward([wants_solutions], [1.0])
+    there = "'prompts', 'completions', 'completion_ids', 'ended', 'answer'"
+    with pytest.raises(RewardError, match=f"wants 'solutions', and there are {there}"):
         check_arguments(reward, ["prompt", "answer"])
-    check_arguments(reward, ["prompt", "completion_ids"])
+    check_arguments(reward, ["prompt", "solutions"])
     with pytest.raises(RewardError, match="wants 'texts'"):
         load_reward(lambda texts: [0.0])(PROMPTS, COMPLETIONS)
