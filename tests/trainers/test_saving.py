@@ -246,7 +246,7 @@ def test_a_model_half_in_place_is_no_model(base: str, tmp_path: Path, monkeypatc
     sft(tmp_path / "run", model=base).save_model()
 
     def cut_off(path: Path) -> None:
-        if path.name == "config.json" and path.parent == tmp_path / "run" and not path.exists():
+        if path.name == "model.safetensors" and path.parent == tmp_path / "run" and not path.exists():
             raise KeyboardInterrupt
         real(path)
 
