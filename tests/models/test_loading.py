@@ -23,6 +23,8 @@ from transformers import (
     PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
+    XLNetConfig,
+    XLNetForSequenceClassification,
 )
 
 from genrlhf.errors import ModelError
@@ -257,3 +259,10 @@ def test_helpers_are_as_small_as_they_say() -> None:
         assert sum(p.numel() for p in model.parameters()) <= 50_000
         assert model.get_input_embeddings().weight.shape[0] == VOCAB_SIZE == len(tiny_tokenizer())
         assert all(torch.equal(a, b) for a, b in zip(model.parameters(), build().parameters(), strict=True))
+
+
+def test_a_family_that_reads_scores_at_padding_is_refused() -> None:
+    model = XLNetForSequenceClassification(XLNetConfig(vocab_size=32, d_model=16, n_layer=1, n_head=2, num_labels=1))
+    for load in (load_reward_model, load_for_reward_training):
+        with pytest.raises(ModelError, match="is an XLNet, whose class reads the score of a shorter text at its pad"):
+            load(model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -13,6 +15,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from genrlhf.sampling import TransformersSampler, autoregressive, sample_seeds
+from genrlhf.sampling.shared_prefix import SharedPrefixCache
 from genrlhf.types import Generation, MaskingPolicy, SamplingParams
 from tests.helpers import EOS_ID, tiny_llama, tiny_opt, tiny_tokenizer
 from tests.host_waits import count_waits
@@ -174,3 +177,24 @@ def test_no_token_makes_the_host_wait(build: Any, settings: dict[str, Any]) -> N
                 return count_waits(lambda: sampler.generate(PROMPTS, 4, params, sample_seeds(3, range(4), 4))).total()
 
     assert waits(24) == waits(12)
+
+
+def test_keys_and_values_go_with_their_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    caches: list[weakref.ref[SharedPrefixCache]] = []
+    start = SharedPrefixCache.start
+
+    def noting(self: SharedPrefixCache, *args: Any, **kwargs: Any) -> None:
+        caches.append(weakref.ref(self))
+        start(self, *args, **kwargs)
+
+    monkeypatch.setattr(SharedPrefixCache, "start", noting)
+    model = tiny_llama()
+    gc.collect()
+    gc.disable()
+    try:
+        with as_on_a_gpu():
+            draw(model, SamplingParams(max_new_tokens=30))
+        assert Tape.repeats > 10
+        assert [cache() for cache in caches] == [None]
+    finally:
+        gc.enable()

@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from genrlhf.errors import ConfigError, DataError, RewardError, RunFolderError
 from genrlhf.models import load_causal_lm
 from genrlhf.trainers import BestOfNConfig, BestOfNTrainer, SFTConfig, SFTTrainer
+from genrlhf.trainers.best_of_n_choice import choose
 from genrlhf.types import Sample
 from tests.helpers import EOS_ID, save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, largest_difference, prompt_rows, share_of_a, share_of_letters, weights
@@ -275,7 +276,7 @@ def test_soft_best_of_n_chooses_in_proportion_to_the_exponential(tmp_path: Path)
     trainer = best_of_n(tmp_path, selection_temperature=0.5)
     rewards = [0.0, 0.5, 0.5 * math.log(3.0)]
     samples = [Sample(text, "stop", 1) for text in "abc"]
-    drawn = [trainer._choose("q", samples, rewards, seed, 0).completion for seed in range(4000)]
+    drawn = [choose("q", samples, rewards, trainer.args, seed=seed, row=0).completion for seed in range(4000)]
     total = 1 + math.e + 3
     for letter, weight in (("a", 1.0), ("b", math.e), ("c", 3.0)):
         assert drawn.count(letter) / 4000 == pytest.approx(weight / total, abs=0.03)
@@ -398,9 +399,8 @@ def test_what_was_cut_off_can_be_left_out_and_counts_for_less(tmp_path: Path, ca
 
 @pytest.mark.parametrize("rule", [{"missing_eos_score": -1.0}, {"missing_eos_penalty": 2.0}])
 def test_the_rule_for_what_was_cut_off_decides_and_leaves_rewards_alone(tmp_path: Path, rule: Any) -> None:
-    trainer = best_of_n(tmp_path, **rule)
     samples = [Sample("a", "length", 8, token_ids=[7] * 8), Sample("b", "stop", 2), Sample("c", "length", 8)]
-    output = trainer._choose("q", samples, [3.0, 0.5, 1.0], 0, 0)
+    output = choose("q", samples, [3.0, 0.5, 1.0], BestOfNConfig(str(tmp_path), **rule), seed=0, row=0)
     expected = ("b", 0.5) if "missing_eos_score" in rule else ("a", 3.0)
     assert (output.completion, output.reward) == expected
     assert output.rewards == [3.0, 0.5, 1.0]

@@ -149,7 +149,7 @@ def _load_scorer(name: str, kwargs: dict[str, Any]) -> PreTrainedModel:
     config = _config(name, kwargs)
     classifier = _is_classifier(config)
     if classifier:
-        _refuse_other_labels(config, repr(name))
+        _refuse_other_scores(config, repr(name))
     else:
         _refuse_without_classifier(config, repr(name))
     loaded: PreTrainedModel = load_from(AutoModelForSequenceClassification, name, **{**kwargs, "num_labels": 1})
@@ -191,10 +191,15 @@ def _refuse_unless_scorer(model: Any) -> None:
         raise ModelError(
             f"{label} is a language model and has no score; load it with AutoModelForSequenceClassification."
         )
-    _refuse_other_labels(model.config, label)
+    _refuse_other_scores(model.config, label)
 
 
-def _refuse_other_labels(config: Any, label: str) -> None:
+def _refuse_other_scores(config: Any, label: str) -> None:
+    if config.model_type == "xlnet":
+        raise ModelError(
+            f"{label} is an XLNet, whose class reads the score of a shorter text at its padding, so that it depends on "
+            "the other texts of a batch; give a reward model of another family."
+        )
     if config.num_labels != 1:
         raise ModelError(
             f"{label} has {config.num_labels} labels, but a reward model has one, the score; train one with "
@@ -239,7 +244,7 @@ def load_reward_model(
             f"{model!r} holds a {', '.join(config.architectures or []) or config.model_type}, which has no trained "
             "score; give a sequence-classification model, such as one that RewardModelTrainer saved."
         )
-    _refuse_other_labels(config, repr(model))
+    _refuse_other_scores(config, repr(model))
     return settled(load_from(AutoModelForSequenceClassification, model, **kwargs))
 
 

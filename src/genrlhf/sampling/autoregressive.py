@@ -231,8 +231,12 @@ class _Decoder:
     def started(cls, model: PreTrainedModel, recorder: Recorder) -> Iterator[_Decoder]:
         """Compute the prompts, and send the model's attention to its shared prefix within the context."""
         decoder = cls(model, recorder)
-        with decoder.cache.decoding(model), narrow_linear_layers(inner_model(model)):
-            yield decoder
+        try:
+            with decoder.cache.decoding(model), narrow_linear_layers(inner_model(model)):
+                yield decoder
+        finally:
+            # They hold the decoder, as it does them: the keys and values of a batch would outlive it.
+            decoder.graphs = None
 
     def advance(self, tokens: torch.Tensor) -> None:
         """Add a token to every row, (R,) int64."""

@@ -9,7 +9,6 @@ from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
@@ -22,13 +21,12 @@ from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.adapter_base import refuse_unmergeable
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.models.tokens import set_eos_token
-from genrlhf.ops import best_of_n_kl, best_of_n_weights
-from genrlhf.rewards import RewardSource, check_rewards, load_reward
-from genrlhf.rewards.checks import reward_name
-from genrlhf.rewards.signatures import RESERVED, with_samples
+from genrlhf.rewards import RewardSource, load_reward
+from genrlhf.rewards.signatures import RESERVED
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
-from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
+from genrlhf.sampling.choose import sample_seeds
+from genrlhf.trainers.best_of_n_choice import best_of_n_figures, choose, rewards_of
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
@@ -36,7 +34,6 @@ from genrlhf.trainers.distillation import distillation_rows
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
 from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets, shows_bars
-from genrlhf.types import Sample, SamplingParams
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -207,50 +204,16 @@ class BestOfNTrainer:
                 samples = [sample for _, drawn in group for sample in drawn]
                 repeated = [prompts[row] for row in chunk for _ in range(n)]
                 extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
-                rewards = self._rewards(repeated, samples, extra)
+                rewards = rewards_of(self.reward, repeated, samples, extra)
                 parts = (slice(i * n, (i + 1) * n) for i in range(len(chunk)))
                 yield (
                     chunk,
                     [
-                        self._choose(prompts[row], samples[part], rewards[part], seed, row)
+                        choose(prompts[row], samples[part], rewards[part], self.args, seed=seed, row=row)
                         for row, part in zip(chunk, parts, strict=True)
                     ],
                 )
                 bar.update(len(chunk))
-
-    def _rewards(
-        self, prompts: list[Any], samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]
-    ) -> list[float]:
-        texts = [sample.text for sample in samples]
-        columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
-        return check_rewards(self.reward(prompts, texts, **columns), prompts, texts, name=reward_name(self.reward))
-
-    def _choose(
-        self, prompt: Any, samples: Sequence[Sample], rewards: list[float], seed: int, row: int
-    ) -> BestOfNOutput:
-        ended = [sample.ended for sample in samples]
-        scores = self._by_rule(rewards, ended)
-        # The first of equal ones.
-        chosen = max(range(len(samples)), key=scores.tolist().__getitem__)
-        if self.args.selection_temperature > 0:
-            # Soft best-of-n draws a sample as a token is drawn, with rewards for logits.
-            soft = SamplingParams(temperature=self.args.selection_temperature)
-            own_seed = sample_seeds(seed, [row], len(samples) + 1)[-1]
-            chosen = int(next_tokens(scores.unsqueeze(0), uniforms([own_seed], 1)[0], soft))
-        return BestOfNOutput(
-            prompt=prompt,
-            completion=samples[chosen].text,
-            reward=rewards[chosen],
-            samples=[sample.text for sample in samples],
-            rewards=rewards,
-            ended=ended,
-            token_ids=[sample.token_ids for sample in samples],
-            chosen=chosen,
-        )
-
-    def _by_rule(self, rewards: Any, ended: Any) -> torch.Tensor:
-        """Return what samples are chosen by, float64: their rewards, by the rule for those that were cut off."""
-        return self.args.cut_off_rule.apply(torch.tensor(rewards, dtype=torch.float64), torch.tensor(ended))
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
         """Return the best of n for every training prompt: `prompt`, `completion`, `reward`, `ended` and its tokens.
@@ -368,8 +331,8 @@ class BestOfNTrainer:
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if dataset is None:
             raise ConfigError("evaluate() needs prompts; pass eval_dataset.")
-        figures: dict[str, float] = {}
         if isinstance(dataset, dict):
+            figures: dict[str, float] = {}
             for key, part in dataset.items():
                 figures.update(self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{key}"))
             return figures
@@ -377,20 +340,7 @@ class BestOfNTrainer:
             self._check(dataset, "eval_dataset")
         columns = {name: dataset[name] for name in dataset.column_names}
         outputs = self._generate(columns.pop("prompt"), columns, self.args.seed + 1, shared=True)
-        rewards = torch.tensor([output.rewards for output in outputs], dtype=torch.float64)
-        scores = self._by_rule([output.rewards for output in outputs], [output.ended for output in outputs])
-        figures = {
-            f"{metric_key_prefix}_reward/best": sum(output.reward for output in outputs) / len(outputs),
-            f"{metric_key_prefix}_reward/mean": float(rewards.mean()),
-            f"{metric_key_prefix}_kl/bound": best_of_n_kl(self.args.n),
-        }
-        m = 2
-        while m < self.args.n:
-            expected = (best_of_n_weights(scores, m) * rewards).sum(-1).mean()
-            figures[f"{metric_key_prefix}_reward/best_of_{m}"] = float(expected)
-            figures[f"{metric_key_prefix}_kl/bound_of_{m}"] = best_of_n_kl(m)
-            m *= 2
-        return figures
+        return {f"{metric_key_prefix}_{name}": value for name, value in best_of_n_figures(outputs, self.args).items()}
 
     def save_model(self, output_dir: str | None = None) -> None:
         """Save the policy, with its tokenizer, where plain transformers loads it; `output_dir` by default."""

@@ -85,7 +85,7 @@ def test_resume_within_a_rollout_wants_the_rollout(tmp_path: Path) -> None:
     trainer.train()
     (tmp_path / "checkpoint-1" / "rollout-0.safetensors").unlink()
     longer = ppo_trainer(tmp_path, num_rollouts=1)
-    with pytest.raises(CheckpointError, match=r"checkpoint-1 lies between two updates of one rollout"):
+    with pytest.raises(CheckpointError, match=r"checkpoint-1 has lost its rollout-0.safetensors"):
         longer.train(resume_from_checkpoint=True)
 
 
@@ -109,9 +109,10 @@ def test_minibatches_are_a_partition_of_the_rollout(tmp_path: Path, monkeypatch:
     seen: list[list[tuple[int, ...]]] = []
     original = PPOTrainer.compute_loss
 
-    def recording(self: Any, model: Any, inputs: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
-        lengths = inputs["completion_mask"].sum(-1).tolist()
-        ids = inputs["completion_ids"].tolist()
+    def recording(self: Any, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        batch = inputs["rollout"]
+        lengths = batch.completion_mask.sum(-1).tolist()
+        ids = batch.completion_ids.tolist()
         seen.append([tuple(row[:length]) for row, length in zip(ids, lengths, strict=True)])
         return original(self, model, inputs, *args, **kwargs)
 
@@ -154,7 +155,8 @@ def test_first_ratio_and_kl_are_those_of_an_unchanged_policy(tmp_path: Path, fam
 def test_dropout_can_be_left_on(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, model=tiny_gpt2(), num_ppo_epochs=1, num_rollouts=1, disable_dropout=False)
     trainer.train()
-    assert abs(logged(trainer, "policy/ratio")[0] - 1) > 1e-2
+    # Not the mean ratio, which is 1 in expectation.
+    assert logged(trainer, "policy/approx_kl")[0] > 1e-2
 
 
 def test_reference_runs_in_the_precision_of_the_policy(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
+from transformers import BertConfig, BertForSequenceClassification
 
-from genrlhf.errors import ConfigError
+from genrlhf.errors import ConfigError, ModelError
 from tests.helpers import VOCAB_SIZE, save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.models.test_vocabulary import renamed
 from tests.trainers.runs import logged, ppo_trainer
@@ -77,3 +78,10 @@ def test_a_value_model_that_is_trained_whole_shares_nothing(tmp_path: Path) -> N
     before = trainer.collector.model.value_model.model.layers[0].mlp.up_proj.weight.clone()
     trainer.train()
     assert not torch.equal(trainer.collector.model.value_model.model.layers[0].mlp.up_proj.weight, before)
+
+
+def test_a_value_model_that_scores_only_whole_texts_is_refused(tmp_path: Path) -> None:
+    settings = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    encoder = BertForSequenceClassification(BertConfig(vocab_size=VOCAB_SIZE, num_labels=1, **settings))
+    with pytest.raises(ModelError, match=r"value model is a BertForSequenceClassification, which has no head called s"):
+        ppo_trainer(tmp_path, value_model=encoder)

@@ -4,16 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch.utils.data import Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.ppo.records import MicroBatch, Rollout
 
-__all__ = ["RolloutSampler", "load_rollout", "minibatch", "minibatch_rows", "save_rollout"]
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from genrlhf.trainers.ppo.config import PPOConfig
+
+__all__ = [
+    "RolloutSampler",
+    "as_they_are",
+    "load_rollout",
+    "minibatch",
+    "minibatch_rows",
+    "rollout_loader",
+    "save_rollout",
+]
 
 
 class RolloutSampler(Sampler[int]):
@@ -55,6 +68,28 @@ class RolloutSampler(Sampler[int]):
 
     def __len__(self) -> int:
         return (self.num_prompts // self.chunk) * self.chunk * self.repeats
+
+
+def as_they_are(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return a batch of rows, which stay dictionaries of text."""
+    return rows
+
+
+def rollout_loader(dataset: Dataset, args: PPOConfig, num_processes: int) -> DataLoader[Any]:
+    """Return a loader that yields the prompts of each rollout as one batch, see `RolloutSampler`."""
+    sampler = RolloutSampler(
+        len(dataset),
+        batch_size=args.prompts_per_rollout,
+        num_processes=num_processes,
+        repeats=args.gradient_accumulation_steps * args.updates_per_rollout,
+        seed=args.data_seed if args.data_seed is not None else args.seed,
+    )
+    return DataLoader(
+        dataset,
+        batch_size=args.prompts_per_rollout,
+        sampler=sampler,
+        collate_fn=as_they_are,
+    )
 
 
 def minibatch_rows(

@@ -16,6 +16,8 @@ from genrlhf.trainers.checkpoint import readable
 from genrlhf.trainers.ppo.batches import load_rollout, save_rollout
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from genrlhf.trainers.ppo.masking import LaggingPolicy
     from genrlhf.trainers.ppo.records import Rollout
     from genrlhf.trainers.ppo.state import PPOState
@@ -26,11 +28,17 @@ VALUE_HEAD_FILE = "value_head.safetensors"
 VALUE_MODEL_FOLDER = "value_model"
 
 
-def save_trained(trained: PolicyWithValue, folder: Path, state: Mapping[str, torch.Tensor] | None = None) -> None:
-    """Write policy and value head, or value model.
+def save_trained(
+    trained: PolicyWithValue,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    state: Mapping[str, torch.Tensor] | None = None,
+) -> None:
+    """Write policy and value head, or value model, and the tokenizer.
 
     Args:
         trained: both.
+        tokenizer: of both.
         folder: that is there.
         state: whole weights by their names in `trained`, which may be sharded; by default its own.
     """
@@ -40,10 +48,13 @@ def save_trained(trained: PolicyWithValue, folder: Path, state: Mapping[str, tor
         return {k.removeprefix(prefix): v.contiguous() for k, v in weights.items() if k.startswith(prefix)}
 
     trained.policy.save_pretrained(folder, state_dict=part("policy."))
+    tokenizer.save_pretrained(folder)
     if trained.value_model is None:
         save_file(part("value_head."), folder / VALUE_HEAD_FILE)
     else:
         trained.value_model.save_pretrained(folder / VALUE_MODEL_FOLDER, state_dict=part("value_model."))
+        # With the tokens that it reads its folder loads as a reward model's does.
+        tokenizer.save_pretrained(folder / VALUE_MODEL_FOLDER)
 
 
 def load_trained(trained: PolicyWithValue, folder: Path) -> None:

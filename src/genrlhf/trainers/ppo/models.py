@@ -6,6 +6,8 @@ import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import nn
+
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import ScalarHead, load_causal_lm, load_reward_model, load_tokenizer
 from genrlhf.models.completions import PolicyWithValue
@@ -146,6 +148,11 @@ def _load_value_model(
         raise ConfigError(
             "The value model is quantised, and its weights could not be trained; give one that is not, or leave "
             "value_model at None for a head on the policy."
+        )
+    if not isinstance(getattr(model, "score", None), nn.Module):
+        raise ModelError(
+            f"The value model is a {type(model).__name__}, which has no head called score to be read at every token; "
+            "give a sequence classifier of a decoder's family, or leave value_model at None for a head on the policy."
         )
     check_same_vocabulary("value_model", model, own, policy.tokenizer)
     for parameter in model.parameters():

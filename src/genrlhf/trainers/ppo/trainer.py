@@ -26,8 +26,8 @@ from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
-from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
-from genrlhf.trainers.ppo.checkpoint import VALUE_MODEL_FOLDER, PPOCheckpoint, load_trained, save_trained
+from genrlhf.trainers.ppo.batches import as_they_are, minibatch, minibatch_rows, rollout_loader
+from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
@@ -46,10 +46,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["PPOTrainer"]
-
-
-def _identity(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return rows
 
 
 class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
@@ -142,7 +138,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         super().__init__(
             model=models.trained,
             args=args,
-            data_collator=_identity,
+            data_collator=as_they_are,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=policy.tokenizer,
@@ -229,20 +225,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        """Return a loader that yields the prompts of each rollout, see `RolloutSampler`."""
-        sampler = RolloutSampler(
-            len(self.train_dataset),
-            batch_size=self.args.prompts_per_rollout,
-            num_processes=self.accelerator.num_processes,
-            repeats=self.args.gradient_accumulation_steps * self.args.updates_per_rollout,
-            seed=self.args.data_seed if self.args.data_seed is not None else self.args.seed,
-        )
-        loader = DataLoader(
-            self.train_dataset,
-            batch_size=self.args.prompts_per_rollout,
-            sampler=sampler,
-            collate_fn=self.data_collator,
-        )
+        """Return a loader that yields the prompts of each rollout, see `rollout_loader`."""
+        loader = rollout_loader(self.train_dataset, self.args, self.accelerator.num_processes)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
 
@@ -392,11 +376,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             return
         target.mkdir(parents=True, exist_ok=True)
         self._name_base(target)
-        save_trained(self.collector.model, target, state_dict)
-        self.processing_class.save_pretrained(target)
-        if self.collector.model.value_model is not None:
-            # The value model reads the policy's tokens; with them its folder loads as a reward model's does.
-            self.processing_class.save_pretrained(target / VALUE_MODEL_FOLDER)
+        save_trained(self.collector.model, self.processing_class, target, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)

@@ -1,0 +1,91 @@
+"""Which of n samples is the best, and what choosing it gains and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from genrlhf.ops import best_of_n_kl, best_of_n_weights
+from genrlhf.rewards import check_rewards
+from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.signatures import with_samples
+from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
+from genrlhf.trainers.best_of_n_file import BestOfNOutput
+from genrlhf.types import SamplingParams
+
+if TYPE_CHECKING:
+    from genrlhf.trainers.best_of_n_config import BestOfNConfig
+    from genrlhf.types import RewardFunction, Sample
+
+__all__ = ["best_of_n_figures", "choose", "rewards_of"]
+
+
+def rewards_of(
+    reward: RewardFunction, prompts: Sequence[Any], samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]
+) -> list[float]:
+    """Return the reward of every sample, given its prompt and what else stands in its row.
+
+    Raises:
+        RewardError: where they are no finite numbers, one a sample.
+    """
+    texts = [sample.text for sample in samples]
+    columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
+    return check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward))
+
+
+def choose(
+    prompt: Any, samples: Sequence[Sample], rewards: list[float], args: BestOfNConfig, *, seed: int, row: int
+) -> BestOfNOutput:
+    """Return the best of a prompt's samples, the first of equal ones, or with a temperature one by chance.
+
+    Args:
+        prompt: text, or messages.
+        samples: n of them.
+        rewards: as many.
+        args: its rule for samples that were cut off, and the temperature of soft best-of-n.
+        seed: of the chance, with the prompt's row.
+        row: of the prompt.
+    """
+    ended = [sample.ended for sample in samples]
+    scores = _by_rule(rewards, ended, args)
+    chosen = max(range(len(samples)), key=scores.tolist().__getitem__)
+    if args.selection_temperature > 0:
+        # Soft best-of-n draws a sample as a token is drawn, with rewards for logits.
+        soft = SamplingParams(temperature=args.selection_temperature)
+        own_seed = sample_seeds(seed, [row], len(samples) + 1)[-1]
+        chosen = int(next_tokens(scores.unsqueeze(0), uniforms([own_seed], 1)[0], soft))
+    return BestOfNOutput(
+        prompt=prompt,
+        completion=samples[chosen].text,
+        reward=rewards[chosen],
+        samples=[sample.text for sample in samples],
+        rewards=rewards,
+        ended=ended,
+        token_ids=[sample.token_ids for sample in samples],
+        chosen=chosen,
+    )
+
+
+def best_of_n_figures(outputs: Sequence[BestOfNOutput], args: BestOfNConfig) -> dict[str, float]:
+    """Return `reward/best`, `reward/mean`, `kl/bound`, and for m = 2, 4, … below n those of the best of m."""
+    every = [output.rewards for output in outputs]
+    rewards = torch.tensor(every, dtype=torch.float64)
+    scores = _by_rule(every, [output.ended for output in outputs], args)
+    figures = {
+        "reward/best": sum(output.reward for output in outputs) / len(outputs),
+        "reward/mean": float(rewards.mean()),
+        "kl/bound": best_of_n_kl(args.n),
+    }
+    m = 2
+    while m < args.n:
+        figures[f"reward/best_of_{m}"] = float((best_of_n_weights(scores, m) * rewards).sum(-1).mean())
+        figures[f"kl/bound_of_{m}"] = best_of_n_kl(m)
+        m *= 2
+    return figures
+
+
+def _by_rule(rewards: Any, ended: Any, args: BestOfNConfig) -> torch.Tensor:
+    """Return what samples are chosen by, float64: their rewards, by the rule for those that were cut off."""
+    return args.cut_off_rule.apply(torch.tensor(rewards, dtype=torch.float64), torch.tensor(ended))
