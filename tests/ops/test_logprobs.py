@@ -9,7 +9,7 @@ import torch
 from torch.distributions import Categorical, kl_divergence
 
 from genrlhf.errors import ConfigError, ShapeError
-from genrlhf.ops import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
+from genrlhf.ops import KL_ESTIMATORS, EarlyTokens, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 
 
 def softmax(logits: list[float], temperature: float) -> list[float]:
@@ -137,3 +137,34 @@ def test_gradients_are_those_of_a_softmax_whatever_the_slices(
     p = (logits[..., :10].float() / 0.7).softmax(-1)
     (wanted,) = torch.autograd.grad(-(p * p.log()).sum(), logits)
     torch.testing.assert_close(of_entropy, wanted, atol=1e-6 if dtype == torch.float32 else 1e-2, rtol=1e-2)
+
+
+@pytest.mark.parametrize("places", [0, 1, 2, 5])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("slices", [False, True])
+def test_early_tokens_have_no_probability_at_the_first_places(
+    places: int, temperature: float, slices: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if slices:
+        monkeypatch.setattr("genrlhf.ops.logprobs.SLICE_ELEMENTS", 12)
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 6, generator=generator, dtype=torch.float64).float()
+    logits[..., 4] += 300  # much the likeliest, so that taking it off afterwards would leave no digit of the others
+    ids = torch.tensor([[0, 2, 3], [5, 0, 2]])
+    early = EarlyTokens((1, 4, 99), places)
+    barred = logits.clone()
+    for t in range(min(places, 3)):
+        barred[:, t, [1, 4]] = -math.inf
+    for measure in (
+        lambda x, **bar: chosen_logprobs(x, ids, temperature=temperature, **bar),
+        lambda x, **bar: token_entropy(x, temperature=temperature, **bar),
+    ):
+        ours, other = logits.clone().requires_grad_(), barred.clone().requires_grad_()
+        found, wanted = measure(ours, early=early), measure(other)
+        torch.testing.assert_close(found, wanted, rtol=1e-6, atol=1e-6)
+        found.sum().backward()
+        wanted.sum().backward()
+        assert ours.grad is not None and other.grad is not None
+        torch.testing.assert_close(ours.grad, other.grad.nan_to_num(0.0), rtol=1e-6, atol=1e-6)
+        assert ours.grad[:, :places, [1, 4]].eq(0).all()
+        assert torch.equal(ours.detach(), logits)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.ops import nucleus, only_members, pack_bits, unpack_bits, without_early_tokens
+from genrlhf.ops import nucleus, only_members, pack_bits, unpack_bits
 
 
 def test_nucleus_is_the_smallest_set_of_that_probability() -> None:
@@ -38,15 +38,3 @@ def test_members_of_a_vocabulary_of_another_size(size: int) -> None:
     members = torch.tensor([[True] * 4 + [False] * 8])
     kept = only_members(torch.zeros(1, size), pack_bits(members)).isfinite()[0].nonzero().flatten().tolist()
     assert kept == [0, 1, 2, 3]
-
-
-@pytest.mark.parametrize("places", [0, 1, 2, 5])
-def test_tokens_are_left_out_of_the_first_places(places: int) -> None:
-    logits = torch.randn(2, 3, 6, generator=torch.Generator().manual_seed(0))
-    found = without_early_tokens(logits, [1, 4, 99], places)
-    for t in range(3):
-        gone = [1, 4] if t < places else []
-        kept = [a for a in range(6) if a not in gone]
-        assert torch.equal(found[:, t, kept], logits[:, t, kept])
-        assert found[:, t, gone].isneginf().all()
-    assert without_early_tokens(logits, [99], 3) is logits

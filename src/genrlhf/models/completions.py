@@ -10,7 +10,7 @@ from torch import nn
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.freezing import inner_model
 from genrlhf.models.trunk import top_of
-from genrlhf.ops import chosen_logprobs, only_members, token_entropy, without_early_tokens
+from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
 from genrlhf.types import WHOLE_VOCABULARY, Support
 
 if TYPE_CHECKING:
@@ -246,16 +246,19 @@ class PolicyWithValue(nn.Module):
             states = states.detach().requires_grad_()
         trunk = None if states is None else Trunk(self.depth, states)
         logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk)
-        logits = without_early_tokens(logits, self.support.eos_token_ids, self.support.min_new_tokens)
+        options: dict[str, Any] = {
+            "temperature": self.temperature,
+            "early": EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens),
+        }
         unmasked = None
         if allowed is not None:
             if not self.support.filtered:
-                unmasked = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
+                unmasked = chosen_logprobs(logits, completion_ids, **options)
             logits = only_members(logits, allowed)
-        logprobs = chosen_logprobs(logits, completion_ids, temperature=self.temperature)
+        logprobs = chosen_logprobs(logits, completion_ids, **options)
         entropy = None
         if self.entropy_bonus or not torch.is_grad_enabled():
-            entropy = token_entropy(logits, temperature=self.temperature)
+            entropy = token_entropy(logits, **options)
         return CompletionOutput(logprobs, self.values(tokens, hidden, states), entropy, unmasked)
 
     def values(

@@ -14,11 +14,12 @@ from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, lo
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
-from genrlhf.ops.token_sets import nucleus, only_members, pack_bits, unpack_bits, without_early_tokens
+from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members, pack_bits, unpack_bits
 
 __all__ = [
     "KL_ESTIMATORS",
     "ClippedLoss",
+    "EarlyTokens",
     "adaptive_kl_coef",
     "best_of_n_kl",
     "best_of_n_weights",
@@ -43,5 +44,4 @@ __all__ = [
     "whiten",
     "widened",
     "widest_dtype",
-    "without_early_tokens",
 ]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 from genrlhf.errors import ConfigError
 from genrlhf.ops.sums import running_sum
 
-__all__ = ["nucleus", "only_members", "pack_bits", "unpack_bits", "without_early_tokens"]
+__all__ = ["EarlyTokens", "nucleus", "only_members", "pack_bits", "unpack_bits"]
 
 
 def nucleus(logits: torch.Tensor, top_p: float) -> torch.Tensor:
@@ -59,22 +59,39 @@ def only_members(logits: torch.Tensor, packed: torch.Tensor) -> torch.Tensor:
     return logits.masked_fill(~members, float("-inf"))
 
 
-def without_early_tokens(logits: torch.Tensor, token_ids: Sequence[int], places: int) -> torch.Tensor:
-    """Return `logits` with −inf at some tokens in the first `places` places, themselves where there are none.
+class EarlyTokens(NamedTuple):
+    """Tokens that cannot occur at the first places of a completion.
 
-    Args:
-        logits: (B, T, V) float.
+    Attributes:
         token_ids: in or behind the vocabulary.
-        places: 0 or more.
+        places: 0 bars them nowhere.
     """
-    ids = [token for token in token_ids if token < logits.shape[-1]]
-    if places == 0 or not ids:
+
+    token_ids: tuple[int, ...] = ()
+    places: int = 0
+
+    def barred_rows(self, logits: torch.Tensor) -> torch.Tensor | None:
+        """Return for (B, T, V) logits which of the B · T rows they are barred from, (B · T,) bool; None for none."""
+        if self.places <= 0 or not self._known(logits.shape[-1]):
+            return None
+        rows, length = logits.shape[0] * logits.shape[1], logits.shape[1]
+        return torch.arange(rows, device=logits.device) % length < self.places
+
+    def bar_(self, logits: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+        """Set the logits of the tokens to −inf where `rows` is True, in place.
+
+        Args:
+            logits: (R, V) float.
+            rows: (R,) bool; None changes nothing.
+        """
+        if rows is not None:
+            # One by one: as a tensor the ids would have to be copied to the device, for which the host waits.
+            for token in self._known(logits.shape[-1]):
+                logits[:, token].masked_fill_(rows, float("-inf"))
         return logits
-    early = logits[:, :places].clone()
-    # One by one: as a tensor the ids would have to be copied to the device, for which the host waits.
-    for token in ids:
-        early[..., token] = float("-inf")
-    return torch.cat([early, logits[:, places:]], dim=1)
+
+    def _known(self, vocabulary: int) -> list[int]:
+        return [token for token in self.token_ids if token < vocabulary]
 
 
 def _shifts(device: torch.device) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 
 from genrlhf.models.completions import Trunk, completion_logits
 from genrlhf.models.trunk import trunk_states
-from genrlhf.ops import chosen_logprobs, kl_estimate, only_members, without_early_tokens
+from genrlhf.ops import EarlyTokens, chosen_logprobs, kl_estimate, only_members
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.rewards.signatures import with_samples
@@ -166,10 +166,10 @@ class Scorer:
             trunk = Trunk(depth, states.joined(rows, total)) if states is not None and depth else None
             tokens = _part(generation, rows)
             logits, _ = completion_logits(self.models.reference, *tokens, trunk=trunk)
-            logits = without_early_tokens(logits, self.support.eos_token_ids, self.support.min_new_tokens)
             if self.support.filtered and generation.allowed is not None:
                 logits = only_members(logits, generation.allowed[rows])
-            parts.append(chosen_logprobs(logits, tokens[2], temperature=self.args.temperature))
+            early = EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens)
+            parts.append(chosen_logprobs(logits, tokens[2], temperature=self.args.temperature, early=early))
         return torch.cat(parts)
 
 
