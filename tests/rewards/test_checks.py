@@ -34,6 +34,12 @@ def test_numbers_of_every_kind_become_floats(values: Any) -> None:
     assert all(type(value) is float for value in rewards)
 
 
+@pytest.mark.parametrize("values", ["12", b"12", {0: 1.0, 1: 2.0}, {1.0, 2.0}, {"a": 1, "b": 2}.keys()])
+def test_letters_keys_and_what_has_no_order_are_no_rewards(values: Any) -> None:
+    with pytest.raises(RewardError, match="^The reward brevity returned .*must return one number for each of the 2"):
+        check_rewards(values, PROMPTS, COMPLETIONS, name="brevity")
+
+
 @pytest.mark.parametrize("values", [[], [1.0], [1.0, 2.0, 3.0], torch.zeros(3)])
 def test_wrong_count(values: Any) -> None:
     with pytest.raises(RewardError, match=rf"^The reward brevity returned {len(values)} values for 2 completions"):

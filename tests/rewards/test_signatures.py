@@ -100,3 +100,20 @@ def test_what_the_dataset_does_not_give_is_named_before_any_call() -> None:
     check_arguments(reward, ["prompt", "solutions"])
     with pytest.raises(RewardError, match="wants 'texts'"):
         load_reward(lambda texts: [0.0])(PROMPTS, COMPLETIONS)
+
+
+@pytest.mark.parametrize(
+    "reward",
+    [
+        lambda completion, prompt: [1.0],
+        lambda completion, reply, **rest: [1.0],
+        lambda text, prompt_text: [1.0],
+        functools.partial(lambda weight, completion, prompt: [weight], 2.0),
+    ],
+)
+def test_names_of_the_other_place_are_refused(reward: Any) -> None:
+    with pytest.raises(RewardError, match="'(completion|prompt_text)' where .* are given by position"):
+        check_arguments(WeightedReward([reward], [1.0]), ["prompt"])
+    assert load_reward(lambda prompt, completion: [(prompt, completion)])(PROMPTS, COMPLETIONS) == [
+        (PROMPTS, COMPLETIONS)  # type: ignore[comparison-overlap]
+    ]

@@ -175,3 +175,20 @@ def test_encoders_are_trained_on_what_they_score(tmp_path: Path, kind: str) -> N
     a, b = reward(["x" * 60] * 2, [" good", " bad"])
     assert a - b == pytest.approx(trainer.evaluate(Dataset.from_list(rows))["eval_margin"], abs=1e-5)
     assert a > b
+
+
+def test_a_row_without_a_margin_has_none(tmp_path: Path) -> None:
+    rows = [{**row, "margin": margin} for row, margin in zip(preferences(4), (None, 0.5, None, 1), strict=True)]
+    trainer = reward_trainer(tmp_path / "some", rows=rows, eval_dataset=Dataset.from_list(rows), max_steps=1)
+    assert trainer.train_dataset["margin"][:] == [0.0, 0.5, 0.0, 1.0]
+    zeros = Dataset.from_list([{**row, "margin": row["margin"] or 0.0} for row in rows])
+    assert trainer.evaluate()["eval_loss"] == trainer.evaluate(zeros)["eval_loss"]
+    stream = Dataset.from_list(rows).to_iterable_dataset()
+    assert trainer.evaluate(stream)["eval_loss"] == trainer.evaluate(zeros)["eval_loss"]
+
+
+@pytest.mark.parametrize("margin", [float("nan"), float("inf"), "wide", [1.0]])
+def test_a_margin_that_is_no_finite_number_names_its_row(tmp_path: Path, margin: Any) -> None:
+    rows = [{**row, "margin": margin} for row in preferences(4)]
+    with pytest.raises(DataError, match="^train_dataset, row 0, column 'margin' is .*; give a finite number"):
+        reward_trainer(tmp_path, rows=rows)

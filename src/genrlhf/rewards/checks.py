@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 from genrlhf.errors import RewardError, excerpt
 
 __all__ = ["check_rewards", "reward_name"]
+
+
+_WITHOUT_ONE_A_COMPLETION = (str, bytes, Mapping, Set)
+"""Things to iterate over that may give numbers, which are letters, keys, or in no order."""
 
 
 def reward_name(reward: Any) -> str:
@@ -24,6 +28,8 @@ def check_rewards(values: Any, prompts: Sequence[Any], completions: Sequence[str
             the message shows the prompt and the completion.
     """
     try:
+        if isinstance(values, _WITHOUT_ONE_A_COMPLETION):
+            raise TypeError("its items are not the numbers, or have no order")
         rewards = [float(value) for value in values]
     except (TypeError, ValueError) as error:
         raise RewardError(

@@ -49,7 +49,8 @@ def bind(
     - What tells nothing of its parameters, as some built-in functions, gets prompts and completions by position.
 
     Raises:
-        RewardError: where a parameter that has to be given is none of these; it is named.
+        RewardError: where a parameter that has to be given is none of these, or one that is given by position has the
+            name of the other, as in f(completion, prompt); it is named.
     """
     texts: dict[str, Any] = {"prompts": prompts, "completions": completions}
     try:
@@ -72,6 +73,7 @@ def bind(
     rest = {key: values for key, values in columns.items() if key not in RESERVED}
     named = [key for key in RESERVED if key in by_name]
     if not named and (len(positional) >= 2 or takes_more):
+        _refuse_swapped(positional[:2], name)
         free = rest.items() if takes_any else ((key, rest[key]) for key in by_name if key in rest)
         arguments = {key: values for key, values in free if key not in positional[:2]}
         _refuse_missing(parameters, {*positional[:2], *arguments}, rest, name)
@@ -91,6 +93,17 @@ def bind(
             keywords[other] = texts[text]
     _refuse_missing(parameters, {*keywords, *positional[: len(args)]}, rest, name)
     return args, keywords
+
+
+def _refuse_swapped(parameters: Sequence[str], name: str) -> None:
+    """Raise `RewardError` for f(completion, prompt), which by position would get the prompts as completions."""
+    for parameter, place in zip(parameters, RESERVED, strict=False):
+        other = next(key for key in RESERVED if key != place)
+        if parameter.startswith(other[:-1]):
+            raise RewardError(
+                f"The reward {name} has the parameter {parameter!r} where {place} are given by position; call it "
+                f"{other!r}, and it gets them by name in any place."
+            )
 
 
 def _refuse_missing(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ from datasets import Dataset
 from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
 from genrlhf.data.pairs import as_preference
 from genrlhf.data.schema import check_text
-from genrlhf.errors import DataError
+from genrlhf.errors import DataError, excerpt
 from genrlhf.models.scoring import encode_pair, keep_end
 from genrlhf.trainers.rows import Rows, columns_of, encode_rows
 
@@ -61,7 +63,17 @@ class PreferenceEncoder:
         if self.truncate and self.max_length is not None:
             for name in ("chosen_ids", "rejected_ids"):
                 encoded[name] = keep_end(self.tokenizer, encoded[name], self.max_length)
-        return encoded | ({"margin": float(row["margin"])} if row.get("margin") is not None else {})
+        # A column has a value in every row, and what is not said is no margin.
+        return encoded | ({"margin": _margin(row["margin"], where)} if "margin" in row else {})
+
+
+def _margin(value: Any, where: str) -> float:
+    """Return the margin of a row, 0 where it is None."""
+    with suppress(TypeError, ValueError):
+        margin = 0.0 if value is None else float(value)
+        if math.isfinite(margin):
+            return margin
+    raise DataError(f"{where}, column 'margin' is {excerpt(value)}; give a finite number, or None for no margin.")
 
 
 def encode_preferences(dataset: Rows, encoder: PreferenceEncoder, *, source: str, args: Any) -> Rows:
