@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from transformers import Trainer
 
-from genrlhf.errors import CheckpointError
-from genrlhf.trainers.checkpoint import ResumableTrainer, newest_complete_checkpoint
+from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.trainers.checkpoint import ResumableTrainer, checkpoints_in, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import MANIFEST, flaw_of
 from tests.data.test_log import room_for
 from tests.trainers.kills import CUT_OFF, in_a_fork
@@ -152,6 +152,20 @@ def test_nothing_to_resume_from(tmp_path: Path, kind: str) -> None:
         MAKERS[kind](tmp_path).train(resume_from_checkpoint=True)
     with pytest.raises(CheckpointError, match="nowhere is not there; resume from another"):
         MAKERS[kind](tmp_path).train(resume_from_checkpoint=str(tmp_path / "nowhere"))
+
+
+def test_names_that_are_no_steps_are_no_checkpoints(tmp_path: Path) -> None:
+    for name in ("checkpoint-12", "checkpoint-²", "checkpoint-٣", "checkpoint-last", "checkpoint-"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "checkpoint-13").write_text("a file")
+    assert checkpoints_in(tmp_path) == {12: tmp_path / "checkpoint-12"}
+
+
+def test_only_true_or_a_folder_is_resumed_from(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="resume_from_checkpoint is 4; give True"):
+        sft_trainer(tmp_path).train(resume_from_checkpoint=4)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="resume_from_checkpoint must be True"):
+        best_of_n(tmp_path, train_dataset=prompt_rows(2), num_iterations=2).train(tmp_path)  # type: ignore[arg-type]
 
 
 @KINDS

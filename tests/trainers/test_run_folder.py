@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import json
+import warnings
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import SimpleNamespace
@@ -68,6 +69,22 @@ def test_another_run_is_refused(tmp_path: Path, settings: dict[str, Any], base_m
     other.args.overwrite_output_dir = True
     assert claim_output_dir(other, base_model=base_model, resuming=False) is True
     assert claim_output_dir(other, base_model=base_model, resuming=False) is False
+
+
+def test_what_an_older_version_did_not_write_down_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "checkpoint-1").mkdir()
+    with pytest.warns(UserWarning, match=r"has checkpoints and no genrlhf_run.json, .* not known, and not compared"):
+        claim_output_dir(run(tmp_path), base_model="opt", resuming=True)
+    file = tmp_path / "genrlhf_run.json"
+    written = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in written.items() if name not in ("data", "tokenizer")}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        claim_output_dir(run(tmp_path), base_model="opt", resuming=True)
+        claim_output_dir(run(tmp_path), base_model="opt", resuming=True)
+    assert [record.message.split(", ", 1)[1] for record in caplog.records] == [
+        "of another version, does not say data, tokenizer: that is not compared."
+    ]
 
 
 def test_claim_folder_names_what_is_tried_and_the_remedy(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError, DataError, RunFolderError
 from genrlhf.trainers import SFTConfig
 from genrlhf.trainers.shared import check_prompts, named_datasets, shorter, trl_args
 from tests.helpers import tiny_llama, tiny_tokenizer
+from tests.trainers.runs import ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
 
 
 def test_named_datasets() -> None:
@@ -20,6 +21,21 @@ def test_named_datasets() -> None:
     assert named_datasets(None, {"ood": rows}) == [("eval_dataset['ood']", rows)]
     with pytest.raises(DataError, match=r"eval_dataset\['ood'\] is a list; give a datasets.Dataset"):
         named_datasets(rows, {"ood": []})  # type: ignore[dict-item]
+    with pytest.raises(DataError, match="train_dataset is empty"):
+        named_datasets(rows.select([]), None)
+    with pytest.raises(DataError, match="eval_dataset is empty"):
+        named_datasets(rows, IterableDataset.from_generator(lambda: iter(())), streams=True)
+
+
+@pytest.mark.parametrize("make", [sft_trainer, reward_model_trainer, ppo_trainer])
+def test_a_trainer_refuses_an_output_dir_that_is_none_and_data_without_rows(tmp_path: Path, make: Any) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" / "at all")
+    for place in ("file", "file/below", "link"):
+        with pytest.raises(RunFolderError, match=r"output_dir='.*' cannot be made a folder \(.*\); choose another one"):
+            make(tmp_path / place)
+    with pytest.raises(DataError, match="train_dataset is empty"):
+        make(tmp_path, train_dataset=prompt_rows(1).select([]))
 
 
 def test_check_prompts_counts_rows_over_the_whole_dataset() -> None:

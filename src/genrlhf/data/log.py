@@ -124,6 +124,10 @@ def claim_file(
         for key, value in run.items():
             if key in there:
                 differing += _differences(key, there[key], value)
+        unsaid = [key for key in run if key not in there]
+        if unsaid and write:
+            shown = ", ".join(unsaid[:5]) + f" and {len(unsaid) - 5} more" * (len(unsaid) > 5)
+            logger.warning("%s, of another version, does not say %s: that is not compared.", file, shown)
         if differing and not overwrite:
             raise RunFolderError(
                 f"Cannot {act} in {place}: it holds another run ({'; '.join(differing[:5])}). {remedy}"

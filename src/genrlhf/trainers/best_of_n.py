@@ -261,7 +261,7 @@ class BestOfNTrainer:
         """
         if self.model is None or self.sampler is not None:
             raise ConfigError("train() samples from the policy that it trains; give a model, and no sampler.")
-        if isinstance(resume_from_checkpoint, str) and self.args.num_iterations > 1:
+        if resume_from_checkpoint not in (None, False, True) and self.args.num_iterations > 1:
             raise ConfigError(
                 "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
             )

@@ -39,9 +39,10 @@ DISCARDED = ".discarded-"
 def checkpoints_in(output_dir: Path) -> dict[int, Path]:
     """Return the folders of checkpoints, whole or not, by their step, the newest first."""
     numbers = {
-        int(path.name.removeprefix(PREFIX)): path
+        int(number): path
         for path in output_dir.glob(f"{PREFIX}*")
-        if path.is_dir() and path.name.removeprefix(PREFIX).isdigit()
+        # Not isdigit() alone, which holds of "²" too.
+        if path.is_dir() and (number := path.name.removeprefix(PREFIX)).isascii() and number.isdigit()
     }
     return dict(sorted(numbers.items(), reverse=True))
 
@@ -147,6 +148,10 @@ class ResumableTrainer:
                     f"There is no complete checkpoint in {self.args.output_dir}{found}; leave resume_from_checkpoint "
                     "out to start anew."
                 )
+        elif not isinstance(asked, (str, Path)):
+            raise CheckpointError(
+                f"resume_from_checkpoint is {asked!r}; give True for the newest checkpoint, or the folder of one."
+            )
         else:
             folder = Path(asked)
             flaw = flaw_of(folder)

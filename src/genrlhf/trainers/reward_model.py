@@ -39,6 +39,7 @@ from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
     NoTelemetry,
+    make_output_dir,
     named_datasets,
     shorter,
     source_of,
@@ -139,6 +140,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else RewardModelConfig("reward_model")
+        make_output_dir(args)
         loaded = load_to_train(
             model, load_for_reward_training, args, processing_class=processing_class, peft_config=peft_config
         )

@@ -120,6 +120,12 @@ def _claim(trainer: Any, given: dict[str, Any], *, resuming: bool, clear: Callab
     folder = Path(args.output_dir)
     settings = {key: value for key, value in args.to_dict().items() if key not in FREE and not key.startswith("_")}
     run = {"trainer": type(trainer).__name__, **_parts(trainer, **given), **settings}
+    if resuming and checkpoints_in(folder) and not (folder / RUN_FILE).is_file():
+        warnings.warn(
+            f"{folder} has checkpoints and no {RUN_FILE}, as plain transformers leaves them: whether they are of a run "
+            "with these settings and data is not known, and not compared.",
+            stacklevel=2,
+        )
     claim = partial(
         claim_folder,
         folder,

@@ -30,6 +30,7 @@ from genrlhf.trainers.sft_data import (
 )
 from genrlhf.trainers.shared import (
     NoTelemetry,
+    make_output_dir,
     named_datasets,
     shorter,
     source_of,
@@ -115,6 +116,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else SFTConfig("sft")
+        make_output_dir(args)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self._demonstrations, self._arguments = train_dataset, kwargs

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate import PartialState
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 
 from genrlhf.data.chat import prompts_of, unheard_end
 from genrlhf.data.schema import check_rows
-from genrlhf.errors import ConfigError, DataError, GenRLHFError
+from genrlhf.errors import ConfigError, DataError, GenRLHFError, RunFolderError, excerpt
 from genrlhf.models.completions import context_length
 from genrlhf.rewards.signatures import RESERVED
 from genrlhf.sampling.autoregressive import stop_token_ids
@@ -27,6 +28,7 @@ __all__ = [
     "NoTelemetry",
     "check_prompts",
     "decided_by_main",
+    "make_output_dir",
     "named_datasets",
     "shorter",
     "shows_bars",
@@ -84,7 +86,7 @@ def named_datasets(train: Any, evaluation: Any, *, streams: bool = False) -> lis
         streams: an `IterableDataset` will do.
 
     Raises:
-        DataError: for anything that is no `datasets.Dataset`.
+        DataError: for anything that is no `datasets.Dataset`, or has no rows.
     """
     named = [("train_dataset", train)] if train is not None else []
     if isinstance(evaluation, dict):
@@ -101,7 +103,26 @@ def named_datasets(train: Any, evaluation: Any, *, streams: bool = False) -> lis
             raise DataError(
                 f"{name} is a {type(dataset).__name__}; give a datasets.Dataset (Dataset.from_list makes one)."
             )
+        # TRL looks at the first row before anything else does.
+        if (len(dataset) == 0) if isinstance(dataset, Dataset) else (next(iter(dataset), None) is None):
+            raise DataError(f"{name} is empty; give at least one row.")
     return named
+
+
+def make_output_dir(args: Any) -> None:
+    """Make `args.output_dir`, before a model is loaded and data are read for nothing.
+
+    Raises:
+        RunFolderError: where it cannot be.
+    """
+    if args.should_save:
+        try:
+            Path(args.output_dir).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RunFolderError(
+                f"output_dir={excerpt(str(args.output_dir))} cannot be made a folder ({error.strerror or error}); "
+                "choose another one."
+            ) from error
 
 
 def source_of(named: Sequence[tuple[str, Any]], dataset: Any) -> str:

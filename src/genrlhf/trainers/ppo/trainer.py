@@ -38,7 +38,7 @@ from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objec
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
-from genrlhf.trainers.shared import check_prompts, named_datasets, shows_bars
+from genrlhf.trainers.shared import check_prompts, make_output_dir, named_datasets, shows_bars
 from genrlhf.types import TokenSampler
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
+        make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         datasets = named_datasets(train_dataset, eval_dataset)
         options: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "progress": shows_bars(args)}
