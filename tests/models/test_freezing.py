@@ -8,11 +8,12 @@ import pytest
 import torch
 from peft import BOFTConfig, LoHaConfig, LoraConfig, get_peft_model
 from torch import nn
-from transformers import FalconConfig, FalconForCausalLM, GPTJConfig, GPTJForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, FalconConfig, FalconForCausalLM, GPTJConfig, GPTJForCausalLM
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import decoder_layers, disable_dropout, freeze_layers
 from genrlhf.models.freezing import modules_above_layers
+from genrlhf.models.trunk import trunk_depth
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
 from tests.models.test_heads import classifier
 from tests.sampling.families import build as build_family
@@ -43,6 +44,29 @@ def test_layers_that_are_not_there() -> None:
     model.config.num_hidden_layers = 7
     with pytest.raises(ModelError, match="No list of 7 layers was found in the LlamaForCausalLM"):
         decoder_layers(model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "message"),
+    [
+        ("albert", {"embedding_size": 8}, "The 2 layers of the AlbertForSequenceClassification share their weights"),
+        ("xlm", {}, "The layers of the XLMForSequenceClassification are not one module each"),
+        ("flaubert", {}, "The layers of the FlaubertForSequenceClassification are not one module each"),
+        ("bart", {"encoder_layers": 2}, "BartForSequenceClassification has layers in its encoder and in its decoder"),
+        ("t5", {"num_layers": 2}, "T5ForSequenceClassification has layers in its encoder and in its decoder"),
+    ],
+)
+def test_layers_that_cannot_be_frozen_one_by_one(kind: str, settings: dict[str, Any], message: str) -> None:
+    model = classifier(kind, **settings)
+    with pytest.raises(ModelError, match=f"{message}; leave freeze_layers at 0"):
+        freeze_layers(model, 0.5)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert freeze_layers(model, 0) == 0
+
+
+def test_a_decoder_without_layers_to_be_found_has_no_trunk() -> None:
+    config = AutoConfig.for_model("xlm", vocab_size=8, emb_dim=8, n_layers=2, n_heads=2, causal=True)
+    assert trunk_depth(AutoModelForCausalLM.from_config(config)) == 0
 
 
 @pytest.mark.parametrize(

@@ -27,14 +27,18 @@ CLASSIFIERS = [
 ]
 
 
-def classifier(kind: str) -> Any:
-    """A sequence classifier of two layers with one label."""
+def classifier(kind: str, **settings: Any) -> Any:
+    """A sequence classifier of two layers with one label; `settings` go to its config."""
     names = {"distilbert": {"dim": 16, "hidden_dim": 32, "n_layers": 2, "n_heads": 2}}
     names["xlnet"] = {"d_model": 16, "d_inner": 32, "n_layer": 2, "n_head": 2}
     names["opt"] = {"word_embed_proj_dim": 16, "ffn_dim": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    names["bart"] = {"d_model": 16, "encoder_ffn_dim": 32, "encoder_attention_heads": 2, "decoder_layers": 2}
+    names["t5"] = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_heads": 2}
+    names["xlm"] = names["flaubert"] = {"emb_dim": 16, "n_layers": 2, "n_heads": 2}
     own = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2}
+    shape = {**names.get(kind, own), **settings}
     config = AutoConfig.for_model(
-        kind, vocab_size=VOCAB_SIZE, num_labels=1, pad_token_id=0, initializer_range=0.3, **names.get(kind, own)
+        kind, vocab_size=VOCAB_SIZE, num_labels=1, pad_token_id=0, initializer_range=0.3, **shape
     )
     torch.manual_seed(0)
     return AutoModelForSequenceClassification.from_config(config).eval()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -334,3 +335,30 @@ def test_a_peft_model_is_sampled_as_what_it_is_merged(base: str) -> None:
     wrapped = TransformersSampler(model, tiny_tokenizer()).sample(["q", "qxx"], 1, params, 0)
     merged = TransformersSampler(model.merge_and_unload(), tiny_tokenizer()).sample(["q", "qxx"], 1, params, 0)
     assert wrapped == merged
+
+
+@pytest.mark.parametrize(
+    ("make", "task"),
+    [
+        (sft, "CAUSAL_LM"),
+        (reward_model, "CAUSAL_LM"),
+        (reward_model, "SEQ_CLS"),
+        (ppo, "CAUSAL_LM"),
+        (bon, "CAUSAL_LM"),
+    ],
+)
+def test_the_config_of_an_adapter_stays_as_it_was_given(make: Any, task: str, tmp_path: Path) -> None:
+    given = lora(task_type=task, modules_to_save=["embed_tokens"])
+    before = copy.deepcopy(given.to_dict())
+    tokenizer = "tokenizer" if make in (ppo, bon) else "processing_class"
+    model = tiny_reward_model() if make is reward_model else tiny_llama()
+    make(tmp_path, model=model, peft_config=given, **{tokenizer: tiny_tokenizer()}).train()
+    assert given.to_dict() == before
+
+
+def test_a_reward_model_is_resumed_with_the_very_config_that_it_was_begun_with(tmp_path: Path) -> None:
+    options = {"peft_config": lora(task_type="SEQ_CLS"), "save_strategy": "steps", "save_steps": 1}
+    for resume in (None, str(tmp_path / "checkpoint-1")):
+        trainer = reward_model(tmp_path, model=tiny_reward_model(), processing_class=tiny_tokenizer(), **options)
+        trainer.train(resume_from_checkpoint=resume)
+    assert trainer.state.global_step == 2

@@ -27,17 +27,27 @@ def decoder_layers(model: nn.Module) -> nn.ModuleList:
     """Return the layers of a decoder, first to last, whatever its family calls them.
 
     Raises:
-        ModelError: where no list of `config.num_hidden_layers` layers is found.
+        ModelError: where no list of `config.num_hidden_layers` layers is found, or layers are no modules of their own
+            (ALBERT repeats one, XLM and FlauBERT keep attentions, norms and MLPs apart), or lie in encoder and decoder.
     """
     config: Any = model.config
     count = config.get_text_config().num_hidden_layers
-    for module in model.modules():
-        if isinstance(module, nn.ModuleList) and len(module) == count:
-            return module
-    raise ModelError(
-        f"No list of {count} layers was found in the {type(model).__name__}; leave freeze_layers at 0 and freeze "
-        "parameters yourself."
-    )
+    advice = "leave freeze_layers at 0 and freeze parameters yourself."
+    if getattr(config, "is_encoder_decoder", False):
+        raise ModelError(f"The {type(model).__name__} has layers in its encoder and in its decoder; {advice}")
+    if getattr(config, "num_hidden_groups", count) < count:
+        raise ModelError(f"The {count} layers of the {type(model).__name__} share their weights; {advice}")
+    for parent in model.modules():
+        lists = [child for child in parent.children() if isinstance(child, nn.ModuleList) and len(child) == count]
+        if len(lists) > 1 and all(_has_parameters(part) for part in lists[:2]):
+            raise ModelError(f"The layers of the {type(model).__name__} are not one module each; {advice}")
+        if lists:
+            return lists[0]
+    raise ModelError(f"No list of {count} layers was found in the {type(model).__name__}; {advice}")
+
+
+def _has_parameters(module: nn.Module) -> bool:
+    return next(module.parameters(), None) is not None
 
 
 def modules_above_layers(model: nn.Module) -> list[nn.Module]:

@@ -6,6 +6,7 @@ as they are then, whatever the steps before have done to them.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -172,7 +173,8 @@ class ModelSet:
 def _with_adapter(model: Any, peft_config: PeftConfig) -> Any:
     from peft import get_peft_model
 
-    return get_peft_model(model, peft_config)
+    # PEFT writes into what it is given, and the next run would begin with that.
+    return get_peft_model(model, copy.deepcopy(peft_config))
 
 
 def _changes_base(peft_config: PeftConfig | None) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from genrlhf.errors import ModelError
 from genrlhf.models.families import TRUNK_FAMILIES, forward_arguments
 from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.models.last_positions import LastPositions, can_limit
@@ -31,7 +32,11 @@ def trunk_depth(model: PreTrainedModel) -> int:
     so.
     """
     owner = inner_model(model)
-    layers = list(decoder_layers(owner))
+    try:
+        layers = list(decoder_layers(owner))
+    except ModelError:
+        # Of a family that has none to be found, and so no trunk.
+        return 0
     trainable = [any(p.requires_grad for p in layer.parameters()) for layer in layers]
     depth = trainable.index(True) if True in trainable else 0
     if depth == 0:

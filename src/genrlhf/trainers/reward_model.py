@@ -315,9 +315,9 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
 
 
 def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
-    """Return the config for a sequence classifier, so that the adapter trains and saves the score head too."""
-    if peft_config is None or peft_config.task_type == "SEQ_CLS":
-        return peft_config
-    changed = copy.copy(peft_config)
-    changed.task_type = "SEQ_CLS"
+    """Return a copy of the config for a classifier, so that the adapter trains and saves the score head too."""
+    # PEFT writes into what it is given, and the next run would begin with that.
+    changed = copy.deepcopy(peft_config)
+    if changed is not None:
+        changed.task_type = "SEQ_CLS"
     return changed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -136,7 +137,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=tokenizer,
-            peft_config=peft_config,
+            # PEFT writes into what it is given, and the next run would begin with that.
+            peft_config=copy.deepcopy(peft_config),
             callbacks=callbacks,
             **kwargs,
         )
