@@ -10,12 +10,12 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForSequenceClassification, TrainerCallback
+from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerCallback
 
 from genrlhf.errors import ConfigError, DataError, ModelError, RunFolderError
 from genrlhf.rewards import Calibration, ModelReward, calibrate_reward, load_reward
 from genrlhf.trainers import RewardModelConfig, RewardModelTrainer
-from tests.helpers import EOS_ID, save_model, tiny_gpt2, tiny_llama, tiny_reward_model, tiny_tokenizer
+from tests.helpers import EOS_ID, VOCAB_SIZE, save_model, tiny_gpt2, tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.trainers.runs import QUIET, interrupted_and_whole, largest_difference, logged, weights
 
 
@@ -354,3 +354,36 @@ def test_folder_of_another_run(tmp_path: Path) -> None:
         reward_trainer(tmp_path, max_steps=1, overlong="drop").train()
     with pytest.raises(RunFolderError, match=r"freeze_layers is 0.0 there and 0.5 here"):
         reward_trainer(tmp_path, max_steps=1, freeze_layers=0.5).train()
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "deberta-v2", "albert", "roberta"])
+def test_a_masked_language_model_becomes_a_reward_model(tmp_path: Path, family: str) -> None:
+    # None of the first four has what its classifier has between the last layer and the score.
+    sizes = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    if family == "distilbert":
+        sizes = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
+    config = AutoConfig.for_model(family, vocab_size=VOCAB_SIZE, max_position_embeddings=80, pad_token_id=0, **sizes)
+    save_model(AutoModelForMaskedLM.from_config(config), tiny_tokenizer(), tmp_path / "mlm")
+    lora = LoraConfig(r=2, target_modules=["query", "q_lin", "query_proj"], task_type="SEQ_CLS")
+
+    def trainer(name: str, peft_config: Any = None) -> RewardModelTrainer:
+        args = RewardModelConfig(str(tmp_path / name), max_steps=1, **QUIET)
+        data = Dataset.from_list(preferences(4))
+        return RewardModelTrainer(str(tmp_path / "mlm"), args, train_dataset=data, peft_config=peft_config)
+
+    whole = trainer("whole")
+    assert weights(trainer("again").model).keys() == weights(whole.model).keys()
+    assert largest_difference(weights(trainer("again").model), weights(whole.model)) == 0
+    adapter = {"bert": "pooler", "deberta-v2": "pooler", "albert": "pooler", "distilbert": "pre_classifier"}.get(family)
+    if adapter is not None:
+        with pytest.raises(ConfigError, match=f"no weights for {adapter}.*modules_to_save=\\['{adapter}'\\]"):
+            trainer("refused", lora)
+        lora.modules_to_save = [adapter]
+    for tried in (whole, trainer("adapter", lora)):
+        tried.train()
+        tried.save_model()
+        text = tried.processing_class(["q ab"], return_tensors="pt")
+        with torch.no_grad():
+            expected = tried.model.eval()(**text).logits.item()
+        reward = load_reward(tried.args.output_dir)
+        assert reward(["q"], [" ab"]) == pytest.approx([expected], abs=1e-5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from transformers import AutoConfig
 
 from genrlhf.errors import ModelError
 
-__all__ = ["load_from", "one_line", "read_config"]
+__all__ = ["is_score", "load_from", "one_line", "read_config"]
 
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _REMEDY = "Give the folder of a saved model or a name on the hub (and mind HF_HUB_OFFLINE)."
@@ -46,16 +47,22 @@ def read_config(name: str, *, trust_remote_code: bool, revision: str | None = No
         raise ModelError(f"There is no model at {name!r}: {one_line(error)} {_REMEDY}") from error
 
 
-def load_from(auto_class: Any, name: str, **kwargs: Any) -> Any:
+def is_score(key: str) -> bool:
+    """Whether a weight is one of the last layer of a classifier."""
+    return key.startswith(("score.", "classifier."))
+
+
+def load_from(auto_class: Any, name: str, *, fresh: Callable[[str], bool] = is_score, **kwargs: Any) -> Any:
     """Return `auto_class.from_pretrained(name, **kwargs)`, from safetensors, with every weight read from there.
 
     Args:
         auto_class: a class of transformers that has `from_pretrained`.
         name: a hub name or folder.
+        fresh: whether a weight of this name need not be there, since it is drawn.
         kwargs: of `from_pretrained`, `trust_remote_code` among them. `use_safetensors=False` reads `pytorch_model.bin`.
 
     Raises:
-        ModelError: where it cannot be loaded, or lacks weights other than those of a score head.
+        ModelError: where it cannot be loaded, or lacks weights that are not drawn.
     """
     folder = Path(name)
     safe = kwargs.setdefault("use_safetensors", True) and "gguf_file" not in kwargs
@@ -76,7 +83,7 @@ def load_from(auto_class: Any, name: str, **kwargs: Any) -> Any:
         raise
     except _LOADING_ERRORS as error:
         raise ModelError(f"The model {name!r} cannot be loaded: {one_line(error)}") from error
-    missing = sorted(key for key in report["missing_keys"] if not key.startswith(("score.", "classifier.")))
+    missing = sorted(key for key in report["missing_keys"] if not fresh(key))
     if missing:
         # transformers draws them at random and goes on.
         raise ModelError(

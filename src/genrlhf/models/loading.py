@@ -15,7 +15,7 @@ from transformers import (
 
 from genrlhf.errors import ModelError
 from genrlhf.models.adapters import AdapterFolder, adapter_at, is_peft_model, merge_adapter, merged_copy
-from genrlhf.models.folders import load_from, one_line, read_config
+from genrlhf.models.folders import is_score, load_from, one_line, read_config
 from genrlhf.models.heads import reset_score_head
 from genrlhf.models.quantisation import is_quantised, quantised, refuse_packed, settled, without_quantisation
 
@@ -152,10 +152,25 @@ def _load_scorer(name: str, kwargs: dict[str, Any]) -> PreTrainedModel:
         _refuse_other_scores(config, repr(name))
     else:
         _refuse_without_classifier(config, repr(name))
-    loaded: PreTrainedModel = load_from(AutoModelForSequenceClassification, name, **{**kwargs, "num_labels": 1})
+    drawn: list[str] = []
+
+    def fresh(key: str) -> bool:
+        # Masked language models such as BERT's have no pooler, and none has DistilBERT's pre_classifier: a classifier
+        # of transformers draws them with its last layer.
+        parts = [part for part in key.split(".") if part in _BELOW_THE_SCORE or "pool" in part]
+        drawn.extend([] if classifier else parts[:1])
+        return is_score(key) or bool(parts and not classifier)
+
+    settings = {**kwargs, "num_labels": 1}
+    loaded: PreTrainedModel = load_from(AutoModelForSequenceClassification, name, fresh=fresh, **settings)
+    loaded.genrlhf_drawn = sorted(set(drawn))
     if not classifier:
         reset_score_head(loaded)
     return loaded
+
+
+_BELOW_THE_SCORE = frozenset({"pre_classifier", "head"})
+"""Names of what lies between the last layer and the score, beside poolers."""
 
 
 def _with_score(causal: Any, name: str) -> Any:

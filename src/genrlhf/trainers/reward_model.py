@@ -146,6 +146,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         )
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self.adapter_base = loaded.adapter_base
+        _refuse_lost_weights(loaded.model, peft_config)
         args = with_precision_of(loaded.model, args)
         self._preferences, self._arguments = train_dataset, kwargs
         self._encoder = PreferenceEncoder(
@@ -321,3 +322,16 @@ def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
     if changed is not None:
         changed.task_type = "SEQ_CLS"
     return changed
+
+
+def _refuse_lost_weights(model: Any, peft_config: PeftConfig | None) -> None:
+    """Raise where weights below the score were drawn that an adapter would neither train nor save."""
+    if peft_config is None:
+        return
+    saved = tuple(getattr(peft_config, "modules_to_save", None) or ())
+    lost = [name for name in getattr(model, "genrlhf_drawn", ()) if name not in saved]
+    if lost:
+        raise ConfigError(
+            f"The model has no weights for {', '.join(lost)}, which are drawn, and which the adapter would not save; "
+            f"add them to it with modules_to_save={[*saved, *lost]}."
+        )
