@@ -17,6 +17,9 @@ from transformers import (
     BertForMaskedLM,
     BertLMHeadModel,
     BertModel,
+    FNetConfig,
+    FNetForMaskedLM,
+    FNetForSequenceClassification,
     LlamaForCausalLM,
     LlamaForSequenceClassification,
     LlamaModel,
@@ -266,3 +269,10 @@ def test_a_family_that_reads_scores_at_padding_is_refused() -> None:
     for load in (load_reward_model, load_for_reward_training):
         with pytest.raises(ModelError, match="is an XLNet, whose class reads the score of a shorter text at its pad"):
             load(model)
+
+
+@pytest.mark.parametrize("kind", [FNetForSequenceClassification, FNetForMaskedLM])
+def test_a_family_without_an_attention_mask_is_refused(tmp_path: Path, kind: Any) -> None:
+    model = kind(FNetConfig(vocab_size=32, hidden_size=16, num_hidden_layers=1, intermediate_size=16, num_labels=1))
+    with pytest.raises(ModelError, match="is an FNet, which takes no attention mask and reads padding as text"):
+        load_for_reward_training(str(save_model(model, None, tmp_path)))

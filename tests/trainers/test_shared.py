@@ -10,7 +10,7 @@ from genrlhf.errors import ConfigError, DataError, RunFolderError
 from genrlhf.trainers import SFTConfig
 from genrlhf.trainers.shared import check_prompts, named_datasets, shorter, trl_args
 from tests.helpers import tiny_llama, tiny_tokenizer
-from tests.trainers.runs import ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
+from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
 
 
 def test_named_datasets() -> None:
@@ -61,3 +61,16 @@ def test_shorter() -> None:
     assert shorter(None, 5) == 5
     assert shorter(5, None) == 5
     assert shorter(None, None) is None
+
+
+@pytest.mark.parametrize("trainer", [sft_trainer, reward_model_trainer, ppo_trainer, best_of_n])
+def test_an_evaluation_set_is_called_by_its_name(tmp_path: Path, trainer: Any) -> None:
+    made = trainer(tmp_path)
+    made.train_dataset = made.train_dataset or prompt_rows(2)
+    made.eval_dataset = {"id": made.train_dataset, "ood": made.train_dataset}
+    with pytest.raises(ConfigError, match="no evaluation set 'odd'; the sets are 'id', 'ood'"):
+        made.evaluate("odd")
+    assert made.evaluate("ood")
+    made.eval_dataset = made.train_dataset
+    with pytest.raises(ConfigError, match="no evaluation set 'ood'; the sets have no names"):
+        made.evaluate("ood")

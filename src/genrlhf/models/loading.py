@@ -151,6 +151,7 @@ def _load_scorer(name: str, kwargs: dict[str, Any]) -> PreTrainedModel:
     if classifier:
         _refuse_other_scores(config, repr(name))
     else:
+        _refuse_other_padding(config, repr(name))
         _refuse_without_classifier(config, repr(name))
     drawn: list[str] = []
 
@@ -209,12 +210,22 @@ def _refuse_unless_scorer(model: Any) -> None:
     _refuse_other_scores(model.config, label)
 
 
-def _refuse_other_scores(config: Any, label: str) -> None:
+def _refuse_other_padding(config: Any, label: str) -> None:
+    """Raise for a family whose classifier gives a text another score beside longer ones."""
     if config.model_type == "xlnet":
         raise ModelError(
             f"{label} is an XLNet, whose class reads the score of a shorter text at its padding, so that it depends on "
             "the other texts of a batch; give a reward model of another family."
         )
+    if config.model_type == "fnet":
+        raise ModelError(
+            f"{label} is an FNet, which takes no attention mask and reads padding as text, so that "
+            "a score depends on the other texts of a batch; give a reward model of another family."
+        )
+
+
+def _refuse_other_scores(config: Any, label: str) -> None:
+    _refuse_other_padding(config, label)
     if config.num_labels != 1:
         raise ModelError(
             f"{label} has {config.num_labels} labels, but a reward model has one, the score; train one with "

@@ -33,7 +33,14 @@ from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete
 from genrlhf.trainers.distillation import distillation_rows
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
-from genrlhf.trainers.shared import check_prompt_rows, check_prompts, decided_by_main, named_datasets, shows_bars
+from genrlhf.trainers.shared import (
+    check_name,
+    check_prompt_rows,
+    check_prompts,
+    decided_by_main,
+    named_datasets,
+    shows_bars,
+)
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -320,7 +327,7 @@ class BestOfNTrainer:
         return result
 
     def evaluate(
-        self, eval_dataset: Dataset | dict[str, Dataset] | None = None, *, metric_key_prefix: str = "eval"
+        self, eval_dataset: Dataset | dict[str, Dataset] | str | None = None, *, metric_key_prefix: str = "eval"
     ) -> dict[str, float]:
         """Return the mean reward of the best of n and of a single sample, and the KL that choosing costs at most.
 
@@ -328,6 +335,9 @@ class BestOfNTrainer:
         below n, what the best of m of the same samples has (see `best_of_n_weights`): `eval_reward/best_of_m`,
         `eval_kl/bound_of_m`. All are means over prompts, which several processes share among them.
         """
+        check_name(eval_dataset, self.eval_dataset)
+        if isinstance(eval_dataset, str):
+            return self.evaluate(dict(self.eval_dataset or {})[eval_dataset], metric_key_prefix=metric_key_prefix)
         dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
         if dataset is None:
             raise ConfigError("evaluate() needs prompts; pass eval_dataset.")

@@ -39,6 +39,7 @@ from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
     NoTelemetry,
+    check_name,
     make_output_dir,
     named_datasets,
     shorter,
@@ -258,6 +259,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         Each is a mean over pairs, whatever the batch size and the number of processes; with several named sets, every
         set has its own, `eval_{name}_accuracy`.
         """
+        check_name(eval_dataset, self.eval_dataset)
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             self._sources = named_datasets(None, eval_dataset, streams=True)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)

@@ -31,6 +31,7 @@ from genrlhf.trainers.sft_data import (
 )
 from genrlhf.trainers.shared import (
     NoTelemetry,
+    check_name,
     make_output_dir,
     named_datasets,
     shorter,
@@ -252,6 +253,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
 
         Each is a mean over the tokens that are learnt, whatever the batch size and the number of processes.
         """
+        check_name(eval_dataset, self.eval_dataset)
         if eval_dataset is not None and not isinstance(eval_dataset, str):
             self._sources = named_datasets(None, eval_dataset, streams=True)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)

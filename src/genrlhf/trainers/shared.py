@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "NoTelemetry",
+    "check_name",
     "check_prompts",
     "decided_by_main",
     "make_output_dir",
@@ -47,6 +48,13 @@ class NoTelemetry:
 
     def _send_telemetry(self) -> None:
         return None
+
+
+def check_name(name: Any, sets: Any) -> None:
+    """Raise `ConfigError` where `name`, as `evaluate` is given it, is a text and not the name of one of `sets`."""
+    if isinstance(name, str) and not (isinstance(sets, dict) and name in sets):
+        there = f"the sets are {', '.join(map(repr, sets))}" if isinstance(sets, dict) else "the sets have no names"
+        raise ConfigError(f"There is no evaluation set {name!r}; {there}. Give one of them, or a dataset.")
 
 
 def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:

@@ -38,7 +38,7 @@ from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objec
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
-from genrlhf.trainers.shared import check_prompts, make_output_dir, named_datasets, shows_bars
+from genrlhf.trainers.shared import check_name, check_prompts, make_output_dir, named_datasets, shows_bars
 from genrlhf.types import TokenSampler
 
 if TYPE_CHECKING:
@@ -338,6 +338,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
 
         Keys: `eval_objective/…`, of scores, kl, entropy, completion_length and ended.
         """
+        check_name(eval_dataset, self.eval_dataset)
         if isinstance(eval_dataset, (Dataset, dict)):
             options = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
             for name, dataset in named_datasets(None, eval_dataset):
