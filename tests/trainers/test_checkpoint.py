@@ -20,6 +20,7 @@ from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.trainers.checkpoint import ResumableTrainer, checkpoints_in, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import MANIFEST, flaw_of
 from tests.data.test_log import room_for
+from tests.helpers import tiny_opt
 from tests.trainers.kills import CUT_OFF, in_a_fork
 from tests.trainers.runs import (
     best_of_n,
@@ -161,6 +162,28 @@ def test_names_that_are_no_steps_are_no_checkpoints(tmp_path: Path) -> None:
     assert checkpoints_in(tmp_path) == {12: tmp_path / "checkpoint-12"}
 
 
+@pytest.mark.parametrize(
+    ("ours", "theirs", "lost"), [("reward_model", "sft", "score.weight"), ("sft", "reward_model", "lm_head.weight")]
+)
+def test_a_checkpoint_of_another_kind_of_model_is_refused(tmp_path: Path, ours: str, theirs: str, lost: str) -> None:
+    MAKERS[theirs](tmp_path / "theirs").train()
+    with pytest.raises(CheckpointError, match=rf"has no {lost}: it belongs to another model"):
+        MAKERS[ours](tmp_path / "ours").train(str(tmp_path / "theirs" / "checkpoint-2"))
+
+
+def test_tied_weights_are_not_missed(tmp_path: Path) -> None:
+    for _ in range(2):
+        trainer = MAKERS["sft"](tmp_path, model=tiny_opt(), max_steps=2)
+        trainer.train((tmp_path / "checkpoint-1").is_dir())
+    assert trainer.state.global_step == 2
+
+
+def test_best_of_n_draws_nothing_for_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere is not there"):
+        best_of_n(tmp_path, train_dataset=prompt_rows(2)).train(str(tmp_path / "nowhere"))
+    assert not list(tmp_path.glob("*.jsonl"))
+
+
 def test_only_true_or_a_folder_is_resumed_from(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="resume_from_checkpoint is 4; give True"):
         sft_trainer(tmp_path).train(resume_from_checkpoint=4)  # type: ignore[arg-type]
@@ -277,6 +300,7 @@ def test_hooks_of_the_trainer_are_as_we_override_them() -> None:
         "_push_from_checkpoint": ["self", "checkpoint_folder"],
         "_load_from_checkpoint": ["self", "resume_from_checkpoint", "model"],
         "_load_optimizer_and_scheduler": ["self", "checkpoint"],
+        "_issue_warnings_after_load": ["self", "load_result"],
         "_load_scaler": ["self", "checkpoint"],
         "_load_rng_state": ["self", "checkpoint"],
         "_load_best_model": ["self"],

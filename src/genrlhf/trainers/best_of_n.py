@@ -30,6 +30,7 @@ from genrlhf.trainers.best_of_n_choice import best_of_n_figures, choose, rewards
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
+from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.distillation import distillation_rows
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sft import SFTTrainer
@@ -286,6 +287,11 @@ class BestOfNTrainer:
                 f"There is no complete checkpoint in {self.args.output_dir}, and there are no samples; leave "
                 "resume_from_checkpoint out to start anew."
             )
+        if resuming and resume_from_checkpoint is not True:
+            # Before samples are drawn and scored.
+            flaw = decided_by_main(lambda: flaw_of(Path(str(resume_from_checkpoint))))
+            if flaw is not None:
+                raise CheckpointError(f"{resume_from_checkpoint} {flaw}; resume from another checkpoint.")
         for iteration in range(self.args.num_iterations):
             result = self._train_once(iteration, resume_from_checkpoint)
         if self.args.save_strategy != "no":

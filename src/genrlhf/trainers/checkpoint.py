@@ -253,6 +253,19 @@ class ResumableTrainer:
         with readable(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        # The Trainer warns of weights that a checkpoint lacks, and trains on with those of another model.
+        state = self.model.state_dict()
+        lost = set(load_result.missing_keys) & set(state)
+        tied = {tensor.data_ptr() for name, tensor in state.items() if name not in lost}
+        lost = {name for name in lost if state[name].data_ptr() not in tied}
+        if lost:
+            raise CheckpointError(
+                f"The checkpoint has no {', '.join(sorted(lost)[:3])}: it belongs to another model. Resume from "
+                "another checkpoint."
+            )
+        super()._issue_warnings_after_load(load_result)  # type: ignore[misc]
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with readable(Path(checkpoint or "") / "optimizer.pt or scheduler.pt"):
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
