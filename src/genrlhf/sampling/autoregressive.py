@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from genrlhf.sampling.stops import StopStrings
 
-__all__ = ["generate", "stop_token_ids"]
+__all__ = ["check_masking", "generate", "stop_token_ids"]
 
 COMPACT_BELOW = 0.75
 """Ended sequences leave a batch once this share of it is left."""
@@ -111,11 +111,8 @@ def generate(
         support=support,
         fixed_steps=cuda_graphs and shared and has_fixed_steps(model),
     )
-    if masking is not None and not (shared and shares_prefix(masking.model)):
-        raise ModelError(
-            f"A masking policy needs a model of one of the families {', '.join(sorted(SHARED_PREFIX_FAMILIES))}, not "
-            f"{family_of(model)} and {family_of(masking.model)}."
-        )
+    if masking is not None:
+        check_masking(model, masking.model)
     with recorder.watching(model):
         if shared:
             context = context_length(model)
@@ -124,6 +121,15 @@ def generate(
         else:
             decode_plain(model, recorder)
     return recorder.generation()
+
+
+def check_masking(model: PreTrainedModel, masking: PreTrainedModel) -> None:
+    """Raise `ModelError` where a model cannot draw from the nucleus of another, see `generate`."""
+    if not (shares_prefix(model) and shares_prefix(masking)):
+        raise ModelError(
+            f"A masking policy needs a model of one of the families {', '.join(sorted(SHARED_PREFIX_FAMILIES))}, not "
+            f"{family_of(model)} and {family_of(masking)}."
+        )
 
 
 def _refuse_unless_batched(model: PreTrainedModel, prompt_mask: torch.Tensor, n: int) -> None:

@@ -24,6 +24,7 @@ from genrlhf.ops import widest_dtype
 from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
+from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.batches import as_they_are, minibatch, minibatch_rows, rollout_loader
@@ -147,6 +148,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             optimizers=optimizers,
         )
         self._refuse_what_cannot_sample()
+        if args.mask_top_p is not None and sampler is None:
+            check_masking(models.policy, models.policy)
         self._set_up(models, sampler)
 
     def _set_up(self, models: PPOModels, sampler: TokenSampler | None) -> None:
