@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, get_peft_model
 from transformers import AutoConfig, AutoModelForMaskedLM, AutoModelForSequenceClassification, TrainerCallback
 
 from genrlhf.errors import ConfigError, DataError, ModelError, RunFolderError
@@ -346,6 +346,17 @@ def test_bad_models_and_settings(tmp_path: Path) -> None:
         RewardModelConfig(str(tmp_path), overlong="cut")
     with pytest.raises(ConfigError, match=r"freeze_layers=0.5 and an adapter"):
         reward_trainer(tmp_path, freeze_layers=0.5, peft_config=LoraConfig(target_modules=["q_proj"]))
+
+
+def test_an_adapter_that_would_lose_the_head_is_refused(tmp_path: Path) -> None:
+    added = tiny_reward_model()
+    added.add_adapter(LoraConfig(target_modules=["q_proj"]))
+    wrapped = get_peft_model(tiny_reward_model(), LoraConfig(target_modules=["q_proj"]))
+    for model in (added, wrapped):
+        with pytest.raises(ConfigError, match="does not train its score head, which would not be saved"):
+            reward_trainer(tmp_path, model=model)
+    kept = get_peft_model(tiny_reward_model(), LoraConfig(task_type="SEQ_CLS", target_modules=["q_proj"]))
+    reward_trainer(tmp_path, model=kept)
 
 
 def test_folder_of_another_run(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_for_reward_training
 from genrlhf.models.completions import context_length
+from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import default_precision, with_precision_of
 from genrlhf.models.scoring import reads_at_eos
@@ -145,6 +146,8 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         loaded = load_to_train(
             model, load_for_reward_training, args, processing_class=processing_class, peft_config=peft_config
         )
+        if peft_config is None:
+            _refuse_adapter_without_head(loaded.model)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self.adapter_base = loaded.adapter_base
         _refuse_lost_weights(loaded.model, peft_config)
@@ -315,6 +318,16 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
             # The config, which holds them, is not saved with an adapter.
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
             save_calibration(folder, calibration_of(self.model.config))
+
+
+def _refuse_adapter_without_head(model: Any) -> None:
+    """Raise `ConfigError` where a model brings an adapter along that neither trains nor saves the score head."""
+    heads = [p for head in modules_above_layers(model) for p in head.parameters()]
+    if hasattr(model, "peft_config") and not any(p.requires_grad for p in heads):
+        raise ConfigError(
+            f"The adapter on the {type(model).__name__} does not train its score head, which would not be saved with "
+            "it; give the model without its adapter, and peft_config, or an adapter with task_type='SEQ_CLS'."
+        )
 
 
 def _with_trained_head(peft_config: PeftConfig | None) -> PeftConfig | None:
