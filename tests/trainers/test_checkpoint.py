@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import Trainer
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, Trainer
 
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.trainers.checkpoint import ResumableTrainer, checkpoints_in, newest_complete_checkpoint
@@ -169,6 +170,22 @@ def test_a_checkpoint_of_another_kind_of_model_is_refused(tmp_path: Path, ours: 
     MAKERS[theirs](tmp_path / "theirs").train()
     with pytest.raises(CheckpointError, match=rf"has no {lost}: it belongs to another model"):
         MAKERS[ours](tmp_path / "ours").train(str(tmp_path / "theirs" / "checkpoint-2"))
+
+
+def test_families_that_are_saved_under_other_names_are_resumed(tmp_path: Path) -> None:
+    def make(folder: Path, steps: int) -> Any:
+        torch.manual_seed(0)
+        sizes = {"vocab_size": 258, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+        config = AutoConfig.for_model("gpt_neox", num_attention_heads=2, max_position_embeddings=64, **sizes)
+        config.eos_token_id, config.pad_token_id, config.bos_token_id = 1, 0, None
+        model = AutoModelForCausalLM.from_config(config)
+        return MAKERS["sft"](folder, model=model, max_steps=steps, lr_scheduler_type="constant")
+
+    whole, resumed = make(tmp_path / "whole", 2), make(tmp_path / "resumed", 2)
+    whole.train()
+    make(tmp_path / "resumed", 1).train()
+    resumed.train(True)
+    assert largest_difference(weights(whole.model), weights(resumed.model)) == 0
 
 
 def test_tied_weights_are_not_missed(tmp_path: Path) -> None:

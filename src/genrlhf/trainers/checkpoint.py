@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
+from transformers import PreTrainedModel
 
 from genrlhf.errors import CheckpointError, GenRLHFError, excerpt
 from genrlhf.trainers.checkpoint_files import Manifest, flaw_of, read_state, stored_processes
@@ -124,6 +125,7 @@ class ResumableTrainer:
     state: TrainerState
     control: TrainerControl
     _checkpoint_is_open = False
+    _loads_from: str | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -250,6 +252,7 @@ class ResumableTrainer:
             super()._push_from_checkpoint(checkpoint_folder)  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        self._loads_from = resume_from_checkpoint
         with readable(Path(resume_from_checkpoint)):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
@@ -259,6 +262,13 @@ class ResumableTrainer:
         lost = set(load_result.missing_keys) & set(state)
         tied = {tensor.data_ptr() for name, tensor in state.items() if name not in lost}
         lost = {name for name in lost if state[name].data_ptr() not in tied}
+        if lost and self._loads_from is not None and isinstance(self.model, PreTrainedModel):
+            # Some families (GPT-NeoX, mixtures of experts) are saved under other names than those of their modules.
+            saved, info = type(self.model).from_pretrained(self._loads_from, output_loading_info=True)
+            lost = set(info["missing_keys"])
+            if not lost:
+                self.model.load_state_dict(saved.state_dict())
+                return
         if lost:
             raise CheckpointError(
                 f"The checkpoint has no {', '.join(sorted(lost)[:3])}: it belongs to another model. Resume from "
