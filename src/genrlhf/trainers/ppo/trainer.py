@@ -377,11 +377,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         target = Path(output_dir if output_dir is not None else self.args.output_dir)
-        if not self.args.should_save:
-            return
-        target.mkdir(parents=True, exist_ok=True)
-        self._name_base(target)
-        save_trained(self.collector.model, self.processing_class, target, state_dict)
+        if self.args.should_save:
+            target.mkdir(parents=True, exist_ok=True)
+            self._name_base(target)
+            save_trained(self.collector.model, self.processing_class, target, state_dict)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         folder = Path(resume_from_checkpoint)
