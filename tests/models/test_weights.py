@@ -9,6 +9,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
 
 from genrlhf.errors import ModelError
 from genrlhf.models.weights import load_weights
@@ -37,6 +38,26 @@ def test_weights_come_back(build: Any, shard: str, tmp_path: Path) -> None:
     load_weights(other, tmp_path)
     assert equal(other, saved)
     assert [p.data_ptr() for p in other.parameters()] == parameters
+
+
+def of_family(name: str, seed: int) -> Any:
+    sizes = {"hidden_size": 16, "intermediate_size": 32, "moe_intermediate_size": 8, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "num_experts": 2, "num_local_experts": 2}
+    torch.manual_seed(seed)
+    return AutoModelForCausalLM.from_config(AutoConfig.for_model(name, vocab_size=32, **sizes, **heads))
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "mixtral", "qwen3_moe"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_that_are_saved_under_other_names_come_back(name: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    saved, other = of_family(name, 0).to(dtype), of_family(name, 1).to(dtype)
+    saved.save_pretrained(tmp_path)
+    assert not set(load_file(tmp_path / "model.safetensors")) <= set(saved.state_dict())
+    load_weights(other, tmp_path)
+    assert equal(other, saved)
+    assert {p.dtype for p in other.parameters()} == {dtype}
+    with pytest.raises(ModelError, match="holds weights of another model"):
+        load_weights(tiny_llama(), tmp_path)
 
 
 def test_tied_weights_stay_tied(tmp_path: Path) -> None:

@@ -190,3 +190,15 @@ def test_killed_while_overwriting_no_old_output_passes_for_a_new_one(tmp_path: P
         store(file, seed=4, overwrite=True).open()
     with pytest.raises(RunFolderError, match="seed is 3 there and 4 here"):
         store(file, seed=4).open()
+
+
+def test_parts_of_a_file_with_brackets_in_its_name_are_found(tmp_path: Path) -> None:
+    file = tmp_path / "out[1].jsonl"
+    first, second = (store(file, process=process, processes=2) for process in range(2))
+    first.open()
+    for each in (first, second):
+        each.load()
+        each.run(sampler())
+    first.finish()
+    assert len(file.read_text(encoding="utf-8").splitlines()) == len(ROWS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out[1].jsonl", "out[1].jsonl.settings.json"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from functools import partial
@@ -9,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
+from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, distribute_tensor
+from transformers import PreTrainedModel
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from genrlhf.errors import ModelError
 
-__all__ = ["load_weights", "load_whole_state"]
+__all__ = ["load_weights", "load_whole_state", "weights_by_own_names"]
 
 
 def load_weights(model: Any, folder: Path) -> None:
@@ -33,12 +37,53 @@ def load_weights(model: Any, folder: Path) -> None:
         files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
     if not all((folder / file).is_file() for file in files):
         raise ModelError(f"There is no {' or '.join(files)} in {folder}; give the folder of a checkpoint.")
+    names = {name for file in files for name in _names_in(folder / file)}
+    if not names <= set(model.state_dict()):
+        state = weights_by_own_names(model, folder)
+        if state is not None:
+            load_whole_state(model, state)
+            return
     loaded: set[str] = set()
     for file in files:
         state = load_file(folder / file)
         _fill(folder / file, partial(load_whole_state, model, state, strict=False))
         loaded.update(state)
     _refuse_missing(folder, set(model.state_dict()) - loaded - set(getattr(model, "all_tied_weights_keys", None) or {}))
+
+
+def _names_in(file: Path) -> list[str]:
+    with safe_open(file, framework="pt") as tensors:
+        return list(tensors.keys())
+
+
+def weights_by_own_names(model: Any, folder: Path) -> dict[str, torch.Tensor] | None:
+    """Return the weights saved in `folder` by the names that they have in `model`; None where they are another model's.
+
+    transformers saves some families (GPT-NeoX, mixtures of experts) under other names than those of their modules, and
+    only its own loading knows the way back.
+
+    Args:
+        model: of transformers, whole or sharded.
+        folder: of saved weights.
+    """
+    kind: Any = type(model).__mro__[2] if isinstance(model, FSDPModule) else type(model)
+    if not issubclass(kind, PreTrainedModel):
+        return None
+    try:
+        saved, info = kind.from_pretrained(
+            folder,
+            config=copy.deepcopy(model.config),
+            dtype=torch.float32,  # in which nothing is rounded, whatever the weights are held in
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, RuntimeError, ValueError):
+        return None
+    if any(info[wrong] for wrong in ("missing_keys", "unexpected_keys", "mismatched_keys")):
+        return None
+    state: dict[str, torch.Tensor] = saved.state_dict()
+    return state
 
 
 def load_whole_state(module: torch.nn.Module, state: dict[str, torch.Tensor], *, strict: bool = True) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -104,7 +105,7 @@ class SampleStore:
         """The file that this process appends to."""
         return self.file if self.processes == 1 else self._part(self.process)
 
-    def _part(self, process: int | str) -> Path:
+    def _part(self, process: int) -> Path:
         return self.file.with_name(f"{self.file.name}.process-{process}")
 
     def open(self) -> None:
@@ -118,7 +119,7 @@ class SampleStore:
             claim_file, settings, self.settings, place=self.file, act="sample", remedy=remedy, overwrite=self.overwrite
         )
         replaced = claim(write=False) or (started and not settings.is_file())
-        parts = sorted(self.file.parent.glob(self._part("*").name))
+        parts = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}.process-*"))
         if replaced:
             for stale in (self.file, *parts):
                 stale.unlink(missing_ok=True)

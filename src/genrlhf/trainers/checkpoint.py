@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
 
 from genrlhf.errors import CheckpointError, GenRLHFError, excerpt
+from genrlhf.models.weights import load_whole_state, weights_by_own_names
 from genrlhf.trainers.checkpoint_files import Manifest, flaw_of, read_state, stored_processes
 from genrlhf.trainers.shared import decided_by_main
 
@@ -125,7 +125,7 @@ class ResumableTrainer:
     state: TrainerState
     control: TrainerControl
     _checkpoint_is_open = False
-    _loads_from: str | None = None
+    _loads_from: Path | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -252,8 +252,8 @@ class ResumableTrainer:
             super()._push_from_checkpoint(checkpoint_folder)  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
-        self._loads_from = resume_from_checkpoint
-        with readable(Path(resume_from_checkpoint)):
+        self._loads_from = Path(resume_from_checkpoint)
+        with readable(self._loads_from):
             super()._load_from_checkpoint(resume_from_checkpoint, model)  # type: ignore[misc]
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
@@ -262,12 +262,10 @@ class ResumableTrainer:
         lost = set(load_result.missing_keys) & set(state)
         tied = {tensor.data_ptr() for name, tensor in state.items() if name not in lost}
         lost = {name for name in lost if state[name].data_ptr() not in tied}
-        if lost and self._loads_from is not None and isinstance(self.model, PreTrainedModel):
-            # Some families (GPT-NeoX, mixtures of experts) are saved under other names than those of their modules.
-            saved, info = type(self.model).from_pretrained(self._loads_from, output_loading_info=True)
-            lost = set(info["missing_keys"])
-            if not lost:
-                self.model.load_state_dict(saved.state_dict())
+        if lost and self._loads_from is not None:
+            saved = weights_by_own_names(self.model, self._loads_from)
+            if saved is not None:
+                load_whole_state(self.model, saved)
                 return
         if lost:
             raise CheckpointError(
@@ -293,6 +291,7 @@ class ResumableTrainer:
         flaw = flaw_of(best, resuming=False)
         if flaw is not None:
             raise CheckpointError(f"{best}, the best checkpoint, {flaw}; load_best_model_at_end cannot load it.")
+        self._loads_from = best
         with readable(best):
             self._load_best(best)
 

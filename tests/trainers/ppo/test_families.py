@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genrlhf.errors import ModelError
 from tests.decoders.configs import build
 from tests.helpers import tiny_tokenizer
-from tests.trainers.runs import ppo_trainer
+from tests.trainers.runs import interrupted_and_whole, largest_difference, ppo_trainer, weights
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,20 @@ def test_a_model_that_samples_otherwise_than_it_reads_is_refused_by_name(tmp_pat
     trainer = ppo_trainer(tmp_path, model=build("roberta"), tokenizer=tiny_tokenizer(), num_rollouts=1)
     with pytest.raises(ModelError, match="'roberta' find other probabilities"):
         trainer.train()
+
+
+@pytest.mark.parametrize("name", ["gpt_neox", "mixtral"])
+def test_families_that_are_saved_under_other_names_are_resumed(name: str, tmp_path: Path) -> None:
+    def make(folder: Path, callbacks: Any) -> Any:
+        return ppo_trainer(
+            folder,
+            model=build(name),
+            tokenizer=tiny_tokenizer(),
+            num_rollouts=2,
+            num_ppo_epochs=2,
+            freeze_layers=0.5,
+            callbacks=callbacks,
+        )
+
+    resumed, whole = interrupted_and_whole(make, tmp_path, 3)
+    assert largest_difference(weights(resumed.collector.model), weights(whole.collector.model)) == 0
