@@ -334,3 +334,14 @@ def test_a_study_knows_its_model_by_its_weights(tmp_path: Path) -> None:
     study("moved/sft")
     with pytest.raises(RunFolderError, match=r"base_model is .* \(digest \w+\) there and .* \(digest \w+\) here"):
         study("two/sft")
+
+
+def test_what_cannot_be_compared_goes_by_its_name() -> None:
+    held = object()
+
+    def reward(completions: Any, scale: float = 2.0, table: Any = held, *, other: Any = held) -> list[float]:
+        return [scale] * len(completions)
+
+    description = Description()
+    assert description.of(reward)["defaults"] == {"scale": 2.0}
+    assert description.unknown == ["other", "table"]

@@ -116,14 +116,16 @@ class Description:
         if _of_library(function):
             return f"{function.__module__}.{function.__qualname__}"
         found: dict[str, Any] = {"name": function.__name__, "code": _code_digest(function)}
-        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        positional = function.__defaults__ or ()
+        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        defaults = {**dict(zip(names[::-1], positional[::-1], strict=False)), **(function.__kwdefaults__ or {})}
         if defaults:
-            found["defaults"] = self._held({str(i): value for i, value in enumerate(defaults)}, ())
+            found["defaults"] = self._held(defaults, ())
         changed = _stored(function.__code__)
         captured = self._held(_captured(function), changed)
         # A module's own objects (clients, tables, caches) are legion; its constants and functions are what counts.
-        names = _named(function.__code__) & set(function.__globals__)
-        constants = {name: function.__globals__[name] for name in names}
+        used = _named(function.__code__) & set(function.__globals__)
+        constants = {name: function.__globals__[name] for name in used}
         kinds = (*_PLAIN, types.FunctionType)
         captured |= self._held({k: v for k, v in constants.items() if isinstance(v, kinds)}, changed)
         return {**found, "captured": captured} if captured else found
