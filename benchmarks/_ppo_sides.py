@@ -33,7 +33,7 @@ WORDS = "the sea was calm and a boat with two old men came back to land in rain 
 
 
 class Clock(TrainerCallback):
-    """The seconds of every step, split into phases that follow on each other without gaps, and the memory before them.
+    """The seconds and peaks of memory of every step, split into phases that follow on each other without gaps.
 
     A step begins where it begins to sample, and lasts until the next one does or the training ends.
     """
@@ -41,6 +41,7 @@ class Clock(TrainerCallback):
     def __init__(self) -> None:
         self.marks: list[tuple[str, float, float]] = []
         self.built_mib = 0.0
+        self.peaks: dict[str, float] = {}
 
     def on_train_begin(self, *args: Any, **kwargs: Any) -> None:
         """Let the peak of memory be that of the steps, on a GPU."""
@@ -53,7 +54,15 @@ class Clock(TrainerCallback):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
         if not self.marks or self.marks[-1][0] != phase:
+            self._end_phase()
             self.marks.append((phase, time.perf_counter(), time.process_time()))
+
+    def _end_phase(self) -> None:
+        """Keep the peak of the phase that ends, on a GPU."""
+        if torch.cuda.is_available() and self.marks:
+            phase = self.marks[-1][0]
+            self.peaks[phase] = max(self.peaks.get(phase, 0.0), peak_mib())
+            torch.cuda.reset_peak_memory_stats()
 
     def between(self, function: Callable[..., Any], before: str | None, after: str | None) -> Callable[..., Any]:
         """Return `function` with a phase that begins before it, one that begins after it, or both."""
@@ -94,6 +103,8 @@ class Clock(TrainerCallback):
             "seconds_of_every_step": [round(sum(step.values()) - step["cpu"], 3) for step in steps],
             "cores_busy": round(cpu / total, 2),
             "built_mib": self.built_mib,
+            "peak_mib": max(self.peaks.values(), default=peak_mib()),
+            **{f"{name}_peak_mib": peak for name, peak in self.peaks.items()},
         }
 
 
@@ -267,5 +278,4 @@ def peak_mib() -> float:
 def run_side(name: str, args: argparse.Namespace) -> dict[str, Any]:
     """Run a side in this process, which should be a fresh one."""
     os.dup2(2, 1)  # what the trainers print is progress, not the result
-    found = {"ours": ours, "trl": trl}[name](args)
-    return {**found, "peak_mib": peak_mib()}
+    return {"ours": ours, "trl": trl}[name](args)

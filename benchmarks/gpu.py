@@ -67,7 +67,7 @@ class Sizes(NamedTuple):
 PPO = {"model": None, "freeze_layers": 0.8, "epochs": 4, "dtype": "bfloat16", "weights": "bfloat16"}
 FULL = Sizes(
     ppo=("7b", "3b", "1b"),
-    sampling=(("135m", 80), ("7b", 120)),
+    sampling=(("135m", 140), ("7b", 160)),
     settings={
         **PPO,
         "prompts": 64,
@@ -101,7 +101,7 @@ TOY = Sizes(
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="a,b,c,d", help="which, in which order")
+    parser.add_argument("--parts", default="a,b,d,c", help="which, in which order")
     parser.add_argument("--output", type=Path, required=True, help="folder for a.json, b.json, c.json, d.json")
     parser.add_argument(
         "--trl-path", type=Path, help="folder that TRL 1.10 was installed to; without it b runs ours only"

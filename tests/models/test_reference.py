@@ -162,15 +162,28 @@ def test_another_model_as_reference_is_not_copied() -> None:
     assert trainable(other) == {name for name, _ in other.named_parameters()}
 
 
-def test_what_is_trained_in_float32_is_compared_in_float32() -> None:
-    """Rounded otherwise, the reference would differ from a policy that has not been trained yet."""
-    model = tiny_llama(num_hidden_layers=4).bfloat16()
+@pytest.mark.parametrize("make", [tiny_llama, tiny_opt, tiny_gpt2])
+def test_what_is_trained_in_float32_is_compared_with_the_same_numbers(make: Any) -> None:
+    """Weights of products stay as they were loaded, since autocast makes the same of them; all others are widened."""
+    model = make(num_hidden_layers=4).bfloat16()
     settings = Settings()
     settings.freeze_layers = 0.5
     models = ModelSet.build(model, settings)
-    own = {name: parameter for name, parameter in models.policy.named_parameters()}
+    own = dict(models.policy.named_parameters())
+    dtypes = set()
     for name, parameter in models.reference.named_parameters():
-        assert parameter.dtype == own[name].dtype == (torch.float32 if own[name].requires_grad else torch.bfloat16)
+        norm = "norm" in name or "ln_" in name
+        dtypes.add((parameter.dtype, norm, own[name].requires_grad))
+    widened = {dtype for dtype, norm, trained in dtypes if norm and trained}
+    assert widened == {torch.float32}
+    assert {dtype for dtype, norm, trained in dtypes if not (norm and trained)} == {torch.bfloat16}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(models.reference(IDS).logits, models.policy(IDS).logits)
+
+
+def test_a_reference_under_a_trained_tied_head_reads_the_embeddings_in_float32() -> None:
+    models = ModelSet.build(tiny_opt().bfloat16(), Settings())
+    assert models.reference.get_input_embeddings().weight.dtype == torch.float32
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert torch.equal(models.reference(IDS).logits, models.policy(IDS).logits)
 

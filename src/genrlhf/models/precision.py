@@ -31,12 +31,16 @@ __all__ = [
     "frozen_weights_cast",
     "hold_in_training_precision",
     "is_low_precision",
+    "product_weights",
     "with_precision_of",
 ]
 
 logger = logging.getLogger(__name__)
 
 ArgsT = TypeVar("ArgsT")
+
+PRODUCTS = (nn.Linear, Conv1D)
+"""Layers whose parameters autocast casts, whatever they are held in."""
 
 
 def default_precision(args: Any) -> None:
@@ -103,6 +107,19 @@ def _rounds_float32_products() -> bool:
     return bool(newer & {"tf32", "bf16"})
 
 
+def product_weights(model: nn.Module) -> set[int]:
+    """Return the ids of the parameters that nothing but products reads, so that autocast makes the same of them anyway.
+
+    A head that is tied to the embeddings is none: those are read as they are.
+    """
+    within: set[int] = set()
+    elsewhere: set[int] = set()
+    for module in model.modules():
+        places = within if type(module) in PRODUCTS else elsewhere
+        places.update(id(parameter) for parameter in module._parameters.values() if parameter is not None)
+    return within - elsewhere
+
+
 @contextmanager
 def frozen_weights_cast(*models: nn.Module) -> Iterator[None]:
     """Hold the frozen weights of products in autocast's dtype within the context, for many passes of a few tokens.
@@ -116,7 +133,7 @@ def frozen_weights_cast(*models: nn.Module) -> Iterator[None]:
     """
     changed: list[tuple[nn.Module, str, nn.Parameter]] = []
     for module in (module for model in models for module in model.modules()):
-        for name, parameter in module._parameters.items() if type(module) in (nn.Linear, Conv1D) else ():
+        for name, parameter in module._parameters.items() if type(module) in PRODUCTS else ():
             if parameter is not None and parameter.dtype == torch.float32 and not parameter.requires_grad:
                 changed.append((module, name, parameter))
     casts: dict[int, nn.Parameter] = {}

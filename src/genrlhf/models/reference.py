@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import nn
 
+from genrlhf.models.precision import product_weights
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -54,6 +56,7 @@ class Snapshot(Generic[ModuleT]):
                 another one.
         """
         held = {id(parameter) for parameter in trained.parameters()}
+        products = product_weights(self.model)
         shared: dict[int, nn.Parameter] = {}
         for own, origin in self._origins:
             if id(origin) not in held:
@@ -63,8 +66,9 @@ class Snapshot(Generic[ModuleT]):
                 continue
             if own.data_ptr() == origin.data_ptr():
                 own.data = own.data.clone()
-            # Held otherwise, it would be rounded otherwise, and differ from the model before this has trained.
-            own.data = own.data.to(origin.dtype)
+            if id(own) not in products:
+                # Held otherwise, it would be rounded otherwise, and differ from the model before this has trained.
+                own.data = own.data.to(origin.dtype)
         for module in self.model.modules():
             for name, parameter in module._parameters.items():
                 if parameter is not None and id(parameter) in shared:
