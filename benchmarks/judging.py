@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from machine import describe_machine  # noqa: E402
-from tests.metrics.preference.chat_server import ChatServer, tokens_of  # noqa: E402
-from tests.metrics.preference.judge_run import conversations  # noqa: E402
+from tests.metrics.preference.judging.chat_server import ChatServer, tokens_of  # noqa: E402
+from tests.metrics.preference.judging.judge_run import conversations  # noqa: E402
 
 from genrlhf.metrics.preference import AnswerStore  # noqa: E402
 
@@ -38,7 +38,14 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OPENAI_API_KEY": ""}
     draw = random.Random(args.seed)
     with ChatServer(args.fault_rate, seed=args.seed) as server:
-        command = [sys.executable, "-m", "tests.metrics.preference.judge_run", server.url, str(folder), str(args.pairs)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.metrics.preference.judging.judge_run",
+            server.url,
+            str(folder),
+            str(args.pairs),
+        ]
         start = time.perf_counter()
         for _ in range(args.kills):
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL)

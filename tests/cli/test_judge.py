@@ -10,7 +10,7 @@ import pytest
 
 from genrlhf.cli import main
 from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
-from tests.metrics.preference.chat_server import ChatServer
+from tests.metrics.preference.judging.chat_server import ChatServer
 
 pytestmark = pytest.mark.enable_socket
 
@@ -24,7 +24,7 @@ def write(path: Path, rows: list[dict[str, Any]]) -> str:
 def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    monkeypatch.setattr("genrlhf.metrics.preference.endpoint._LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr("genrlhf.metrics.preference.judging.endpoint._LONGEST_PAUSE", 0.01)
     sft = [{"prompt": f"p{i}", "outputs": ["a" * (i + 1), "x"], "reference": "rr"} for i in range(6)]
     ppo = [{"prompt": f"p{i}", "outputs": ["b" * 4]} for i in range(6)]
     return [write(tmp_path / "sft.jsonl", sft), write(tmp_path / "ppo.jsonl", ppo[::-1])]

@@ -12,7 +12,7 @@ import pytest
 
 from genrlhf.cli._labelling import add_export, add_import
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
-from genrlhf.metrics.preference.human_labels import MOST_BYTES
+from genrlhf.metrics.preference.validating.human_labels import MOST_BYTES
 
 
 def call(command: str, *arguments: str) -> int:

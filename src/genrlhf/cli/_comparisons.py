@@ -77,7 +77,7 @@ def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
     a prompt may have several pairs.
     """
     from genrlhf.data.files import iter_rows
-    from genrlhf.metrics.preference.matching import pairs_from_preferences
+    from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
 
     pairs: dict[tuple[str, str, str], Any] = {}
     for row in pairs_from_preferences(row for _, row in iter_rows(file)):
@@ -95,7 +95,7 @@ def _stem(file: str) -> str:
 def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return place and content of every row, by the text of its prompt."""
     from genrlhf.data.files import iter_rows
-    from genrlhf.metrics.preference.matching import said
+    from genrlhf.metrics.preference.validating.matching import said
 
     rows: dict[str, tuple[str, dict[str, Any]]] = {}
     for place, row in iter_rows(file):

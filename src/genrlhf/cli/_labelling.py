@@ -13,7 +13,7 @@ from genrlhf.cli._tables import print_table
 from genrlhf.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from genrlhf.metrics.preference.labelling import LabelItem
+    from genrlhf.metrics.preference.validating.labelling import LabelItem
 
 __all__ = ["add_export", "add_import"]
 
@@ -63,7 +63,7 @@ def add_import(commands: Any) -> None:
 def _export(args: argparse.Namespace) -> int:
     """Draw, write page and key, and say what is in them."""
     from genrlhf.data.log import replace_records
-    from genrlhf.metrics.preference.labelling import draw_pairs, key_rows, labelling_page, page_id
+    from genrlhf.metrics.preference.validating.labelling import draw_pairs, key_rows, labelling_page, page_id
 
     output = Path(args.output).expanduser()
     key = Path(args.key).expanduser() if args.key else output.with_suffix(".key.jsonl")
@@ -98,7 +98,7 @@ def _export(args: argparse.Namespace) -> int:
 
 def _rows_by_set(files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
     from genrlhf.data.files import SUFFIXES, iter_rows
-    from genrlhf.metrics.preference.labelling import check_pair
+    from genrlhf.metrics.preference.validating.labelling import check_pair
 
     sets: dict[str, list[dict[str, Any]]] = {}
     for file in files:
@@ -146,7 +146,7 @@ def _import(args: argparse.Namespace) -> int:
     """Read labels, write annotations, and say how many there are."""
     from genrlhf.data.files import iter_rows
     from genrlhf.data.log import replace_records
-    from genrlhf.metrics.preference.human_labels import read_labels
+    from genrlhf.metrics.preference.validating.human_labels import read_labels
 
     output = Path(args.output).expanduser()
     if output.suffix != ".jsonl":
@@ -177,7 +177,7 @@ def _import(args: argparse.Namespace) -> int:
 
 def _content(file: str) -> bytes:
     """Return what a file of labels holds, or a byte more than may be read of one that is too large."""
-    from genrlhf.metrics.preference.human_labels import MOST_BYTES
+    from genrlhf.metrics.preference.validating.human_labels import MOST_BYTES
 
     try:
         with Path(file).expanduser().open("rb") as labels:

@@ -42,7 +42,7 @@ def add_validate(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Compare, and print."""
     from genrlhf.data.files import iter_rows
-    from genrlhf.metrics.preference.validation import validate_judge
+    from genrlhf.metrics.preference.validating.validation import validate_judge
     from genrlhf.studies.report import judge_table
 
     judged = [row for file in args.files for _, row in iter_rows(file)]
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _said(file: str) -> list[dict[str, Any]]:
     from genrlhf.data.files import iter_rows
-    from genrlhf.metrics.preference.matching import pairs_from_preferences
+    from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
 
     rows = [row for _, row in iter_rows(file)]
     return pairs_from_preferences(rows) if rows and "chosen" in rows[0] else rows

@@ -97,8 +97,8 @@ def add_command(commands: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Judge, and say what came of it."""
     from genrlhf.data.files import SUFFIXES, iter_rows, write_rows
-    from genrlhf.metrics.preference.annotations import annotation_win_rates, known_preferences
-    from genrlhf.metrics.preference.comparisons import judge_comparisons
+    from genrlhf.metrics.preference.counting.annotations import annotation_win_rates, known_preferences
+    from genrlhf.metrics.preference.judging.comparisons import judge_comparisons
 
     if not args.output.endswith(SUFFIXES):
         raise ConfigError(f"--output {args.output} must end in {', '.join(SUFFIXES)}.")
@@ -159,7 +159,7 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
     if args.reward_model or (args.local_model and (args.model or args.base_url)):
         raise ConfigError("Give one judge: --model, --local-model or --reward-model.")
     template, settings, model, base_url = _asked(args)
-    from genrlhf.metrics.preference.answer_store import AnswerStore
+    from genrlhf.metrics.preference.judging.answer_store import AnswerStore
 
     store = AnswerStore(args.store or f"{args.output}.answers.sqlite")
     if args.local_model:
@@ -170,7 +170,7 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
         name = Path(args.local_model).name
         label = f"{name}@{model_fingerprint(args.local_model)}"
         return LocalJudge(sampler_of(args.local_model), template, store=store, name=label), f"{name}:{template.name}"
-    from genrlhf.metrics.preference.openai_judge import OpenAIJudge
+    from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
 
     judge = OpenAIJudge(
         model,
@@ -189,8 +189,8 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
 
 def _asked(args: argparse.Namespace) -> tuple[JudgeTemplate, dict[str, Any], str, str | None]:
     """Return what is asked, with what settings, of which model and where."""
-    from genrlhf.metrics.preference.alpaca_eval import load_alpaca_eval_judge
-    from genrlhf.metrics.preference.templates import judge_template
+    from genrlhf.metrics.preference.judging.alpaca_eval import load_alpaca_eval_judge
+    from genrlhf.metrics.preference.judging.templates import judge_template
 
     if args.alpaca_eval:
         described = load_alpaca_eval_judge(args.alpaca_eval)
@@ -232,8 +232,8 @@ def _estimate(
     compared: ComparedOutputs,
     known: dict[tuple[str, str, str], float],
 ) -> int:
-    from genrlhf.metrics.preference.comparisons import shown_orders
-    from genrlhf.metrics.preference.openai_judge import OpenAIJudge
+    from genrlhf.metrics.preference.judging.comparisons import shown_orders
+    from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
 
     if not isinstance(judge, OpenAIJudge):
         raise ConfigError("--dry-run prices the calls of an endpoint; a judge on this machine has none.")

@@ -84,7 +84,7 @@ def _rows(file: str) -> list[dict[str, Any]]:
 
 
 def _win_rates(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
-    from genrlhf.metrics.preference.annotations import annotation_win_rates
+    from genrlhf.metrics.preference.counting.annotations import annotation_win_rates
 
     controlled = args.length_controlled or args.difficulty is not None
     counted = annotation_win_rates(
@@ -131,7 +131,7 @@ def _difficulty(file: str) -> dict[str, float]:
 
 
 def _matrix(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
-    from genrlhf.metrics.preference.between_models import head_to_head
+    from genrlhf.metrics.preference.counting.between_models import head_to_head
 
     found = head_to_head(rows, resamples=args.resamples, seed=args.seed)
     table = [["", *found]]
@@ -146,7 +146,7 @@ def _percent(one: AnnotationWinRate) -> str:
 
 
 def _compare(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
-    from genrlhf.metrics.preference.between_models import compare_win_rates
+    from genrlhf.metrics.preference.counting.between_models import compare_win_rates
 
     first, second = args.compare
     found = compare_win_rates(rows, first, second, baseline=args.baseline, seed=args.seed)
@@ -161,8 +161,8 @@ def _points(estimate: Estimate) -> str:
 def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
     """Return PvR in distribution and on every other set, the gaps, and how they grow with the shift of the words."""
     from genrlhf.metrics.estimate import bootstrap_estimate
-    from genrlhf.metrics.preference.annotations import collect_annotations
-    from genrlhf.metrics.preference.generalisation import generalisation_gaps, word_shift
+    from genrlhf.metrics.preference.counting.annotations import collect_annotations
+    from genrlhf.metrics.preference.counting.generalisation import generalisation_gaps, word_shift
 
     sets = {"id": rows, **_named(args.ood)}
     collected = {name: collect_annotations(given, baseline=args.baseline) for name, given in sets.items()}

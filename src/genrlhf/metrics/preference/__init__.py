@@ -7,64 +7,68 @@ from typing import TYPE_CHECKING
 from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
-    from genrlhf.metrics.preference.agreement import cohen_kappa, fleiss_kappa
-    from genrlhf.metrics.preference.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
-    from genrlhf.metrics.preference.annotations import AnnotationWinRate, annotation_win_rates, known_preferences
-    from genrlhf.metrics.preference.answer_store import AnswerStore, ModelAnswer
-    from genrlhf.metrics.preference.between_models import compare_win_rates, head_to_head
-    from genrlhf.metrics.preference.comparisons import Comparison, JudgedComparisons, judge_comparisons
-    from genrlhf.metrics.preference.endpoint import ChatEndpoint
-    from genrlhf.metrics.preference.generalisation import (
+    from genrlhf.metrics.preference.counting.annotations import (
+        AnnotationWinRate,
+        annotation_win_rates,
+        known_preferences,
+    )
+    from genrlhf.metrics.preference.counting.between_models import compare_win_rates, head_to_head
+    from genrlhf.metrics.preference.counting.generalisation import (
         GeneralisationGaps,
         generalisation_gap,
         generalisation_gaps,
         word_shift,
     )
-    from genrlhf.metrics.preference.judges import ScoreJudge
-    from genrlhf.metrics.preference.length_control import length_controlled
-    from genrlhf.metrics.preference.matching import pairs_from_preferences
-    from genrlhf.metrics.preference.openai_judge import OpenAIJudge
-    from genrlhf.metrics.preference.prompt_judge import JudgeAnswer, PromptJudge
-    from genrlhf.metrics.preference.spending import Usage
-    from genrlhf.metrics.preference.templates import JudgeTemplate, judge_template
-    from genrlhf.metrics.preference.validation import JudgeValidation, validate_judge, validation_table
-    from genrlhf.metrics.preference.winrate import WinRate, preference_vs_reference, win_rate
+    from genrlhf.metrics.preference.counting.length_control import length_controlled
+    from genrlhf.metrics.preference.counting.winrate import WinRate, preference_vs_reference, win_rate
+    from genrlhf.metrics.preference.judging.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
+    from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer
+    from genrlhf.metrics.preference.judging.comparisons import Comparison, JudgedComparisons, judge_comparisons
+    from genrlhf.metrics.preference.judging.endpoint import ChatEndpoint
+    from genrlhf.metrics.preference.judging.judges import ScoreJudge
+    from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
+    from genrlhf.metrics.preference.judging.prompt_judge import JudgeAnswer, PromptJudge
+    from genrlhf.metrics.preference.judging.spending import Usage
+    from genrlhf.metrics.preference.judging.templates import JudgeTemplate, judge_template
+    from genrlhf.metrics.preference.validating.agreement import cohen_kappa, fleiss_kappa
+    from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
+    from genrlhf.metrics.preference.validating.validation import JudgeValidation, validate_judge, validation_table
 
 _HOMES = {
-    "AlpacaEvalJudge": "alpaca_eval",
-    "AnnotationWinRate": "annotations",
-    "AnswerStore": "answer_store",
-    "ChatEndpoint": "endpoint",
-    "Comparison": "comparisons",
-    "GeneralisationGaps": "generalisation",
-    "JudgeAnswer": "prompt_judge",
-    "JudgeTemplate": "templates",
-    "JudgeValidation": "validation",
-    "JudgedComparisons": "comparisons",
-    "ModelAnswer": "answer_store",
-    "OpenAIJudge": "openai_judge",
-    "PromptJudge": "prompt_judge",
-    "ScoreJudge": "judges",
-    "Usage": "spending",
-    "WinRate": "winrate",
-    "annotation_win_rates": "annotations",
-    "cohen_kappa": "agreement",
-    "compare_win_rates": "between_models",
-    "fleiss_kappa": "agreement",
-    "generalisation_gap": "generalisation",
-    "generalisation_gaps": "generalisation",
-    "head_to_head": "between_models",
-    "judge_comparisons": "comparisons",
-    "judge_template": "templates",
-    "known_preferences": "annotations",
-    "length_controlled": "length_control",
-    "load_alpaca_eval_judge": "alpaca_eval",
-    "pairs_from_preferences": "matching",
-    "preference_vs_reference": "winrate",
-    "validate_judge": "validation",
-    "validation_table": "validation",
-    "win_rate": "winrate",
-    "word_shift": "generalisation",
+    "AlpacaEvalJudge": "judging.alpaca_eval",
+    "AnnotationWinRate": "counting.annotations",
+    "AnswerStore": "judging.answer_store",
+    "ChatEndpoint": "judging.endpoint",
+    "Comparison": "judging.comparisons",
+    "GeneralisationGaps": "counting.generalisation",
+    "JudgeAnswer": "judging.prompt_judge",
+    "JudgeTemplate": "judging.templates",
+    "JudgeValidation": "validating.validation",
+    "JudgedComparisons": "judging.comparisons",
+    "ModelAnswer": "judging.answer_store",
+    "OpenAIJudge": "judging.openai_judge",
+    "PromptJudge": "judging.prompt_judge",
+    "ScoreJudge": "judging.judges",
+    "Usage": "judging.spending",
+    "WinRate": "counting.winrate",
+    "annotation_win_rates": "counting.annotations",
+    "cohen_kappa": "validating.agreement",
+    "compare_win_rates": "counting.between_models",
+    "fleiss_kappa": "validating.agreement",
+    "generalisation_gap": "counting.generalisation",
+    "generalisation_gaps": "counting.generalisation",
+    "head_to_head": "counting.between_models",
+    "judge_comparisons": "judging.comparisons",
+    "judge_template": "judging.templates",
+    "known_preferences": "counting.annotations",
+    "length_controlled": "counting.length_control",
+    "load_alpaca_eval_judge": "judging.alpaca_eval",
+    "pairs_from_preferences": "validating.matching",
+    "preference_vs_reference": "counting.winrate",
+    "validate_judge": "validating.validation",
+    "validation_table": "validating.validation",
+    "win_rate": "counting.winrate",
+    "word_shift": "counting.generalisation",
 }
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""What judgements amount to: win rates, gaps, leaderboards."""

@@ -1,0 +1,1 @@
+"""Who is asked which output is better, and what the answer says."""
