@@ -33,7 +33,7 @@ def defined() -> dict[str, type]:
 
 def test_tree_shows_exactly_the_errors_there_are() -> None:
     assert set(drawn()) == set(defined())
-    assert set(defined()) | {"excerpt"} == set(errors.__all__)
+    assert set(defined()) | {"excerpt", "printable"} == set(errors.__all__)
     assert drawn()["RunFolderError"] == ("ConfigError", False)
 
 

@@ -14,6 +14,7 @@ import genrlhf
 
 SOURCE = Path(genrlhf.__file__).parent
 PARTS: dict[str, set[str]] = {
+    "__main__": {"cli"},
     "_lazy": set(),
     "errors": set(),
     "types": {"errors"},

@@ -18,6 +18,8 @@ the message of a `GenRLHFError` in one line and exits with status 1; anything el
 
 from __future__ import annotations
 
+import re
+
 __all__ = [
     "CheckpointError",
     "ConfigError",
@@ -29,6 +31,7 @@ __all__ = [
     "RunFolderError",
     "ShapeError",
     "excerpt",
+    "printable",
 ]
 
 
@@ -72,3 +75,18 @@ def excerpt(text: object, limit: int = 80) -> str:
     """Quote the start of `text` for an error message, at most `limit` characters long, on one line."""
     shown = repr(text)
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+# C0 and C1 controls with DEL; bidirectional marks, embeddings, overrides and isolates; line and paragraph separators;
+# interlinear annotations; half surrogate pairs; tags, which show as nothing. Joiners stay: scripts and emoji need them.
+_ACTS_ON_A_TERMINAL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+
+
+def printable(text: object) -> str:
+    """Return `text` on one line, with what a terminal would act on rather than show escaped as `repr` does.
+
+    For every text in a message or table that comes from a model, a file, a file's name, a server or a prompt.
+    """
+    return _ACTS_ON_A_TERMINAL.sub(lambda found: repr(found.group())[1:-1], str(text))

@@ -110,8 +110,15 @@ def test_errors_of_the_operating_system_are_told_in_one_line(capsys: Any, monkey
     )
 
     def nameless(args: Any) -> int:
-        raise BrokenPipeError
+        raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(win_rate, "run", nameless)
-    with pytest.raises(BrokenPipeError):
-        main(["win-rate", "annotations.json"])
+    assert main(["win-rate", "annotations.json"]) == 1
+    assert capsys.readouterr().err == "genrlhf: Read-only file system; name another file.\n"
+
+    def wordy(args: Any) -> int:
+        raise OSError("no/model is not a folder\nor a name on the hub.")
+
+    monkeypatch.setattr(win_rate, "run", wordy)
+    assert main(["win-rate", "annotations.json"]) == 1
+    assert capsys.readouterr().err == "genrlhf: no/model is not a folder or a name on the hub.\n"

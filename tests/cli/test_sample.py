@@ -67,7 +67,6 @@ def test_chat_limit_and_columns(tmp_path: Path, prompts: Path) -> None:
         (["--temperature", "-1"], "temperature must be 0 or more, and finite, not -1.0."),
         (["--max-new-tokens", "62"], "prompts, row 2: the prompt 'qxx' has 3 tokens, and at most 2 leave room"),
         (["--limit", "0"], "--limit must be at least 1, not 0."),
-        (["--seed", "-1"], "--seed must not be negative, but is -1."),
         (["--prompt-column", "promt"], "has no column 'promt'"),
         (["--backend", "server"], "--base-url and the server back end belong together"),
         (["--prompts", "nowhere.jsonl"], "nowhere.jsonl does not exist"),

@@ -1,4 +1,4 @@
-"""`python -m genrlhf.cli`, where the script `genrlhf` is not on the path."""
+"""`python -m genrlhf.cli`, the same as `python -m genrlhf`."""
 
 import sys
 

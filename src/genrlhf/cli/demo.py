@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import Any
+
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json
 
 __all__ = ["add_command"]
 
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add(
+        commands,
         "demo",
+        run,
         help="train SFT, reward model and PPO on a small built-in task, sample best-of-16, and compare them",
         description="Train SFT, reward model and PPO on the embedded summarisation task, sample best-of-16, and "
         "compare generalisation and diversity. Takes some minutes on a CPU and needs no network. A second run with the "
         "same folder goes on where the first stopped.",
+        seed="of task, training and sampling",
+        folders=("output_dir",),
+        kept=_kept,
     )
-    parser.add_argument("--seed", type=_seed, default=0, help="of task, training and sampling (default: 0)")
     parser.add_argument("--output-dir", default="demo", help="where everything goes (default: demo)")
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
-    parser.set_defaults(run=run)
 
 
-def _seed(text: str) -> int:
-    seed = int(text)
-    if seed < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, but is {seed}")
-    return seed
+def _kept(args: argparse.Namespace) -> str:
+    return f"stages that had ended are in {args.output_dir}; the same command goes on from there."
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
 
     figures = run_demo(args.output_dir, seed=args.seed)
     if args.json:
-        print(json.dumps(figures, default=lambda estimate: estimate.to_dict()))
+        print_json(figures)
     else:
         print(demo_summary(figures))
     return 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json, say
+from genrlhf.errors import ConfigError, DataError, excerpt, printable
 
 if TYPE_CHECKING:
     from genrlhf.metrics.diversity.catalogue import MetricOptions
@@ -21,11 +21,17 @@ def add_command(commands: Any) -> None:
     """Add the command to the subparsers."""
     from genrlhf.metrics.diversity.definitions import DEFINITIONS
 
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add(
+        commands,
         "diversity",
+        run,
         help="measure how diverse the outputs in JSONL files are, and compare models",
         description="Measure the diversity of outputs, per input and across inputs, with 95 %% intervals. Files have a "
         'row an input, {"prompt": …, "outputs": ["…", …]}, such as `genrlhf sample` writes.',
+        seed="of draws and intervals",
+        reads=("files",),
+        writes=("csv", "plot"),
+        folders=("embedding_cache",),
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="outputs of a model: .jsonl or .json, plain or .gz")
     parser.add_argument(
@@ -55,7 +61,6 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--draws", type=int, default=1, help="across inputs, average over so many draws of one output of every input"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of draws and intervals (default: %(default)s)")
     parser.add_argument("--vocab-size", type=int, default=50257, help="V of EAD (default: %(default)s)")
     parser.add_argument(
         "--encoder",
@@ -88,10 +93,8 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--threshold", type=float, default=0.85, help="cosine of one class (default: %(default)s)")
     parser.add_argument("--device", help="where models run, such as cuda")
-    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
     parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table")
     parser.add_argument("--plot", metavar="FILE", help="also draw the figures, as .png, .pdf or .svg")
-    parser.set_defaults(run=run)
 
 
 class _ListMetrics(argparse.Action):
@@ -107,7 +110,7 @@ class _ListMetrics(argparse.Action):
 
 def run(args: argparse.Namespace) -> int:
     """Measure, and print what was measured."""
-    from genrlhf.cli import _diversity_report as report
+    from genrlhf.cli import diversity_report as report
     from genrlhf.metrics.diversity.catalogue import build_metrics
     from genrlhf.metrics.diversity.lengths import length_warning
 
@@ -129,10 +132,10 @@ def run(args: argparse.Namespace) -> int:
     figures = report.figures(found, levels)
     comparisons = report.comparisons(found, levels) if args.compare else {}
     for warning in warnings:
-        print(f"genrlhf: {warning}", file=sys.stderr)
+        say(warning)
     if args.json:
         form = report.to_json(found, figures, comparisons, warnings=warnings, settings=_settings(args))
-        print(json.dumps(form, allow_nan=False))
+        print_json(form)
     else:
         print(report.table(found, figures, comparisons))
     if args.csv:
@@ -223,7 +226,7 @@ def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> di
         streams = dict(zip(args.files, _matched(*streams.values()), strict=True))
     found = {}
     for file, rows in streams.items():
-        with tqdm(desc=file, unit=" inputs", disable=None) as bar:
+        with tqdm(desc=printable(file), unit=" inputs", disable=None) as bar:
             found[file] = evaluate_diversity(
                 rows, metrics, levels=levels, draws=args.draws, seed=args.seed, progress=bar.update
             )

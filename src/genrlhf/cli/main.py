@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
 from genrlhf.cli import demo, diversity, judge, sample, win_rate
-from genrlhf.cli._labelling import add_export, add_import
-from genrlhf.cli._validate import add_validate
-from genrlhf.errors import GenRLHFError
+from genrlhf.cli.frame import Parser, run_to_the_end
 
-__all__ = ["main"]
+__all__ = ["build_parser", "main"]
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     """Return the parser of all commands; each sets `run`, from parsed arguments to an exit status."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="genrlhf",
         description="Fine-tune language models with SFT, PPO and best-of-N, and measure generalisation and diversity.",
     )
@@ -26,9 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
     demo.add_command(commands)
     sample.add_command(commands)
     diversity.add_command(commands)
-    judge.add_command(commands)
-    for add in (add_validate, add_export, add_import):
-        add(commands)
+    judge.add_commands(commands)
     win_rate.add_command(commands)
     return parser
 
@@ -40,24 +36,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments, those of the process by default.
 
     Returns:
-        The exit status: 0, or 1 after an error that stderr tells in one line. Wrong usage exits with 2.
+        The exit status: 0, 1 after an error that stderr tells in one line, or 130 after Ctrl-C. Wrong usage exits
+        with 2.
     """
     given = list(sys.argv[1:] if argv is None else argv)
-    # `judge` takes files and has commands of its own, which argparse cannot do at once.
-    if given[:1] == ["judge"] and given[1:2] and given[1] in ("validate", "export-labelling", "import-labels"):
-        given[:2] = [" ".join(given[:2])]
-    args = build_parser().parse_args(given)
-    try:
-        status: int = args.run(args)
-    except GenRLHFError as error:
-        print(f"genrlhf: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"genrlhf: {error.filename}: {error.strerror}; choose another place, or make room.", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("genrlhf: stopped; the same command goes on from here.", file=sys.stderr)
-        return 130
-    return status
+    return run_to_the_end(build_parser(), _of_today(given))
+
+
+_FORMER = {"export-labelling": "export", "import-labels": "import"}
+
+
+def _of_today(given: list[str]) -> list[str]:
+    """Return the arguments with the former spellings of `judge run`, `judge export` and `judge import` replaced."""
+    if given[:1] != ["judge"] or len(given) < 2:
+        return given
+    word = given[1]
+    if word in _FORMER:
+        return ["judge", _FORMER[word], *given[2:]]
+    option = word.startswith("-") and word not in ("-h", "--help")
+    if option or "." in word or os.sep in word or os.path.exists(word):
+        return ["judge", "run", *given[1:]]
+    return given

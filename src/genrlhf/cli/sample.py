@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json, say
+from genrlhf.errors import ConfigError, DataError, printable
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -23,23 +24,27 @@ KEPT_COLUMNS = ("reference", "dataset")
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add(
+        commands,
         "sample",
+        run,
         help="draw n outputs of every prompt, into a file that a killed job goes on with",
         description="Draw n outputs of every prompt of a file or dataset and append them to a JSONL file as they come. "
         "The same command goes on where it stopped; other settings are refused. Under `accelerate launch` the prompts "
         "are shared out among the processes.",
+        seed="of the samples",
+        output="the JSONL file that the outputs go to",
+        reads=("prompts",),
+        kept=_kept,
     )
     parser.add_argument("--model", required=True, help="hub name or folder of a causal language model")
     parser.add_argument("--prompts", required=True, help="a JSONL or JSON file, a folder, or the name of a hub dataset")
-    parser.add_argument("--output", required=True, help="the JSONL file that the outputs go to")
     parser.add_argument("--split", default="train", help="split of a dataset with several (default: %(default)s)")
     parser.add_argument("--prompt-column", default="prompt", help="column of the prompts (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="only the first so many prompts")
     parser.add_argument("--chat", action="store_true", help="send a text prompt as a user's message")
     # torchrun takes --n for an abbreviation of its own options.
     parser.add_argument("--n", "--num-outputs", type=int, default=1, help="outputs a prompt (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: %(default)s)")
     defaults = SamplingParams()
     for name, kind, text in (
         ("max-new-tokens", int, "longest output, in tokens"),
@@ -70,8 +75,10 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model's repository ships")
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
-    parser.add_argument("--json", action="store_true", help="print what was done as one JSON object")
-    parser.set_defaults(run=run)
+
+
+def _kept(args: argparse.Namespace) -> str:
+    return f"the outputs that were drawn are in {args.output}; the same command goes on from there."
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -91,8 +98,6 @@ def run(args: argparse.Namespace) -> int:
 
     if args.n < 1:
         raise ConfigError(f"--n must be at least 1, not {args.n}.")
-    if args.seed < 0:
-        raise ConfigError(f"--seed must not be negative, but is {args.seed}.")
     params = _params(args)
     prompts = _prompts(args)
     state = _processes()
@@ -214,7 +219,7 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
     if not missing:
         return None
     if store.done and state.is_main_process:
-        print(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.", file=sys.stderr)
+        say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
     mine = range(store.process, len(store.rows), store.processes)
     sampler = _sampler(args, state.device)
     there = sum(row in store.done for row in mine)
@@ -237,18 +242,17 @@ def _print(store: SampleStore, summary: Any, args: argparse.Namespace) -> None:
         "stopped": summary.stopped if summary else 0,
     }
     if args.stop and summary and summary.samples and not summary.stopped:
-        print(
-            f"genrlhf: none of the {summary.samples} outputs sampled now has ended: neither EOS nor a stop string came "
-            f"within {args.max_new_tokens} tokens.",
-            file=sys.stderr,
+        say(
+            f"none of the {summary.samples} outputs sampled now has ended: neither EOS nor a stop string came within "
+            f"{args.max_new_tokens} tokens."
         )
     if args.json:
-        print(json.dumps(figures))
+        print_json(figures)
     elif summary is None:
-        print(f"{args.output} holds {args.n} outputs of each of {len(store.rows)} prompts already.")
+        print(f"{printable(args.output)} holds {args.n} outputs of each of {len(store.rows)} prompts already.")
     else:
         rate = summary.tokens / max(summary.seconds, 1e-9)
         print(
-            f"{args.output}: {args.n} outputs of each of {len(store.rows)} prompts; {summary.prompts} prompts sampled "
-            f"now, {summary.tokens} tokens in {summary.seconds:.1f} s ({rate:.0f} tokens/s)."
+            f"{printable(args.output)}: {args.n} outputs of each of {len(store.rows)} prompts; {summary.prompts} "
+            f"prompts sampled now, {summary.tokens} tokens in {summary.seconds:.1f} s ({rate:.0f} tokens/s)."
         )

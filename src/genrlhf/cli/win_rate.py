@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.cli._tables import print_table
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json, print_table
 from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
@@ -20,11 +20,15 @@ __all__ = ["add_command"]
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = add(
+        commands,
         "win-rate",
+        run,
         help="count win rates from judgements in AlpacaEval's form",
         description="Count the win rate of every model in files of judgements, as AlpacaEval's leaderboard does, in "
         "percent, with a 95 %% bootstrap interval.",
+        seed="of the bootstrap",
+        reads=("files", "difficulty", "ood"),
     )
     parser.add_argument(
         "files", nargs="+", metavar="ANNOTATIONS", help="judgements: .json or .jsonl, plain or .gz; read as one"
@@ -53,9 +57,6 @@ def add_command(commands: Any) -> None:
         help="judgements of the same models out of distribution: the gap to each, and by the size of the shift",
     )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     show = _matrix if args.matrix else _compare if args.compare else _gaps if args.ood else _win_rates
     found, table = show(args, rows)
     if args.json:
-        print(json.dumps(found, allow_nan=False))
+        print_json(found)
         return 0
     print_table(table)
     return 0

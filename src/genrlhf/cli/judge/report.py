@@ -1,10 +1,12 @@
-"""What `genrlhf judge` prints."""
+"""What `genrlhf judge run` prints."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
+
+from genrlhf.cli.terminal import print_json
+from genrlhf.errors import printable
 
 if TYPE_CHECKING:
     from genrlhf.metrics.preference import JudgedComparisons
@@ -30,11 +32,12 @@ def print_judged(
             **{name: value for name, value in spent.items() if name != "last_error"},
             "output": args.output,
         }
-        print(json.dumps(more, allow_nan=False))
+        print_json(more)
         return
     low, high = figures["ci"]
     controlled = figures["length_controlled"]
-    print(f"{names[1]} beats {names[0]} in {figures['win_rate']:.2f} % [{low:.2f}, {high:.2f}] of comparisons:")
+    first, second = map(printable, names)
+    print(f"{second} beats {first} in {figures['win_rate']:.2f} % [{low:.2f}, {high:.2f}] of comparisons:")
     print(
         f"{figures['n_wins']} wins, {figures['n_wins_base']} losses, {figures['n_draws']} ties, "
         f"{figures['n_unanswered']} without an answer ({spent['unreadable']} answers could not be read, "
@@ -48,7 +51,7 @@ def print_judged(
         print(f"the order changed the verdict in {100 * judged.flip_rate:.1f} %")
     if judged.first_shown_wins is not None:
         print(f"what was shown first won in {100 * judged.first_shown_wins:.1f} %")
-    print(_took(spent) + f"judgements in {args.output}")
+    print(_took(spent) + f"judgements in {printable(args.output)}")
 
 
 def _took(spent: dict[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""`genrlhf judge` as it is typed."""
+"""`genrlhf judge run` as it is typed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def lines(file: str) -> list[dict[str, Any]]:
 
 def test_two_models_in_both_orders(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer() as server:
-        command = ["judge", *files, "--model", "m", "--base-url", server.url, "--order", "both", "--json"]
+        command = ["judge", "run", *files, "--model", "m", "--base-url", server.url, "--order", "both", "--json"]
         assert main(command) == 0
         found = json.loads(capsys.readouterr().out)
         # The server prefers the longer text, and of equal ones what it sees first: 3 wins, 2 losses, 1 flip.
@@ -56,12 +56,12 @@ def test_two_models_in_both_orders(files: list[str], capsys: pytest.CaptureFixtu
 def test_references_prices_and_table(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer() as server:
         options = ["--model", "m", "--base-url", server.url, "--task", "news", "--prices", "10", "30", "--limit", "5"]
-        assert main(["judge", files[0], "--references", *options, "--dry-run"]) == 0
+        assert main(["judge", "run", files[0], "--references", *options, "--dry-run"]) == 0
         assert "5 calls with at most" in capsys.readouterr().out and not server.requests
-        assert main(["judge", files[0], "--references", *options, "--budget", "1"]) == 0
+        assert main(["judge", "run", files[0], "--references", *options, "--budget", "1"]) == 0
         out = capsys.readouterr().out
         assert "sft beats reference in" in out and "cost" in out and "what was shown first won in" in out
-        assert main(["judge", files[0], "--references", *options, "--dry-run", "--json"]) == 0
+        assert main(["judge", "run", files[0], "--references", *options, "--dry-run", "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {
             "calls": 0,
             "stored": 5,
@@ -69,7 +69,9 @@ def test_references_prices_and_table(files: list[str], capsys: pytest.CaptureFix
             "most_completion_tokens": 0,
             "most_cost": 0.0,
         }
-        assert main(["judge", files[0], "--references", *options, "--output", "o.jsonl", "--budget", "1e-9"]) == 1
+        assert (
+            main(["judge", "run", files[0], "--references", *options, "--output", "o.jsonl", "--budget", "1e-9"]) == 1
+        )
         assert "The budget of 1e-09 is reached" in capsys.readouterr().err
 
 
@@ -87,7 +89,7 @@ def test_human_preferences(tmp_path: Path, files: list[str], capsys: pytest.Capt
     ]
     with ChatServer() as server:
         options = ["--preferences", "--model", "m", "--base-url", server.url, "--json"]
-        assert main(["judge", write(tmp_path / "pairs.jsonl", rows), *options]) == 0
+        assert main(["judge", "run", write(tmp_path / "pairs.jsonl", rows), *options]) == 0
         found = json.loads(capsys.readouterr().out)
         assert (found["model"], found["n_wins"], found["n_total"]) == ("chosen", 2, 3)
         assert [row.get("dataset") for row in lines("annotations.jsonl")] == ["tldr", "cnn", None]
@@ -97,7 +99,7 @@ def test_human_preferences(tmp_path: Path, files: list[str], capsys: pytest.Capt
             main(["judge", "validate", "annotations.jsonl", "--humans", str(tmp_path / "pairs.jsonl"), "--json"]) == 0
         )
         assert json.loads(capsys.readouterr().out)["all"]["n_pairs"] == 3
-        assert main(["judge", str(tmp_path / "pairs.jsonl"), *options, "--limit", "0"]) == 1
+        assert main(["judge", "run", str(tmp_path / "pairs.jsonl"), *options, "--limit", "0"]) == 1
         assert "--limit must be at least 1" in capsys.readouterr().err
 
 
@@ -105,7 +107,7 @@ def test_known_judgements_are_not_asked_and_files_of_alpaca_eval_are_written(
     files: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ChatServer() as server:
-        command = ["judge", *files, "--model", "m", "--base-url", server.url, "--order", "alpaca_eval", "--json"]
+        command = ["judge", "run", *files, "--model", "m", "--base-url", server.url, "--order", "alpaca_eval", "--json"]
         assert main([*command, "--output", "annotations.json", "--limit", "4"]) == 0
         rows = json.loads(Path("annotations.json").read_text())
         assert len(rows) == 4 and rows[0]["raw_completion"].startswith("[{")
@@ -122,17 +124,17 @@ def test_known_judgements_are_not_asked_and_files_of_alpaca_eval_are_written(
 def test_judges_on_this_machine(files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tokenizer = tiny_tokenizer(chat_template=True)
     reward = str(save_model(tiny_reward_model(), tokenizer, tmp_path / "rm"))
-    assert main(["judge", *files, "--reward-model", reward, "--json"]) == 0
+    assert main(["judge", "run", *files, "--reward-model", reward, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["n_total"] == 6 and found["answered_now"] is None
     assert lines("annotations.jsonl")[0]["annotator"] == "reward_model:rm"
-    assert main(["judge", *files, "--reward-model", reward]) == 0
+    assert main(["judge", "run", *files, "--reward-model", reward]) == 0
     assert "ppo beats sft" in capsys.readouterr().out
-    assert main(["judge", *files, "--reward-model", reward, "--dry-run"]) == 1
+    assert main(["judge", "run", *files, "--reward-model", reward, "--dry-run"]) == 1
     assert "--dry-run prices the calls of an endpoint" in capsys.readouterr().err
     local = str(save_model(tiny_llama(max_position_embeddings=2048), tokenizer, tmp_path / "lm"))
     # So small a model gives no verdict.
-    command = ["judge", *files, "--local-model", local, "--answer", "letter", "--json"]
+    command = ["judge", "run", *files, "--local-model", local, "--answer", "letter", "--json"]
     assert main(command) == 1
     assert "None of the 6 comparisons has an answer that can be read" in capsys.readouterr().err
     assert len(lines("annotations.jsonl")) == 6 and isinstance(lines("annotations.jsonl")[0]["raw_completion"], str)
@@ -154,7 +156,7 @@ def test_alpaca_eval_judge(files: list[str], tmp_path: Path, capsys: pytest.Capt
         return "[{'model': 'model_1', 'rank': 2}, {'model': 'model_2', 'rank': 1}]"
 
     with ChatServer(answer=answer) as server:
-        assert main(["judge", *files, "--alpaca-eval", str(folder), "--base-url", server.url, "--json"]) == 0
+        assert main(["judge", "run", *files, "--alpaca-eval", str(folder), "--base-url", server.url, "--json"]) == 0
         body = server.requests[0]
         assert (body["model"], body["max_tokens"], body["temperature"]) == ("gpt-4-0613", 9, 0.5)
         assert json.loads(capsys.readouterr().out)["first_shown_wins"] == 0
@@ -162,13 +164,13 @@ def test_alpaca_eval_judge(files: list[str], tmp_path: Path, capsys: pytest.Capt
 
 def test_unreadable_and_missing_answers(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with ChatServer(answer=lambda messages: "I like both.") as server:
-        assert main(["judge", *files, "--model", "m", "--base-url", server.url]) == 1
+        assert main(["judge", "run", *files, "--model", "m", "--base-url", server.url]) == 1
         assert "None of the 6 comparisons has an answer that can be read, such as 'I like both.'" in (
             capsys.readouterr().err
         )
         assert [row["preference"] for row in lines("annotations.jsonl")] == [None] * 6
         url = server.url
-    assert main(["judge", *files, "--model", "other", "--base-url", url, "--max-retries", "0"]) == 1
+    assert main(["judge", "run", *files, "--model", "other", "--base-url", url, "--max-retries", "0"]) == 1
     assert "6 calls were not answered" in capsys.readouterr().err
 
 
@@ -185,7 +187,7 @@ def test_unreadable_and_missing_answers(files: list[str], capsys: pytest.Capture
     ],
 )
 def test_bad_options(files: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["judge", *files, *options]) == 1
+    assert main(["judge", "run", *files, *options]) == 1
     assert message in capsys.readouterr().err
 
 
@@ -205,12 +207,12 @@ def test_files_that_do_not_go_together(
     files: list[str], tmp_path: Path, rows: list[dict[str, Any]], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = write(tmp_path / "other.jsonl", rows)
-    assert main(["judge", files[0], other, "--model", "m"]) == 1
+    assert main(["judge", "run", files[0], other, "--model", "m"]) == 1
     assert message in capsys.readouterr().err
 
 
 def test_missing_references(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["judge", files[1], "--references", "--model", "m"]) == 1
+    assert main(["judge", "run", files[1], "--references", "--model", "m"]) == 1
     assert 'line 1 has no "reference"' in capsys.readouterr().err
 
 
@@ -219,6 +221,6 @@ def test_a_wrong_key_is_named_but_not_shown(
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "sk-secret")
     with ChatServer(key="right") as server:
-        assert main(["judge", *files, "--model", "m", "--base-url", server.url]) == 1
+        assert main(["judge", "run", *files, "--model", "m", "--base-url", server.url]) == 1
         err = capsys.readouterr().err
         assert "refuses the key" in err and "sk-secret" not in err

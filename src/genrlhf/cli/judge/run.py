@@ -1,16 +1,16 @@
-"""`genrlhf judge`."""
+"""`genrlhf judge run`."""
 
 from __future__ import annotations
 
 import argparse
 import itertools
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.cli._comparisons import ComparedOutputs, read_models, read_preferences, read_references
-from genrlhf.cli._judge_report import print_judged
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.judge.comparisons import ComparedOutputs, read_models, read_preferences, read_references
+from genrlhf.cli.judge.report import print_judged
+from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, JudgeError, excerpt
 
 if TYPE_CHECKING:
@@ -22,13 +22,20 @@ __all__ = ["add_command"]
 
 def add_command(commands: Any) -> None:
     """Add the command to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "judge",
+    parser = add(
+        commands,
+        "run",
+        run,
         help="have a language model compare two models' outputs",
         description="Ask a model behind an OpenAI-compatible endpoint which of two outputs is better, for every "
         "prompt, and write the judgements in AlpacaEval's form. The key is read from OPENAI_API_KEY. Answers are kept, "
-        "so that the same command goes on where it stopped and pays for no answer twice. See also `genrlhf judge "
-        "validate`, `export-labelling` and `import-labels`.",
+        "so that the same command goes on where it stopped and pays for no answer twice.",
+        seed="of the order",
+        output="where the judgements go: .jsonl, or .json as AlpacaEval writes them",
+        default_output="annotations.jsonl",
+        reads=("first", "second", "known"),
+        writes=("store",),
+        kept=_kept,
     )
     parser.add_argument("first", help="outputs of one model, such as the reference model: .jsonl or .json")
     parser.add_argument("second", nargs="?", help="outputs of the other model, whose win rate is counted")
@@ -65,7 +72,6 @@ def add_command(commands: Any) -> None:
         default="random",
         help="draw which output is shown first, ask in both orders, or draw as AlpacaEval does (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the order (default: %(default)s)")
     parser.add_argument("--limit", type=int, help="only the first so many prompts")
     parser.add_argument("--names", nargs=2, metavar="NAME", help="of the two models (default: those of the files)")
     parser.add_argument(
@@ -76,11 +82,6 @@ def add_command(commands: Any) -> None:
         help="judgements of the same judge that are there already, such as AlpacaEval's annotations.json; these pairs "
         "are not asked for",
     )
-    parser.add_argument(
-        "--output",
-        default="annotations.jsonl",
-        help="where the judgements go: .jsonl, or .json as AlpacaEval writes them (default: %(default)s)",
-    )
     parser.add_argument("--store", help="where the answers are kept (default: beside --output)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
     parser.add_argument("--max-retries", type=int, default=8, help="attempts after the first (default: %(default)s)")
@@ -90,8 +91,6 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--budget", type=float, help="stop before more than this could be spent in this run")
     parser.add_argument("--dry-run", action="store_true", help="say what it would take at most, and ask nothing")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -124,10 +123,9 @@ def run(args: argparse.Namespace) -> int:
     write_rows(rows, args.output)
     spent = _spent(judge)
     if spent.get("failed"):
-        print(
-            f"genrlhf: {spent['failed']} calls were not answered, the last for this: {spent.pop('last_error')}; the "
-            "same command asks for them again.",
-            file=sys.stderr,
+        say(
+            f"{spent['failed']} calls were not answered, the last for this: {spent.pop('last_error')}; the same "
+            "command asks for them again."
         )
     if not any(row["preference"] is not None for row in rows):
         raise JudgeError(
@@ -138,6 +136,16 @@ def run(args: argparse.Namespace) -> int:
     unreadable = sum(answer.text is not None and answer.preference is None for answer in answers)
     print_judged(args, names, figures, judged, {**spent, "unreadable": unreadable})
     return 0
+
+
+def _store(args: argparse.Namespace) -> str:
+    return args.store or f"{args.output}.answers.sqlite"
+
+
+def _kept(args: argparse.Namespace) -> str:
+    if not Path(_store(args)).is_file():
+        return "nothing was written."
+    return f"the answers that have come are in {_store(args)}; the same command goes on from there."
 
 
 def _compared(args: argparse.Namespace) -> ComparedOutputs:
@@ -161,7 +169,7 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
     template, settings, model, base_url = _asked(args)
     from genrlhf.metrics.preference.judging.answer_store import AnswerStore
 
-    store = AnswerStore(args.store or f"{args.output}.answers.sqlite")
+    store = AnswerStore(_store(args))
     if args.local_model:
         from genrlhf.models.fingerprint import model_fingerprint
         from genrlhf.studies.draws import sampler_of
@@ -258,7 +266,7 @@ def _estimate(
         "most_cost": most.cost,
     }
     if args.json:
-        print(json.dumps(figures))
+        print_json(figures)
     else:
         cost = "" if most.cost is None else f", which cost {most.cost:.4g} at most"
         print(

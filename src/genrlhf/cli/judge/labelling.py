@@ -1,16 +1,16 @@
-"""`genrlhf judge export-labelling` and `genrlhf judge import-labels`."""
+"""`genrlhf judge export` and `genrlhf judge import`."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.cli._tables import print_table
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json, print_table
+from genrlhf.errors import ConfigError, DataError, excerpt, printable
 
 if TYPE_CHECKING:
     from genrlhf.metrics.preference.validating.labelling import LabelItem
@@ -19,13 +19,20 @@ __all__ = ["add_export", "add_import"]
 
 
 def add_export(commands: Any) -> None:
-    """Add `judge export-labelling` to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "judge export-labelling",
+    """Add `judge export` to the subparsers."""
+    parser = add(
+        commands,
+        "export",
+        _export,
         help="write a page on which people label pairs of outputs",
         description="Draw inputs of every test set and write their pairs of outputs as one HTML page, on which people "
         "say which output is better without seeing what wrote it. The page needs no network: send it, and have the "
         "saved labels sent back. What wrote what is in the key, which those who label should not get.",
+        seed="of all draws",
+        output="where the page goes",
+        default_output="labelling.html",
+        reads=("files",),
+        writes=("key",),
     )
     parser.add_argument(
         "files",
@@ -35,29 +42,25 @@ def add_export(commands: Any) -> None:
         "name of its file",
     )
     parser.add_argument("--per-set", type=int, default=25, help="inputs of every test set (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all draws (default: %(default)s)")
-    parser.add_argument("--output", default="labelling.html", help="where the page goes (default: %(default)s)")
     parser.add_argument("--key", help="where the key goes (default: beside --output, such as labelling.key.jsonl)")
     parser.add_argument("--title", default="Which output is better?", help="of the page (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_export)
 
 
 def add_import(commands: Any) -> None:
-    """Add `judge import-labels` to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "judge import-labels",
+    """Add `judge import` to the subparsers."""
+    parser = add(
+        commands,
+        "import",
+        _import,
         help="turn labels that people saved into annotations",
-        description="Read the labels that people saved on a page of judge export-labelling, say how many there are, "
+        description="Read the labels that people saved on a page of judge export, say how many there are, "
         "and write them as annotations in AlpacaEval's form.",
+        output="where the annotations go",
+        default_output="human_annotations.jsonl",
+        reads=("key", "files"),
     )
     parser.add_argument("key", metavar="KEY", help="what was written with the page, such as labelling.key.jsonl")
     parser.add_argument("files", nargs="+", metavar="LABELS", help="what was saved on the page")
-    parser.add_argument(
-        "--output", default="human_annotations.jsonl", help="where the annotations go (default: %(default)s)"
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_import)
 
 
 def _export(args: argparse.Namespace) -> int:
@@ -85,14 +88,13 @@ def _export(args: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
     sets = _counts(items)
     if args.json:
-        found = {"page": page_id(items), "items": len(items), "sets": sets, "output": str(output), "key": str(key)}
-        print(json.dumps(found))
+        print_json({"page": page_id(items), "items": len(items), "sets": sets, "output": str(output), "key": str(key)})
         return 0
     print_table(
         [["test set", "inputs", "pairs"]]
         + [[name, str(count["inputs"]), str(count["pairs"])] for name, count in sets.items()]
     )
-    print(f"{len(items)} pairs to label in {output}; keep {key} from those who label.")
+    print(f"{len(items)} pairs to label in {printable(output)}; keep {printable(key)} from those who label.")
     return 0
 
 
@@ -110,7 +112,9 @@ def _rows_by_set(files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
             check_pair(row, f"{file}, {place}")
             dataset = stem if row.get("dataset") is None else row["dataset"]
             if not isinstance(dataset, str):
-                raise DataError(f"{file}, {place} has {dataset!r} for 'dataset'; name the test set, or leave it out.")
+                raise DataError(
+                    f"{file}, {place} has {excerpt(dataset)} for 'dataset'; name the test set, or leave it out."
+                )
             sets.setdefault(dataset, []).append(row)
         if empty:
             raise DataError(f"{file} holds no rows; leave it out, or give a file of judgements.")
@@ -151,8 +155,6 @@ def _import(args: argparse.Namespace) -> int:
     output = Path(args.output).expanduser()
     if output.suffix != ".jsonl":
         raise ConfigError(f"--output {output} must end in .jsonl.")
-    if output.resolve() in {Path(file).expanduser().resolve() for file in (args.key, *args.files)}:
-        raise ConfigError(f"--output {output} is one of the files to be read; name another.")
     key = [row for _, row in iter_rows(args.key)]
     rows = read_labels(key, {file: _content(file) for file in args.files})
     try:
@@ -161,7 +163,7 @@ def _import(args: argparse.Namespace) -> int:
         raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
     counts = _label_counts(key, rows)
     if args.json:
-        print(json.dumps({"annotators": counts, "labels": len(rows), "items": len(key), "output": str(output)}))
+        print_json({"annotators": counts, "labels": len(rows), "items": len(key), "output": str(output)})
         return 0
     print_table(
         [["annotator", "test set", "labels", "skipped", "missing"]]
@@ -171,7 +173,7 @@ def _import(args: argparse.Namespace) -> int:
             for name, count in sets.items()
         ]
     )
-    print(f"{len(rows)} annotations in {output}")
+    print(f"{len(rows)} annotations in {printable(output)}")
     return 0
 
 

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.errors import ConfigError
+from genrlhf.cli.terminal import aligned
+from genrlhf.errors import ConfigError, printable
 from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, Undefined
 
 if TYPE_CHECKING:
@@ -103,9 +104,7 @@ def table(found: Mapping[str, DiversityEvaluation], figures: Figures, comparison
 def _block(title: str, one: DiversityEvaluation, levels: Mapping[Level, Mapping[str, Any]]) -> str:
     rows = [["", *(_TITLES[level] for level in levels)]]
     rows += [[_label(name, one), *(_cell(row[name]) for row in levels.values())] for name in one.metrics]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([title, *lines])
+    return "\n".join([printable(title), *aligned(rows)])
 
 
 def _label(name: str, one: DiversityEvaluation) -> str:

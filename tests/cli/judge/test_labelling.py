@@ -1,8 +1,7 @@
-"""`genrlhf judge export-labelling` and `genrlhf judge import-labels` as they are typed."""
+"""`genrlhf judge export` and `genrlhf judge import` as they are typed."""
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 from pathlib import Path
@@ -10,19 +9,14 @@ from typing import Any
 
 import pytest
 
-from genrlhf.cli._labelling import add_export, add_import
+from genrlhf.cli.frame import execute
+from genrlhf.cli.main import build_parser
 from genrlhf.errors import ConfigError, DataError, GenRLHFError
 from genrlhf.metrics.preference.validating.human_labels import MOST_BYTES
 
 
 def call(command: str, *arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    commands = parser.add_subparsers(required=True)
-    add_export(commands)
-    add_import(commands)
-    args = parser.parse_args([f"judge {command}", *arguments])
-    status: int = args.run(args)
-    return status
+    return execute(build_parser().parse_args(["judge", command, *arguments]))
 
 
 def row(number: int, **more: Any) -> dict[str, Any]:
@@ -49,7 +43,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def export(*arguments: str) -> int:
-    return call("export-labelling", "news.jsonl", "more.json.gz", "--per-set", "5", *arguments)
+    return call("export", "news.jsonl", "more.json.gz", "--per-set", "5", *arguments)
 
 
 def key() -> list[dict[str, Any]]:
@@ -112,7 +106,7 @@ def test_a_key_is_not_lost(folder: Path) -> None:
     Path("labelling.key.jsonl").write_text("notes, not a key")
     with pytest.raises(ConfigError, match="is there already"):
         export()
-    with pytest.raises(ConfigError, match=r"news.jsonl is there already"):
+    with pytest.raises(ConfigError, match=r"--key news.jsonl is one of the files to be read"):
         export("--key", "news.jsonl")
 
 
@@ -153,7 +147,7 @@ def test_exports_that_cannot_be(folder: Path, arguments: list[str], message: str
 def test_annotations_that_cannot_be_drawn_from(folder: Path, content: list[Any], message: str) -> None:
     Path("bad.json").write_text(json.dumps(content))
     with pytest.raises(DataError, match=message):
-        call("export-labelling", "news.jsonl", "bad.json", "--per-set", "1")
+        call("export", "news.jsonl", "bad.json", "--per-set", "1")
 
 
 def test_labels_are_counted_and_written(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -161,7 +155,7 @@ def test_labels_are_counted_and_written(folder: Path, capsys: pytest.CaptureFixt
     capsys.readouterr()
     choices: list[str | None] = ["A", "B", "tie", "skip", "A", "B", None, "A", None, "A"]
     files = [save("ann.json", choices), save("bob.json", ["tie"], "Bob")]
-    assert call("import-labels", "labelling.key.jsonl", *files, "--json") == 0
+    assert call("import", "labelling.key.jsonl", *files, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     counts = {"news": {"labels": 0, "skipped": 0, "missing": 5}, "posts": {"labels": 0, "skipped": 0, "missing": 5}}
     for item, choice in zip(key(), choices, strict=True):
@@ -184,9 +178,9 @@ def test_labels_are_counted_and_written(folder: Path, capsys: pytest.CaptureFixt
 
 
 def test_table_of_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("export-labelling", "news.jsonl", "--per-set", "3") == 0
+    assert call("export", "news.jsonl", "--per-set", "3") == 0
     capsys.readouterr()
-    assert call("import-labels", "labelling.key.jsonl", save("a.json", ["A", "skip"]), "--output", "out/h.jsonl") == 0
+    assert call("import", "labelling.key.jsonl", save("a.json", ["A", "skip"]), "--output", "out/h.jsonl") == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split() for line in lines] == [
         ["annotator", "test", "set", "labels", "skipped", "missing"],
@@ -198,7 +192,8 @@ def test_table_of_labels(folder: Path, capsys: pytest.CaptureFixture[str]) -> No
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.json", "--output", "a.json"], "--output a.json must end in .jsonl"),
+        (["a.json", "--output", "h.json"], "--output h.json must end in .jsonl"),
+        (["a.json", "--output", "a.json"], "is one of the files to be read"),
         (["a.json", "--output", "labelling.key.jsonl"], "is one of the files to be read"),
         (["a.json", "--output", "a.json/h.jsonl"], "cannot be written"),
         (["none.json"], "none.json cannot be read"),
@@ -217,5 +212,5 @@ def test_imports_that_cannot_be(folder: Path, arguments: list[str], message: str
     with Path("large.json").open("wb") as large:
         large.truncate(MOST_BYTES * 40)
     with pytest.raises(GenRLHFError, match=message):
-        call("import-labels", "labelling.key.jsonl", *arguments)
+        call("import", "labelling.key.jsonl", *arguments)
     assert key() == before and not Path("human_annotations.jsonl").exists()

@@ -3,40 +3,42 @@
 from __future__ import annotations
 
 import argparse
-import json
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.errors import DataError
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.terminal import print_json
+from genrlhf.errors import DataError, excerpt, printable
 
 if TYPE_CHECKING:
     from genrlhf.metrics.preference import JudgeValidation
 
-__all__ = ["add_validate"]
+__all__ = ["add_command"]
 
 _PREFERRED = {"chosen", "rejected"}
 
 
-def add_validate(commands: Any) -> None:
-    """Add `judge validate` to the subparsers."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "judge validate",
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    parser = add(
+        commands,
+        "validate",
+        run,
         help="compare a judge with humans who labelled the same pairs",
         description="Say how well a judge stands in for humans, per example and in aggregate, as appendix D of Kirk et "
         "al. 2024 does: its agreement with them beside theirs with each other, Cohen's and Fleiss' kappa, bias, "
         "variance, its taste for a position and for length.",
+        seed="of the bootstrap",
+        reads=("files", "humans"),
     )
     parser.add_argument("files", nargs="+", metavar="ANNOTATIONS", help="what the judge said, in AlpacaEval's form")
     parser.add_argument(
         "--humans",
         nargs="+",
         metavar="ANNOTATIONS",
-        help='what humans said of the same pairs, as judge import-labels writes it, or rows of "prompt", "chosen" and '
+        help='what humans said of the same pairs, as judge import writes it, or rows of "prompt", "chosen" and '
         '"rejected" (default: that the chosen output is better, of a judge that was given --preferences)',
     )
     parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: %(default)s)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     humans = [row for file in args.humans for row in _said(file)] if args.humans else _chosen(judged)
     found = validate_judge(judged, humans, resamples=args.resamples, seed=args.seed)
     if args.json:
-        print(json.dumps({name: one.to_dict() for name, one in found.items()}, allow_nan=False))
+        print_json({name: one.to_dict() for name, one in found.items()})
         return 0
     print(judge_table(found))
     print("\n".join(["", *_notes(found)]))
@@ -70,8 +72,8 @@ def _chosen(judged: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for number, row in enumerate(judged):
         if {row.get("generator_1"), row.get("generator_2")} != _PREFERRED:
             raise DataError(
-                f"row {number} compares {row.get('generator_1')!r} with {row.get('generator_2')!r}, not chosen with "
-                "rejected; give what humans said with --humans."
+                f"row {number} compares {excerpt(row.get('generator_1'))} with {excerpt(row.get('generator_2'))}, not "
+                "chosen with rejected; give what humans said with --humans."
             )
         humans.append({**row, "annotator": "human", "preference": 1 if row["generator_1"] == "chosen" else 2})
     return humans
@@ -94,4 +96,4 @@ def _notes(found: dict[str, JudgeValidation]) -> list[str]:
             )
         if one.fleiss_kappa is not None:
             lines.append(f"{name}: Fleiss' kappa between humans {one.fleiss_kappa:.2f}")
-    return lines
+    return list(map(printable, lines))

@@ -1,0 +1,215 @@
+"""What all commands have: how they are declared, what is checked before they work, and how they end."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NoReturn
+
+from genrlhf.cli.terminal import guarded_streams, say
+from genrlhf.errors import ConfigError, GenRLHFError, printable
+
+__all__ = ["Parser", "add_command", "execute", "run_to_the_end"]
+
+Namespace = argparse.Namespace
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that tells wrong usage in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exit with status 2."""
+        self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+
+
+def add_command(
+    commands: Any,
+    name: str,
+    run: Callable[[Namespace], int],
+    *,
+    help: str,
+    description: str,
+    seed: str | None = None,
+    output: str | None = None,
+    default_output: str | None = None,
+    reads: Sequence[str] = (),
+    writes: Sequence[str] = (),
+    folders: Sequence[str] = (),
+    kept: Callable[[Namespace], str] | None = None,
+) -> Parser:
+    """Add a command with the options that commands share, and return its parser for the others.
+
+    Args:
+        commands: what `add_subparsers` returned.
+        name: of the command.
+        run: does the work and returns the exit status.
+        help: in one line.
+        description: in some.
+        seed: what the seed is of; without it, there is no `--seed`.
+        output: what goes to `--output`; without it, there is none.
+        default_output: of `--output`, which must be given where this is None.
+        reads: the arguments that are files to be read.
+        writes: those, beside `--output`, that are files to be written; they are tried before `run`, and must not be
+            among the files that are read.
+        folders: those that are folders to be written.
+        kept: says what is kept of a run that was interrupted, and how to go on; by default, that nothing is.
+    """
+    shared = _shared_options(seed=seed, output=output, default_output=default_output)
+    parser: Parser = commands.add_parser(name, parents=[shared], help=help, description=description)
+    written = (*(["output"] if output else []), *writes)
+    parser.set_defaults(run=run, reads=tuple(reads), writes=written, folders=tuple(folders), kept=kept)
+    return parser
+
+
+def _shared_options(*, seed: str | None, output: str | None, default_output: str | None) -> Parser:
+    parent = Parser(add_help=False)
+    if output:
+        default = "" if default_output is None else " (default: %(default)s)"
+        parent.add_argument(
+            "--output",
+            metavar="FILE",
+            default=default_output,
+            required=default_output is None,
+            help=f"{output}{default}",
+        )
+    if seed:
+        parent.add_argument("--seed", type=_seed, metavar="N", default=0, help=f"{seed} (default: %(default)s)")
+    parent.add_argument("--json", action="store_true", help="print one JSON object, and nothing else")
+    return parent
+
+
+LARGEST_SEED = 2**32 - 1
+"""The largest seed that numpy's older generators take."""
+
+
+def _seed(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= LARGEST_SEED:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 0 to {LARGEST_SEED}, not {text[:40]!r}")
+    return number
+
+
+def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
+    """Parse and run a command, and turn whatever ends it into an exit status and at most one line."""
+    kept: Callable[[], str] | None = None
+    try:
+        with guarded_streams():
+            try:
+                args = parser.parse_args(argv)
+                if args.kept is not None:
+                    kept = lambda: str(args.kept(args))  # noqa: E731
+                return execute(args)
+            except GenRLHFError as error:
+                say(error)
+            except OSError as error:
+                say(_told(error))
+            except sqlite3.DatabaseError as error:
+                say(f"a file of ours cannot be used ({error}); move it, or name another.")
+            except KeyboardInterrupt:
+                say(f"stopped; {_kept(kept)}")
+                return 130
+            return 1
+    except OSError as error:
+        # Standard output itself.
+        with guarded_streams():
+            say(_told(error))
+        return 1
+
+
+def execute(args: Namespace) -> int:
+    """Check what can be checked before the work, and do it."""
+    _check_targets(args)
+    status: int = args.run(args)
+    return status
+
+
+def _kept(kept: Callable[[], str] | None) -> str:
+    """Return what is kept of a run that was interrupted."""
+    with suppress(Exception):
+        if kept is not None:
+            return kept()
+    return "nothing was written."
+
+
+_NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+def _told(error: OSError) -> str:
+    """Return an error of the operating system, or of what speaks to it, as one line."""
+    if error.errno is None or error.strerror is None:
+        # Libraries raise OSError with words of their own, over several lines.
+        words = " ".join(str(error).split()) or type(error).__name__
+        return words if len(words) <= 500 else words[:499] + "…"
+    remedy = "choose another place, or make room" if error.errno in _NO_ROOM else "name another file"
+    if error.filename is None:
+        return f"{error.strerror}; {remedy}."
+    return f"{os.fsdecode(error.filename)}: {error.strerror}; {remedy}."
+
+
+def _check_targets(args: Namespace) -> None:
+    """Raise `ConfigError` where a file that is to be written cannot be, or is among those that are read."""
+    read = [path for name in args.reads for path in _paths(getattr(args, name))]
+    seen: dict[Path, str] = {}
+    for name in (*args.writes, *args.folders):
+        target = getattr(args, name)
+        if target is None:
+            continue
+        option = f"--{name.replace('_', '-')} {target}"
+        if not target:
+            raise ConfigError(f"{option}names nothing; give the path of a file.")
+        path = Path(target).expanduser()
+        try:
+            if any(_same(path, other) for other in read):
+                raise ConfigError(f"{option} is one of the files to be read; name another.")
+            if path.resolve() in seen:
+                raise ConfigError(f"{option} is what {seen[path.resolve()]} names; name another.")
+            seen[path.resolve()] = option.split(" ")[0]
+            _try(path, option, folder=name in args.folders)
+        except OSError as error:
+            raise ConfigError(f"{option} cannot be written ({error.strerror}); name another.") from error
+        except ValueError as error:
+            raise ConfigError(f"{option} cannot be written ({error}); name another.") from error
+
+
+def _paths(given: Any) -> list[Path]:
+    """Return the files that an argument names, `NAME=FILE` included."""
+    texts = [given] if isinstance(given, str) else list(given or ())
+    return [Path(part).expanduser() for text in texts for part in (text, text.partition("=")[2]) if part]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and other.exists() and one.samefile(other)
+
+
+def _try(path: Path, option: str, *, folder: bool) -> None:
+    """Raise where `path` cannot be written."""
+    if path.exists():
+        if folder != path.is_dir():
+            raise ConfigError(f"{option} is {'a folder' if path.is_dir() else 'a file'}; name another.")
+        if not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        if not (folder or path.is_file()):
+            return  # a device or a pipe, which is not for us to try
+    place = path if folder else path.parent
+    missing = [path.name]
+    while not place.exists():
+        missing.append(place.name)
+        place = place.parent
+    for name in missing:
+        with suppress(FileNotFoundError):
+            (place / name).lstat()
+    # What is written appears under a longer name first.
+    trial = place / (f".{path.name}.{os.getpid()}.part" if place == path.parent else f".genrlhf.{os.getpid()}.part")
+    try:
+        trial.touch()
+    finally:
+        with suppress(OSError):
+            trial.unlink(missing_ok=True)
