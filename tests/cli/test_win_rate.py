@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from genrlhf.cli import main
+from genrlhf.metrics.estimate import proportion_estimate
 
 
 def annotation(preference: Any, model: str = "new", length: int = 4) -> dict[str, Any]:
@@ -47,7 +48,8 @@ def test_json(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
         "n_total": 4,
         "n_unanswered": 1,
     }
-    assert new["ci"][0] < 62.5 < new["ci"][1] and new["standard_error"] > 0
+    assert new["ci"] == pytest.approx([100 * end for end in proportion_estimate([0, 1, 1, 0.5]).ci])
+    assert new["standard_error"] > 0
 
 
 def test_table_with_length_control(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,7 +104,7 @@ def test_compare(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = write(tmp_path / "rows.json", [*several("a", [1, 2, 1, 1]), *several("b", [2, 2, 2, 1])])
     assert main(["win-rate", file, "--compare", "a", "b", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["value"], found["n"], found["p_value"]) == (50, 4, 0.5)
+    assert (found["value"], found["n"], found["p_value"]) == (0.5, 4, 0.5)
     assert main(["win-rate", file, "--compare", "a", "b"]) == 0
     assert "b less a  +50.00 [" in capsys.readouterr().out
 
@@ -113,8 +115,8 @@ def test_gaps_out_of_distribution(tmp_path: Path, capsys: pytest.CaptureFixture[
     far = write(tmp_path / "far.json", several("a", [2] * 3 + [1] * 9, "sum up news"))
     assert main(["win-rate", inside, "--ood", f"songs={near}", far, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)["a"]
-    assert {name: one["value"] for name, one in found["win_rate"].items()} == {"id": 75, "songs": 50, "far": 25}
-    assert {name: one["value"] for name, one in found["gaps"].items()} == {"songs": 25, "far": 50}
+    assert {name: one["value"] for name, one in found["win_rate"].items()} == {"id": 0.75, "songs": 0.5, "far": 0.25}
+    assert {name: one["value"] for name, one in found["gaps"].items()} == {"songs": 0.25, "far": 0.5}
     assert 0 < found["shift"]["songs"] < found["shift"]["far"] < 1
     assert found["per_shift"]["ci"][0] < found["per_shift"]["value"] < found["per_shift"]["ci"][1]
     assert main(["win-rate", inside, "--ood", near]) == 0
@@ -127,7 +129,8 @@ def test_difficulty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = [{"instruction": f"write a poem {n}", "instruction_difficulty": n / 10} for n in range(20)]
     command = ["win-rate", file, "--resamples", "100", "--json", "--difficulty"]
     assert main([*command, write(tmp_path / "difficulty.json", table)]) == 0
-    assert 0 < json.loads(capsys.readouterr().out)["a"]["length_controlled"]["value"] < 1
+    controlled = json.loads(capsys.readouterr().out)["a"]["length_controlled"]
+    assert 1 < controlled["ci"][0] < controlled["value"] < controlled["ci"][1] < 100
     assert main([*command, write(tmp_path / "short.json", table[:3])]) == 1
     assert "The difficulty of 17 of 20 instructions is not known" in capsys.readouterr().err
     assert main([*command, write(tmp_path / "bad.json", [{"instruction": "i"}])]) == 1

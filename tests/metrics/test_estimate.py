@@ -11,7 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.estimate import bootstrap_estimate, jackknife_blocks, jackknife_estimate, mean_estimate
+from genrlhf.metrics.estimate import (
+    bootstrap_estimate,
+    jackknife_blocks,
+    jackknife_estimate,
+    mean_estimate,
+    proportion_estimate,
+)
 
 floats = st.floats(-100, 100)
 
@@ -138,3 +144,13 @@ def test_bootstrap_leaves_undefined_values_out() -> None:
         bootstrap_estimate([math.nan])
     with pytest.raises(ConfigError, match="resamples is 10"):
         bootstrap_estimate([1.0, 2.0], resamples=10)
+
+
+def test_shares_by_hand() -> None:
+    # mean 0.625, deviations .375 .375 −.125 −.625, squares together .6875; Wilson of 5 of 5: 5 / (5 + z²)
+    found = proportion_estimate([1, math.nan, 1, 0.5, 0])
+    assert (found.value, found.n, found.values.tolist()) == (0.625, 4, [1, 1, 0.5, 0])
+    assert found.stderr == pytest.approx(math.sqrt(0.6875 / 3 / 4), rel=1e-12)
+    assert proportion_estimate([1.0] * 5).ci == pytest.approx((5 / (5 + 1.959964**2), 1), abs=1e-6)
+    with pytest.raises(DataError, match=r"A value is 75.0; a score interval takes values from 0 to 1"):
+        proportion_estimate([75.0])

@@ -45,3 +45,13 @@ def test_paired_comparison_leaves_undefined_inputs_out() -> None:
     assert found.p_value == 0.5
     assert found.to_dict()["p_value"] == 0.5
     assert str(found).startswith("+1.500 [")
+
+
+def test_differences_of_bounded_values_have_a_score_interval() -> None:
+    # 21 pairs of shares, 13 of them alike: Tango's interval, as of Fagerland, Lydersen & Laake 2014, table IV
+    first, second = [0.0] * 13 + [0.0] + [1.0] * 7, [0.0] * 13 + [1.0] + [0.0] * 7
+    found = paired_comparison(first, second, bounds=(0, 1)).difference
+    assert found.ci == pytest.approx((-0.517, -0.026), abs=5.1e-4)
+    same = paired_comparison([40.0] * 8, [40.0] * 8, bounds=(0, 100)).difference
+    # Of n differences of 0 in ± 100: ± 100 z² / (n + z²)
+    assert same.value == 0 and same.ci == pytest.approx((-32.4408, 32.4408), abs=1e-4)

@@ -26,8 +26,8 @@ def add_command(commands: Any) -> None:
         run,
         help="count win rates from judgements in AlpacaEval's form",
         description="Count the win rate of every model in files of judgements, as AlpacaEval's leaderboard does, in "
-        "percent, with a 95 %% bootstrap interval.",
-        seed="of the bootstrap",
+        "percent, with a 95 % score interval. The JSON of --compare and --ood has shares.",
+        seed="of the bootstrap of --length-controlled, and of the sign-flip tests",
         reads=("files", "difficulty", "ood"),
     )
     parser.add_argument(
@@ -56,7 +56,7 @@ def add_command(commands: Any) -> None:
         metavar="[NAME=]ANNOTATIONS",
         help="judgements of the same models out of distribution: the gap to each, and by the size of the shift",
     )
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument("--resamples", type=int, default=2000, help="of that bootstrap (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -109,8 +109,8 @@ def _win_rates(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
             f"{one.avg_length:.0f}",
         ]
         if one.length_controlled is not None:
-            low, high = (100 * end for end in one.length_controlled.ci)
-            line.append(f"{100 * one.length_controlled.value:.2f} [{low:.2f}, {high:.2f}]")
+            low, high = one.length_controlled.ci
+            line.append(f"{one.length_controlled.value:.2f} [{low:.2f}, {high:.2f}]")
         table.append(line)
     return {name: one.to_dict() for name, one in ranked.items()}, table
 
@@ -134,7 +134,7 @@ def _difficulty(file: str) -> dict[str, float]:
 def _matrix(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
     from genrlhf.metrics.preference.counting.between_models import head_to_head
 
-    found = head_to_head(rows, resamples=args.resamples, seed=args.seed)
+    found = head_to_head(rows, seed=args.seed)
     table = [["", *found]]
     for model, others in found.items():
         table.append([model, *(_percent(others[other]) if other in others else "" for other in found)])
@@ -156,12 +156,13 @@ def _compare(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
 
 
 def _points(estimate: Estimate) -> str:
-    return f"{estimate.value:+.2f} [{estimate.ci[0]:+.2f}, {estimate.ci[1]:+.2f}]"
+    low, high = (100 * end for end in estimate.ci)
+    return f"{100 * estimate.value:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
     """Return PvR in distribution and on every other set, the gaps, and how they grow with the shift of the words."""
-    from genrlhf.metrics.estimate import bootstrap_estimate
+    from genrlhf.metrics.estimate import proportion_estimate
     from genrlhf.metrics.preference.counting.annotations import collect_annotations
     from genrlhf.metrics.preference.counting.generalisation import generalisation_gaps, word_shift
 
@@ -176,10 +177,7 @@ def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
     form: dict[str, Any] = {}
     table = [["model", "test set", "shift", "win rate [95 %]", "gap [95 %]"]]
     for model in models:
-        figures = {
-            name: bootstrap_estimate(100 * found[model].wins, resamples=args.resamples, seed=args.seed)
-            for name, found in collected.items()
-        }
+        figures = {name: proportion_estimate(found[model].wins) for name, found in collected.items()}
         inside = figures.pop("id")
         found = generalisation_gaps(inside, figures, shifts=known)
         form[model] = {
@@ -196,7 +194,8 @@ def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
 
 
 def _interval(estimate: Estimate) -> str:
-    return f"{estimate.value:.2f} [{estimate.ci[0]:.2f}, {estimate.ci[1]:.2f}]"
+    low, high = (100 * end for end in estimate.ci)
+    return f"{100 * estimate.value:.2f} [{low:.2f}, {high:.2f}]"
 
 
 def _named(files: list[str]) -> dict[str, list[dict[str, Any]]]:

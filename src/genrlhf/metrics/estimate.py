@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics.score_interval import score_interval
 from genrlhf.types import Estimate
 
 __all__ = [
     "bootstrap_estimate",
+    "bounded_estimate",
     "interval",
     "jackknife_blocks",
     "jackknife_estimate",
     "jackknife_from_blocks",
     "mean_estimate",
+    "proportion_estimate",
 ]
 
 _NUMBERS_AT_ONCE = 4_000_000
@@ -58,6 +62,40 @@ def mean_estimate(values: ArrayLike) -> Estimate:
     value = float(defined.mean())
     stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(n - 1, 1)), n=n, values=defined)
+
+
+def proportion_estimate(values: ArrayLike) -> Estimate:
+    """Return the mean of shares, such as wins (1), losses (0) and ties (0.5), with its 95 % score interval.
+
+    The interval is Wilson's where all values are 0 or 1 (see `score_interval`); unlike the standard error s / √n, which
+    is 0 then, it has a width where all values are equal.
+
+    Args:
+        values: (m,) floats in [0, 1]; NaN marks an undefined one, as in `mean_estimate`.
+
+    Raises:
+        DataError: none of the values is defined, or one is not between 0 and 1.
+
+    Example:
+        >>> print(proportion_estimate([1.0, 1.0, 1.0, 1.0, 1.0]))
+        1.000 [0.566, 1.000]
+    """
+    return bounded_estimate(values, 0.0, 1.0)
+
+
+def bounded_estimate(values: ArrayLike, low: float, high: float) -> Estimate:
+    """Return the mean of values that lie between `low` and `high`, with its 95 % score interval (see `score_interval`).
+
+    Args:
+        values: (m,) floats; NaN marks an undefined one, as in `mean_estimate`.
+        low: the least value that there can be.
+        high: the largest.
+
+    Raises:
+        DataError: none of the values is defined, or one is not between the bounds.
+    """
+    plain = mean_estimate(values)
+    return replace(plain, ci=score_interval(plain.values, low, high))
 
 
 def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Estimate:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genrlhf.metrics.estimate import bootstrap_estimate
+from genrlhf.metrics.estimate import bootstrap_estimate, bounded_estimate
 from genrlhf.types import Estimate
 
 __all__ = ["PairedComparison", "paired_comparison", "sign_flip_test"]
@@ -40,16 +40,24 @@ class PairedComparison:
         return sign if self.p_value is None else f"{sign} p={self.p_value:.2g}"
 
 
-def paired_comparison(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> PairedComparison:
+def paired_comparison(
+    first: ArrayLike, second: ArrayLike, *, bounds: tuple[float, float] | None = None, seed: int = 0
+) -> PairedComparison:
     """Compare the values of the same inputs; those where either is NaN are left out.
 
     Args:
         first: (inputs,) floats.
         second: (inputs,) floats.
+        bounds: the least and the largest value that there can be, such as (0, 1) for shares: the interval is then the
+            score interval of the differences (for wins and losses that of Tango 1998, see `score_interval`), which has
+            a width where all differences are equal. Without bounds it is the bootstrap's (see `bootstrap_estimate`).
         seed: of bootstrap and flips.
     """
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    estimate = bootstrap_estimate(differences, seed=seed)
+    if bounds is None:
+        estimate = bootstrap_estimate(differences, seed=seed)
+    else:
+        estimate = bounded_estimate(differences, bounds[0] - bounds[1], bounds[1] - bounds[0])
     return PairedComparison(estimate, sign_flip_test(estimate.values, seed=seed))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from genrlhf.errors import ConfigError, DataError, ShapeError, excerpt
-from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.metrics.estimate import mean_estimate, proportion_estimate
 from genrlhf.metrics.preference import preference_vs_reference
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
 from genrlhf.types import Estimate, Judge
@@ -80,7 +80,7 @@ def best_of_n_curve(
                 n=n,
                 kl=best_of_n_kl(n),
                 reward=mean_estimate((weights * scores).sum(-1)),
-                preference=None if verdicts is None else mean_estimate((weights * verdicts).sum(-1)),
+                preference=None if verdicts is None else proportion_estimate((weights * verdicts).sum(-1)),
             )
         )
     return points

@@ -27,7 +27,6 @@ def add_command(commands: Any) -> None:
         description="Say how well a judge stands in for humans, per example and in aggregate, as appendix D of Kirk et "
         "al. 2024 does: its agreement with them beside theirs with each other, Cohen's and Fleiss' kappa, bias, "
         "variance, its taste for a position and for length.",
-        seed="of the bootstrap",
         reads=("files", "humans"),
     )
     parser.add_argument("files", nargs="+", metavar="ANNOTATIONS", help="what the judge said, in AlpacaEval's form")
@@ -38,7 +37,6 @@ def add_command(commands: Any) -> None:
         help='what humans said of the same pairs, as judge import writes it, or rows of "prompt", "chosen" and '
         '"rejected" (default: that the chosen output is better, of a judge that was given --preferences)',
     )
-    parser.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default: %(default)s)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
 
     judged = [row for file in args.files for _, row in iter_rows(file)]
     humans = [row for file in args.humans for row in _said(file)] if args.humans else _chosen(judged)
-    found = validate_judge(judged, humans, resamples=args.resamples, seed=args.seed)
+    found = validate_judge(judged, humans)
     if args.json:
         print_json({name: one.to_dict() for name, one in found.items()})
         return 0

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from genrlhf.errors import DataError, JudgeError
+from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference import annotation_win_rates, length_controlled
 from tests import needs
 
@@ -49,6 +50,8 @@ def test_by_hand() -> None:
     assert (found.n_wins, found.n_wins_base, found.n_draws, found.n_total, found.n_unanswered) == (2, 2, 2, 6, 2)
     values = np.array([0, 1, 1, 0.5, 0.5, 0.25])
     assert found.standard_error == pytest.approx(100 * values.std(ddof=1) / 6**0.5)
+    # In percent, that of `win_rate`.
+    assert found.ci == tuple(100 * end for end in proportion_estimate(values).ci)
     assert found.avg_length == 4
     assert found.length_controlled is None and "length_controlled" not in found.to_dict()
     assert annotation_win_rates(rows(2))["new"].to_dict()["standard_error"] is None
@@ -60,8 +63,11 @@ def test_difficulty_by_instruction() -> None:
     found = annotation_win_rates(judged, control_length=True, difficulty=table)["new"].length_controlled
     wins = np.array([0, 1, 1, 0, 1] * 8)
     lengths = np.tile([4, 2], (40, 1))
-    expected = length_controlled(wins, lengths, difficulty=np.array([table[f"i{i % 4}"] for i in range(40)]))
-    assert found is not None and found.value == pytest.approx(expected.value, abs=1e-12)
+    levels = np.array([table[f"i{i % 4}"] for i in range(40)])
+    expected = length_controlled(wins, lengths, difficulty=levels, resamples=2000)
+    assert found is not None and found.value == pytest.approx(100 * expected.value, abs=1e-10)
+    assert found.ci == pytest.approx([100 * end for end in expected.ci]) and found.n == 40
+    assert found.stderr == pytest.approx(100 * expected.stderr)
     with pytest.raises(DataError, match=r"The difficulty of 20 of 40 instructions is not known, such as that of 'i0'"):
         annotation_win_rates(judged, control_length=True, difficulty={"i1": 0.0, "i3": 0.0})
 

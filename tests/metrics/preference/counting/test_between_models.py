@@ -8,6 +8,7 @@ import pytest
 
 from genrlhf.errors import DataError, JudgeError
 from genrlhf.metrics.preference import compare_win_rates, head_to_head
+from genrlhf.metrics.score_interval import score_interval
 
 
 def row(first: str, second: str, preference: Any, instruction: str = "i") -> dict[str, Any]:
@@ -50,11 +51,13 @@ def test_two_models_against_one_baseline_are_paired_by_instruction() -> None:
     rows += [row("old", "b", 1, "i3"), row("old", "b", 1, "i4")]
     found = compare_win_rates(rows, "a", "b", baseline="old")
     # i1: 0 − 0, i2: 1 − 0, i3: the mean of 1 and 0 − 0, i4: 0 − 1
-    assert sorted(found.difference.values) == [-100, 0, 50, 100]
-    assert found.difference.value == 12.5
+    assert sorted(found.difference.values) == [-1, 0, 0.5, 1]
+    assert found.difference.value == 0.125
+    # Shares of one instruction lie in [−1, 1], and so does their difference.
+    assert found.difference.ci == score_interval([-1, 0, 0.5, 1], -1, 1)
     # Whatever the signs, the sum is 50, 150 or 250 away from 0.
     assert found.p_value == 1
-    assert compare_win_rates(rows, "b", "a", baseline="old").difference.value == -12.5
+    assert compare_win_rates(rows, "b", "a", baseline="old").difference.value == -0.125
     with pytest.raises(DataError, match=r"There are no judgements of 'c'; there are of 'a', 'b'"):
         compare_win_rates(rows, "a", "c", baseline="old")
     with pytest.raises(DataError, match="No instruction has an answer for both 'a' and 'b'"):

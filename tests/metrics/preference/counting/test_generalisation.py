@@ -8,31 +8,37 @@ import numpy as np
 import pytest
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.metrics.estimate import mean_estimate, proportion_estimate
 from genrlhf.metrics.preference import generalisation_gap, generalisation_gaps, word_shift
+from genrlhf.types import Estimate
 
 
-def test_welch_by_hand() -> None:
-    # 1 2 3 4 5: mean 3, s²/n = 2.5/5 = 0.5; 0 0 3: mean 1, s²/n = 3/3 = 1
-    # df = 1.5² / (0.25 / 4 + 1 / 2) = 4, t = 2.776445
-    gap = generalisation_gap(mean_estimate([1, 2, 3, 4, 5]), mean_estimate([0, 0, 3]))
-    assert gap.value == pytest.approx(2, rel=1e-12)
-    assert gap.stderr == pytest.approx(math.sqrt(1.5), rel=1e-12)
-    assert gap.ci == pytest.approx((2 - 2.776445 * math.sqrt(1.5), 2 + 2.776445 * math.sqrt(1.5)), abs=1e-5)
-    assert gap.n == 8
+def known(value: float, down: float, up: float, n: int = 4) -> Estimate:
+    return Estimate(value=value, stderr=1.0, ci=(value - down, value + up), n=n, values=np.zeros(0))
+
+
+def test_by_hand() -> None:
+    # Down: the first's own 3 and the second's upwards 4; up: 12 and 5.
+    gap = generalisation_gap(known(10, 3, 12), known(7, 5, 4, n=6))
+    assert gap.value == 3 and gap.ci == pytest.approx((3 - 5, 3 + 13)) and gap.n == 10
+    assert gap.stderr == pytest.approx(math.sqrt(2), rel=1e-12)
     assert gap.values.shape == (0,)
 
 
+def test_the_gap_of_win_rates_is_newcombes() -> None:
+    # 56 of 70 less 48 of 80, Newcombe 1998, table II, method 10
+    inside, outside = ([1.0] * wins + [0.0] * (n - wins) for wins, n in ((56, 70), (48, 80)))
+    gap = generalisation_gap(proportion_estimate(inside), proportion_estimate(outside))
+    assert gap.ci == pytest.approx((0.0524, 0.3339), abs=5.1e-5)
+    unanimous = generalisation_gap(proportion_estimate([1.0] * 10), proportion_estimate([0.0] * 10))
+    assert unanimous.ci == pytest.approx((0.6075, 1), abs=5.1e-5)
+
+
 def test_the_other_way_round_is_the_negative() -> None:
-    first, second = mean_estimate([1, 0, 1, 1]), mean_estimate([0, 0, 1, 0, 1, 0])
+    first, second = mean_estimate([1, 0, 1, 1]), proportion_estimate([0, 0, 1, 0, 1, 0])
     gap, back = generalisation_gap(first, second), generalisation_gap(second, first)
     assert (back.value, back.stderr) == (-gap.value, gap.stderr)
     assert back.ci == pytest.approx((-gap.ci[1], -gap.ci[0]), rel=1e-12)
-
-
-def test_without_spread_the_interval_is_a_point() -> None:
-    gap = generalisation_gap(mean_estimate([1, 1, 1]), mean_estimate([0, 0]))
-    assert (gap.value, gap.stderr, gap.ci) == (1.0, 0.0, (1.0, 1.0))
 
 
 def test_one_side_without_spread_leaves_the_other_sides_interval() -> None:
@@ -49,15 +55,16 @@ def test_an_unknown_error_stays_unknown() -> None:
 
 
 def test_gaps_to_several_sets_and_their_growth() -> None:
-    inside = mean_estimate([3, 5, 4, 4])  # 4, s² = 2/3, s²/n = 1/6
-    near, far = mean_estimate([3, 4, 2]), mean_estimate([0, 2, 1])  # 3 and 1, s² = 1, s²/n = 1/3
+    # Intervals of ± 1.96 errors of √(1/6), and √(1/3)
+    inside = known(4, *[1.959964 * math.sqrt(1 / 6)] * 2)
+    near, far = (known(value, *[1.959964 * math.sqrt(1 / 3)] * 2) for value in (3, 1))
     found = generalisation_gaps(inside, {"near": near, "far": far, "other": near}, shifts={"near": 1, "far": 2})
     assert [found.gaps[name].value for name in ("near", "far", "other")] == [1, 3, 1]
     assert found.gaps["far"].ci == generalisation_gap(inside, far).ci
     # Σ = [[1/2, 1/6], [1/6, 1/2]], Σ⁻¹ = 9/2 · [[1/2, −1/6], [−1/6, 1/2]], Σ⁻¹x = (3/4, 15/4), xᵀΣ⁻¹x = 33/4
     assert found.per_shift is not None
-    assert found.per_shift.value == pytest.approx((0.75 * 1 + 3.75 * 3) / 8.25, rel=1e-12)
-    assert found.per_shift.stderr == pytest.approx(math.sqrt(4 / 33), rel=1e-12)
+    assert found.per_shift.value == pytest.approx((0.75 * 1 + 3.75 * 3) / 8.25, rel=1e-6)
+    assert found.per_shift.stderr == pytest.approx(math.sqrt(4 / 33), rel=1e-6)
     assert found.per_shift.ci[1] - found.per_shift.value == pytest.approx(1.959964 * math.sqrt(4 / 33), rel=1e-6)
     assert found.to_dict()["gaps"]["near"]["value"] == 1
 
@@ -77,6 +84,10 @@ def test_growth_that_is_not_known() -> None:
     inside, other = mean_estimate([1, 0, 1]), mean_estimate([0, 0, 1])
     assert generalisation_gaps(inside, {"a": other}, shifts={"a": 1.0}).per_shift is None
     assert generalisation_gaps(inside, {"a": other}).to_dict()["per_shift"] is None
+    unanimous = proportion_estimate([1.0] * 20)
+    others = {"a": proportion_estimate([1.0] * 20), "b": proportion_estimate([0.0] * 20)}
+    slope = generalisation_gaps(unanimous, others, shifts={"a": 0.5, "b": 1}).per_shift
+    assert slope is not None and slope.ci[0] < slope.value < slope.ci[1]
     sure = mean_estimate([1, 1, 1])
     slope = generalisation_gaps(sure, {"a": mean_estimate([0, 0]), "b": sure}, shifts={"a": 1, "b": 1}).per_shift
     assert slope is not None and slope.value == 0.5 and math.isnan(slope.stderr)

@@ -6,14 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genrlhf.errors import DataError, JudgeError
 from genrlhf.metrics.preference import ScoreJudge, preference_vs_reference, win_rate
-from genrlhf.metrics.preference.counting.winrate import score_interval
+from genrlhf.metrics.score_interval import score_interval
 from genrlhf.types import Estimate
 
 longer = ScoreJudge(lambda prompts, completions: [float(len(text)) for text in completions])
@@ -103,32 +102,13 @@ def test_preference_vs_reference_is_the_win_rate_against_the_reference() -> None
     assert (pvr.value, pvr.wins, pvr.ties, pvr.losses) == (0.5, 1, 1, 1)
 
 
-@pytest.mark.parametrize(
-    ("wins", "n", "low", "high"),
-    # Wilson's interval as printed in Newcombe 1998, "Two-sided confidence intervals for the single proportion", table I
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_without_ties_the_interval_is_wilsons(wins: int, n: int, low: float, high: float) -> None:
-    values = np.array([1.0] * wins + [0.0] * (n - wins))
-    assert score_interval(values) == pytest.approx((low, high), abs=5.1e-5)
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-def test_the_interval_solves_its_equation_within_bounds(given_values: list[float]) -> None:
-    values = np.array(given_values)
-    low, high = score_interval(values)
-    mean, c = values.mean(), (values * (1 - values)).mean()
-    assert 0 <= low <= mean + 1e-9
-    assert mean - 1e-9 <= high <= 1
-    for end in (low, high):
-        assert (mean - end) ** 2 == pytest.approx(1.959964**2 / len(values) * (end * (1 - end) - c), abs=1e-6)
-
-
-def test_ties_narrow_the_interval() -> None:
-    decided = score_interval(np.array([1.0] * 10 + [0.0] * 10))
-    tied = score_interval(np.array([1.0] * 5 + [0.0] * 5 + [0.5] * 10))
-    assert decided[0] < tied[0] < 0.5 < tied[1] < decided[1]
-    assert score_interval(np.full(9, 0.5)) == pytest.approx((0.5, 0.5), abs=1e-9)
+def test_the_interval_is_that_of_shares() -> None:
+    prompts, first, second = [f"p{i}" for i in range(10)], ["aaa"] * 8 + ["a", "bb"], ["bb"] * 10
+    rate = win_rate(prompts, first, second, longer)
+    assert (rate.wins, rate.losses, rate.ties) == (8, 1, 1) and rate.ci == score_interval(rate.values)
+    ties = win_rate(prompts, second, second, longer)
+    # Ten ties: 0.5 ± z² / (2 (10 + z²))
+    assert ties.stderr == 0 and ties.ci == pytest.approx((0.3612, 0.6388), abs=5e-5)
 
 
 @pytest.mark.parametrize("answer", [0, 3, "1", True, math.nan, [1]])

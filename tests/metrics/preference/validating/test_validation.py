@@ -14,9 +14,10 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import cohen_kappa_score
 
 from genrlhf.errors import DataError, JudgeError
-from genrlhf.metrics.estimate import bootstrap_estimate, mean_estimate
+from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
 from genrlhf.metrics.preference.validating.validation import JudgeValidation, validate_judge, validation_table
+from genrlhf.metrics.score_interval import score_interval
 
 
 def row(instruction: str, annotator: str, preference: Any, **other: Any) -> dict[str, Any]:
@@ -86,19 +87,12 @@ def test_leave_one_out_is_of_pairs_with_two_humans() -> None:
     assert alone.n_annotators == 1
 
 
-def test_the_intervals_are_the_bootstraps() -> None:
-    humans = said("ann", *([1, 2] * 150))
-    judge = judged(*([1, 2, 2, 2] * 75))
-    values = [1, 1, 0, 1] * 75
-    found = validate_judge(judge, humans, resamples=300, seed=3)["all"].accuracy
-    assert found == bootstrap_estimate(values, resamples=300, seed=3)
-    assert found != bootstrap_estimate(values, resamples=300) and found != bootstrap_estimate(values, seed=3)
-    # Of few pairs Student's interval leaves the range of a share: 0.75 ± 3.18 · 0.25.
-    assert mean_estimate([1, 1, 0, 1]).ci[1] > 1.5
+def test_the_intervals_are_those_of_shares() -> None:
     few = only(judged(1, 2, 2, 2), said("ann", 1, 2, 1, 2))
-    assert few.accuracy is not None and few.accuracy.value == 0.75 and few.accuracy.ci == (0.0, 1.0)
+    assert few.accuracy == proportion_estimate([1, 1, 0, 1])
+    # Wilson's of 1 of 1: 1 / (1 + z²)
     one = only(judged(1), said("ann", 1)).accuracy
-    assert one is not None and all(math.isnan(end) for end in one.ci)
+    assert one is not None and math.isnan(one.stderr) and one.ci == pytest.approx((0.2065, 1), abs=5e-5)
 
 
 def test_kappas_count_a_pair_in_both_orders() -> None:
@@ -162,8 +156,7 @@ def test_win_rates_of_two_models() -> None:
     assert name == "new vs old" and not others and (rates.model, rates.baseline) == ("new", "old")
     assert rates.judge.values.tolist() == [1, 0.25, 0] and rates.humans.values.tolist() == [0.5, 0.75, 0]
     assert rates.difference.values.tolist() == [0.5, -0.5, 0]
-    # 0 ± 4.30 · 0.29 leaves what is possible, as it does below 0.
-    assert rates.difference.ci == (-1.0, 1.0)
+    assert rates.difference.ci == score_interval([0.5, -0.5, 0], -1, 1)
     assert found.win_rate_judge == rates.judge and found.win_rate_humans == rates.humans
     assert found.aggregate_correlation is None
 
@@ -296,9 +289,9 @@ def test_the_order_of_the_judges_outputs_does_not_matter(given_labels: Any, data
     humans = [
         row(f"p{i}", f"h{j}", label) for i, (_, all_of) in enumerate(given_labels) for j, label in enumerate(all_of)
     ]
-    as_given = json.dumps(validate_judge(judge, humans, resamples=100)["all"].to_dict())
+    as_given = json.dumps(validate_judge(judge, humans)["all"].to_dict())
     swapped = [turned(one) if data.draw(st.booleans()) else one for one in judge]
-    assert json.dumps(validate_judge(swapped, humans, resamples=100)["all"].to_dict()) == as_given
+    assert json.dumps(validate_judge(swapped, humans)["all"].to_dict()) == as_given
 
 
 @settings(deadline=None)
@@ -417,7 +410,7 @@ def test_bad_preference_rows(rows: list[dict[str, Any]], message: str) -> None:
 def test_json() -> None:
     found = only(judged(2), said("ann", 2)).to_dict()
     json.dumps(found, allow_nan=False)
-    share = {"value": 1.0, "stderr": None, "ci": [None, None], "n": 1}
+    share = {"value": 1.0, "stderr": None, "ci": list(score_interval([1.0])), "n": 1}
     assert found["accuracy"] == share and found["human_agreement"] is None and found["n_pairs"] == 1
     assert found["aggregate"] == {
         "new vs old": {
@@ -425,7 +418,7 @@ def test_json() -> None:
             "baseline": "old",
             "judge": share,
             "humans": share,
-            "difference": {**share, "value": 0.0},
+            "difference": {**share, "value": 0.0, "ci": list(score_interval([0.0], -1, 1))},
         }
     }
     assert only(judged(1.5), said("ann", 1.5)).to_dict()["cohen_kappa"] is None
@@ -442,10 +435,10 @@ def test_table() -> None:
     found = validate_judge(judge, humans)
     header, tldr, lost, everything = validation_table(found)
     assert header[:2] == ["set", "pairs"] and len(header) == len(tldr) == len(lost) == len(everything) == 13
-    low, high = bootstrap_estimate([1.0] * 15 + [0.0] * 5).ci
-    accuracy = f"75.0 [{100 * low:.1f}, {100 * high:.1f}]"
+    # Wilson's of 15 and of 20 of 20
+    accuracy = "75.0 [53.1, 88.8]"
     assert tldr == [
-        *("tldr", "20", accuracy, "100.0 [100.0, 100.0]", accuracy, "0.50", "75.0 / 100.0", "-25.0"),
+        *("tldr", "20", accuracy, "100.0 [83.9, 100.0]", accuracy, "0.50", "75.0 / 100.0", "-25.0"),
         *("25.0", "0.0", "75.0 / 100.0", "50.0", "0.0"),
     ]
     assert lost == ["x", "0", *["–"] * 11]

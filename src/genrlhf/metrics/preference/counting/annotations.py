@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from genrlhf.errors import DataError, JudgeError, excerpt
-from genrlhf.metrics.estimate import bootstrap_estimate
 from genrlhf.metrics.paired import sign_flip_test
 from genrlhf.metrics.preference.counting.length_control import length_controlled
+from genrlhf.metrics.preference.counting.winrate import count_shares
 from genrlhf.types import Estimate
 
 __all__ = [
@@ -49,7 +49,7 @@ class Annotations:
 
 @dataclass(frozen=True)
 class AnnotationWinRate:
-    """A win rate in percent, as AlpacaEval's leaderboard counts it.
+    """A win rate as AlpacaEval's leaderboard counts it; every figure is in percent.
 
     Attributes:
         win_rate: 100 times the mean preference for the model; a tie counts half.
@@ -59,10 +59,10 @@ class AnnotationWinRate:
         n_draws: for neither.
         n_total: comparisons with an answer.
         n_unanswered: without one.
-        ci: the 95 % bootstrap interval over comparisons (see `bootstrap_estimate`), within 0 and 100.
+        ci: the 95 % score interval, that of `win_rate` (see `proportion_estimate`).
         p_value: of the sign-flip test (see `sign_flip_test`) that the judge favours neither side; with ties left out
             and no preferences by degree the sign test.
-        length_controlled: the win rate at equal lengths (see `length_controlled`), if it was asked for.
+        length_controlled: the win rate at equal lengths in percent (see `length_controlled`), if it was asked for.
         avg_length: mean characters of the model's outputs.
     """
 
@@ -115,8 +115,8 @@ def annotation_win_rates(
             then be the same in all rows.
         control_length: also fit the win rate at equal lengths.
         difficulty: of every instruction, for that fit, by its text.
-        resamples: of the bootstrap over comparisons.
-        seed: of the bootstrap.
+        resamples: of the bootstrap of that fit.
+        seed: of that bootstrap, and of the sign-flip test.
 
     Raises:
         DataError: a row lacks a column, has a preference that is none, or other generators than it should.
@@ -133,26 +133,28 @@ def annotation_win_rates(
     """
     found = {}
     for name, one in collect_annotations(rows, baseline=baseline).items():
-        if not len(one.wins):
+        rate = count_shares(one.wins, len(one.wins) + one.unanswered)
+        if rate is None:
             raise JudgeError(f"None of the {one.unanswered} comparisons of {name!r} has an answer; look at the judge.")
-        estimate = bootstrap_estimate(one.wins, resamples=resamples, seed=seed)
         found[name] = AnnotationWinRate(
-            win_rate=100 * estimate.value,
-            standard_error=100 * estimate.stderr,
-            n_wins=int((one.wins > 0.5).sum()),
-            n_wins_base=int((one.wins < 0.5).sum()),
-            n_draws=int((one.wins == 0.5).sum()),
-            n_total=len(one.wins),
-            n_unanswered=one.unanswered,
-            ci=(max(0.0, 100 * estimate.ci[0]), min(100.0, 100 * estimate.ci[1])),
+            win_rate=100 * rate.value,
+            standard_error=100 * rate.stderr,
+            n_wins=rate.wins,
+            n_wins_base=rate.losses,
+            n_draws=rate.ties,
+            n_total=rate.n,
+            n_unanswered=rate.unanswered,
+            ci=(100 * rate.ci[0], 100 * rate.ci[1]),
             p_value=sign_flip_test(one.wins - 0.5, seed=seed),
             avg_length=float(one.lengths[:, 0].mean()),
-            length_controlled=length_controlled(
-                one.wins,
-                one.lengths,
-                difficulty=None if difficulty is None else _difficulties(one.instructions, difficulty),
-                resamples=resamples,
-                seed=seed,
+            length_controlled=_in_percent(
+                length_controlled(
+                    one.wins,
+                    one.lengths,
+                    difficulty=None if difficulty is None else _difficulties(one.instructions, difficulty),
+                    resamples=resamples,
+                    seed=seed,
+                )
             )
             if control_length
             else None,
@@ -200,6 +202,11 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
         )
         for model, values in wins.items()
     }
+
+
+def _in_percent(share: Estimate) -> Estimate:
+    ends = (100 * share.ci[0], 100 * share.ci[1])
+    return replace(share, value=100 * share.value, stderr=100 * share.stderr, ci=ends, values=100 * share.values)
 
 
 def _difficulties(instructions: list[str], difficulty: Mapping[str, float]) -> np.ndarray:

@@ -14,13 +14,12 @@ __all__ = ["compare_win_rates", "head_to_head"]
 Rows = Iterable[Mapping[str, Any]]
 
 
-def head_to_head(rows: Rows, *, resamples: int = 2000, seed: int = 0) -> dict[str, dict[str, AnnotationWinRate]]:
+def head_to_head(rows: Rows, *, seed: int = 0) -> dict[str, dict[str, AnnotationWinRate]]:
     """Return the win rate of every model against every other that it was compared with, `{MODEL: {OTHER: …}}`.
 
     Args:
         rows: as of `annotation_win_rates`, of any pairs of models, in either order.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+        seed: of the sign-flip test.
 
     Raises:
         DataError: a row cannot be used, or there are none.
@@ -50,7 +49,7 @@ def head_to_head(rows: Rows, *, resamples: int = 2000, seed: int = 0) -> dict[st
     }
     for pair, judged in pairs.items():
         for model, baseline in (pair, pair[::-1]):
-            found = annotation_win_rates(judged, baseline=baseline, resamples=resamples, seed=seed)
+            found = annotation_win_rates(judged, baseline=baseline, seed=seed)
             table[model][baseline] = found[model]
     return table
 
@@ -58,17 +57,17 @@ def head_to_head(rows: Rows, *, resamples: int = 2000, seed: int = 0) -> dict[st
 def compare_win_rates(
     rows: Rows, first: str, second: str, *, baseline: str | None = None, seed: int = 0
 ) -> PairedComparison:
-    """Return the second model's win rate less the first's, in points, on the instructions that both were judged on.
+    """Return the second model's win rate less the first's, on the instructions that both were judged on.
 
     Both were compared with the same baseline. What an instruction adds to both cancels, so the interval is narrower
-    than that of two win rates apart.
+    than that of two win rates apart; it is the score interval of paired shares (see `paired_comparison`).
 
     Args:
         rows: as of `annotation_win_rates`, with `instruction`.
         first: a model.
         second: another.
         baseline: what both are compared with; by default `generator_1`.
-        seed: of bootstrap and flips.
+        seed: of flips.
 
     Raises:
         DataError: a model is not among the rows, or no instruction has an answer for both.
@@ -82,8 +81,9 @@ def compare_win_rates(
     if not both:
         raise DataError(f"No instruction has an answer for both {first!r} and {second!r}; judge them on the same ones.")
     return paired_comparison(
-        [100 * ours[instruction] for instruction in both],
-        [100 * theirs[instruction] for instruction in both],
+        [ours[instruction] for instruction in both],
+        [theirs[instruction] for instruction in both],
+        bounds=(0.0, 1.0),
         seed=seed,
     )
 

@@ -13,47 +13,40 @@ import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_texts
-from genrlhf.metrics.estimate import interval
+from genrlhf.metrics.score_interval import difference_interval
 from genrlhf.types import Estimate
 
 __all__ = ["GeneralisationGaps", "generalisation_gap", "generalisation_gaps", "word_shift"]
+
+_Z = NormalDist().inv_cdf(0.975)
 
 
 def generalisation_gap(in_distribution: Estimate, out_of_distribution: Estimate) -> Estimate:
     """Return the figure in distribution less the one out of distribution, such as PvR; above 0 means a loss.
 
-    Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity". The two test
-    sets are independent samples, so the variances add up: stderr² = s_id² + s_ood². The interval is Student's with
-    Welch's degrees of freedom (Welch 1947, "The generalization of 'Student's' problem when several different population
-    variances are involved").
+    Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity". The two test sets are
+    independent samples, so the variances add up: stderr² = s_id² + s_ood². The interval is made from those of the two
+    figures (see `difference_interval`); of two win rates it is Newcombe's, which has a width where both are unanimous.
 
     Returns:
         `n` is the sum of both; `values` is empty, since no input has a gap of its own.
 
     Example:
-        >>> from genrlhf.metrics.estimate import mean_estimate
-        >>> gap = generalisation_gap(mean_estimate([1, 1, 0, 1]), mean_estimate([1, 0, 0, 0]))
-        >>> gap.value, round(gap.stderr, 6), gap.n
-        (0.5, 0.353553, 8)
+        >>> from genrlhf.metrics.estimate import proportion_estimate
+        >>> print(generalisation_gap(proportion_estimate([1, 1, 0, 1]), proportion_estimate([1, 0, 0, 0])))
+        0.500 [-0.135, 0.789]
     """
     value = in_distribution.value - out_of_distribution.value
     stderr = math.hypot(in_distribution.stderr, out_of_distribution.stderr)
-    df = _welch_df(in_distribution, out_of_distribution)
     return Estimate(
         value=value,
         stderr=stderr,
-        ci=interval(value, stderr, df),
+        ci=difference_interval(
+            in_distribution.value, in_distribution.ci, out_of_distribution.value, out_of_distribution.ci
+        ),
         n=in_distribution.n + out_of_distribution.n,
         values=np.zeros(0),
     )
-
-
-def _welch_df(first: Estimate, second: Estimate) -> float:
-    a, b = first.stderr**2, second.stderr**2
-    if not a + b > 0:
-        return 1.0
-    terms = [square**2 / (estimate.n - 1) for square, estimate in ((a, first), (b, second)) if square > 0]
-    return (a + b) ** 2 / sum(terms)
 
 
 @dataclass(frozen=True)
@@ -90,7 +83,8 @@ def generalisation_gaps(
 
         b = xᵀΣ⁻¹g / xᵀΣ⁻¹x,    stderr² = 1 / xᵀΣ⁻¹x
 
-    Its normal interval knows of the errors of the figures, not of how well a line fits.
+    The errors s are those that the figures' intervals stand for, (upper − lower end) / (2 · 1.96): of a unanimous win
+    rate s / √n would be 0. The slope's normal interval knows of them, not of how well a line fits.
 
     Args:
         in_distribution: the figure, such as PvR.
@@ -119,8 +113,12 @@ def generalisation_gaps(
         return GeneralisationGaps(gaps, None)
     x = np.array([(shifts or {})[name] for name in known])
     g = np.array([gaps[name].value for name in known])
-    spread = np.array([out_of_distribution[name].stderr ** 2 for name in known])
-    return GeneralisationGaps(gaps, _slope(x, g, np.diag(spread) + in_distribution.stderr**2))
+    spread = np.array([_error(out_of_distribution[name]) ** 2 for name in known])
+    return GeneralisationGaps(gaps, _slope(x, g, np.diag(spread) + _error(in_distribution) ** 2))
+
+
+def _error(estimate: Estimate) -> float:
+    return (estimate.ci[1] - estimate.ci[0]) / (2 * _Z)
 
 
 def _slope(x: np.ndarray, g: np.ndarray, covariance: np.ndarray) -> Estimate:
@@ -128,7 +126,7 @@ def _slope(x: np.ndarray, g: np.ndarray, covariance: np.ndarray) -> Estimate:
     weighted = np.linalg.solve(covariance, x) if usable else x
     scale = float(weighted @ x)
     value, stderr = float(weighted @ g) / scale, 1 / math.sqrt(scale) if usable else math.nan
-    half = NormalDist().inv_cdf(0.975) * stderr
+    half = _Z * stderr
     return Estimate(value=value, stderr=stderr, ci=(value - half, value + half), n=len(x), values=g / x)
 
 

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from genrlhf.errors import DataError, JudgeError, excerpt
 from genrlhf.metrics.checks import check_texts
-from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.types import Estimate, Judge
 
 __all__ = [
     "WinRate",
     "check_sides",
+    "count_shares",
     "preference_vs_reference",
-    "score_interval",
     "shares_of",
     "shown_swapped",
     "win_rate",
@@ -70,7 +69,7 @@ def win_rate(
     two outputs. Swapping `first` and `second` shows it the same pairs in the same order: the two win rates add up to 1
     whatever the judge's bias (except for pairs of equal outputs).
 
-    The standard error is s / √n; the interval is the score interval (see `score_interval`).
+    The standard error is s / √n; the interval is the score interval (see `proportion_estimate`).
 
     Args:
         prompts: one a comparison; they may repeat.
@@ -95,33 +94,18 @@ def win_rate(
     return _compare(prompts, {"first": first, "second": second}, judge, seed)
 
 
-def score_interval(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % score interval of a mean of values in [0, 1]; it lies in [0, 1].
-
-    The ends p solve, with z = 1.96, p̂ the mean and n the number of values::
-
-        (p̂ − p)² = z²/n (p (1 − p) − c),    c = mean(v (1 − v))
-
-    For wins and losses alone c is 0 and this is Wilson's interval (Wilson 1927, "Probable Inference, the Law of
-    Succession, and Statistical Inference"). A tie lowers the variance: c takes that into account, as observed.
-
-    Args:
-        values: (n,) floats in [0, 1], at least one.
-    """
-    mean, spare = float(values.mean()), float((values * (1 - values)).mean())
-    a = NormalDist().inv_cdf(0.975) ** 2 / len(values)
-    centre = (mean + a / 2) / (1 + a)
-    root = math.sqrt(max(0.0, a * (mean * (1 - mean) - spare) + a * a * (0.25 - spare)))
-    return max(0.0, centre - root / (1 + a)), min(1.0, centre + root / (1 + a))
-
-
 def _compare(prompts: Sequence[str], sides: dict[str, Sequence[str]], judge: Judge, seed: int) -> WinRate:
     asked, ours, theirs = check_sides(prompts, sides)
     if not asked:
         raise DataError("There are no prompts; give at least one comparison.")
     swapped = [shown_swapped(seed, *row) for row in zip(asked, ours, theirs, strict=True)]
     won = shares_of(judge, asked, ours, theirs, swapped)
-    return _count([share for share in won if share is not None], len(won))
+    rate = count_shares([share for share in won if share is not None], len(won))
+    if rate is None:
+        raise JudgeError(
+            f"The judge answered none of {len(won)} comparisons, so there is no win rate; look at the judge."
+        )
+    return rate
 
 
 def check_sides(prompts: Sequence[str], sides: dict[str, Sequence[str]]) -> tuple[list[str], list[str], list[str]]:
@@ -178,19 +162,25 @@ def _share(answer: float | None, swapped: bool, row: int, prompt: str) -> float 
     return float(answer) - 1 if swapped else 2 - float(answer)
 
 
-def _count(shares: list[float], asked: int) -> WinRate:
-    if not shares:
-        raise JudgeError(f"The judge answered none of {asked} comparisons, so there is no win rate; look at the judge.")
-    values = np.array(shares)
-    mean = mean_estimate(values)
+def count_shares(shares: ArrayLike, asked: int) -> WinRate | None:
+    """Return the win rate of comparisons with an answer, None where there are none.
+
+    Args:
+        shares: (n,) floats in [0, 1], of the comparisons with an answer: 1 for a win, 0.5 for a tie, 0 for a loss.
+        asked: comparisons, also those without an answer.
+    """
+    values = np.asarray(shares, dtype=np.float64)
+    if not len(values):
+        return None
+    rate = proportion_estimate(values)
     return WinRate(
-        value=mean.value,
-        stderr=mean.stderr,
-        ci=score_interval(values),
-        n=mean.n,
-        values=values,
+        value=rate.value,
+        stderr=rate.stderr,
+        ci=rate.ci,
+        n=rate.n,
+        values=rate.values,
         wins=int((values > 0.5).sum()),
         losses=int((values < 0.5).sum()),
         ties=int((values == 0.5).sum()),
-        unanswered=asked - len(shares),
+        unanswered=asked - len(values),
     )

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
-from genrlhf.metrics.estimate import bootstrap_estimate
+from genrlhf.metrics.estimate import bounded_estimate, proportion_estimate
 from genrlhf.metrics.preference.validating.matching import LabelledPair
 from genrlhf.types import Estimate
 
-__all__ = ["AggregateWinRate", "Correlation", "aggregate_win_rates", "bounded_estimate", "correlate"]
+__all__ = ["AggregateWinRate", "Correlation", "aggregate_win_rates", "correlate"]
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,13 @@ class Correlation:
     spearman: float
 
 
-def bounded_estimate(values: Sequence[float] | np.ndarray, low: float, *, resamples: int, seed: int) -> Estimate:
-    """Return `bootstrap_estimate` with its interval held between `low` and 1, where Student's may leave them."""
-    found = bootstrap_estimate(values, resamples=resamples, seed=seed)
-    return replace(found, ci=(float(np.maximum(low, found.ci[0])), float(np.minimum(1.0, found.ci[1]))))
-
-
-def aggregate_win_rates(pairs: Sequence[LabelledPair], *, resamples: int, seed: int) -> dict[str, AggregateWinRate]:
+def aggregate_win_rates(pairs: Sequence[LabelledPair]) -> dict[str, AggregateWinRate]:
     """Return the win rates of every two models compared, by "model vs baseline".
 
     Two outputs of one model are left out: between them there is no win rate.
 
     Args:
         pairs: with labels of judge and humans.
-        resamples: of the bootstrap over pairs.
-        seed: of the bootstrap.
     """
     compared: dict[frozenset[str], list[LabelledPair]] = {}
     for pair in pairs:
@@ -76,9 +68,9 @@ def aggregate_win_rates(pairs: Sequence[LabelledPair], *, resamples: int, seed: 
         found[f"{model} vs {baseline}"] = AggregateWinRate(
             model=model,
             baseline=baseline,
-            judge=bounded_estimate(won[:, 0], 0.0, resamples=resamples, seed=seed),
-            humans=bounded_estimate(won[:, 1], 0.0, resamples=resamples, seed=seed),
-            difference=bounded_estimate(won[:, 0] - won[:, 1], -1.0, resamples=resamples, seed=seed),
+            judge=proportion_estimate(won[:, 0]),
+            humans=proportion_estimate(won[:, 1]),
+            difference=bounded_estimate(won[:, 0] - won[:, 1], -1.0, 1.0),
         )
     return found
 

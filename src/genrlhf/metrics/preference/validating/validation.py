@@ -10,11 +10,11 @@ from typing import Any, SupportsFloat
 import numpy as np
 
 from genrlhf.errors import JudgeError
+from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference.validating.aggregates import (
     AggregateWinRate,
     Correlation,
     aggregate_win_rates,
-    bounded_estimate,
     correlate,
 )
 from genrlhf.metrics.preference.validating.agreement import (
@@ -39,8 +39,9 @@ _UNKNOWN = "–"
 class JudgeValidation:
     """How a judge compares with humans on one data set.
 
-    All figures are of the `n_pairs` pairs that both answered, and their intervals those of a bootstrap over pairs. What
-    is undefined for want of pairs is None. Labels are loss, tie and win (see `win_labels`, `agreement`).
+    All figures are of the `n_pairs` pairs that both answered, and their intervals the score intervals of means over
+    pairs (see `proportion_estimate`). What is undefined for want of pairs is None. Labels are loss, tie and win (see
+    `win_labels`, `agreement`).
 
     With one annotation y of the judge, its majority m and the humans' majority h on a pair, the `bias` is the mean of
     1 − agreement(m, h) and the `variance` estimates that of 1 − agreement(y, m), the majority being that of the judge's
@@ -113,11 +114,7 @@ class JudgeValidation:
 
 
 def validate_judge(
-    judge_rows: Iterable[Mapping[str, Any]],
-    human_rows: Iterable[Mapping[str, Any]],
-    *,
-    resamples: int = 2000,
-    seed: int = 0,
+    judge_rows: Iterable[Mapping[str, Any]], human_rows: Iterable[Mapping[str, Any]]
 ) -> dict[str, JudgeValidation]:
     """Return how a judge compares with humans who labelled the same pairs of outputs, per data set.
 
@@ -132,8 +129,6 @@ def validate_judge(
             Several rows of one pair are repeats.
         human_rows: the same with `annotator`, and with `dataset` where there are several test sets. See
             `pairs_from_preferences` for preference sets.
-        resamples: of the bootstrap over pairs.
-        seed: of the bootstrap.
 
     Returns:
         By data set; "all" has the pairs of all of them, where there are several or rows name none.
@@ -164,19 +159,19 @@ def validate_judge(
             f"None of the {asked} pairs that judge and humans share has an answer of both, so there is nothing to "
             "compare; look at the null preferences."
         )
-    return {name: _validate(of_set, resamples, seed) for name, of_set in sets.items()}
+    return {name: _validate(of_set) for name, of_set in sets.items()}
 
 
-def _validate(pairs: Sequence[LabelledPair], resamples: int, seed: int) -> JudgeValidation:
+def _validate(pairs: Sequence[LabelledPair]) -> JudgeValidation:
     labelled = [pair for pair in pairs if len(pair.humans)]
     both = [pair for pair in labelled if len(pair.judge)]
     groups = [pair for pair in both if len(pair.humans) >= 2]
     unequal = [pair for pair in both if pair.lengths[0] != pair.lengths[1]]
-    aggregate = aggregate_win_rates(both, resamples=resamples, seed=seed)
+    aggregate = aggregate_win_rates(both)
 
     def mean(shares: Iterable[SupportsFloat]) -> Estimate | None:
         listed = [float(share) for share in shares]
-        return bounded_estimate(listed, 0.0, resamples=resamples, seed=seed) if listed else None
+        return proportion_estimate(listed) if listed else None
 
     return JudgeValidation(
         n_pairs=len(both),
