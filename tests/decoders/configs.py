@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import torch
+import transformers
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSequenceClassification, PreTrainedModel
 
 from tests.helpers import EOS_ID, PAD_ID, VOCAB_SIZE
 
-__all__ = ["DECODERS", "build", "build_classifier", "is_known"]
+__all__ = ["DECODERS", "NOT_IN_PPO", "UNLIKE_ANY_SAMPLER", "build", "build_classifier", "is_known", "known"]
 
 WINDOW = 4
 """Of sliding layers: shorter than the longer prompts, and than the completions."""
@@ -266,6 +268,15 @@ DECODERS: dict[str, dict[str, Any]] = {
 }
 """Settings of each decoder beside `COMMON`, by model type and, behind a colon, what is special about it."""
 
+NOT_IN_PPO = {
+    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
+    *("phimoe", "recurrent_gemma", "xlm", "xlnet"),
+}
+"""Whose own `generate` does not find the probabilities of their forward pass in training."""
+
+UNLIKE_ANY_SAMPLER = {"phimoe", "xlnet"}
+"""Those whose forward pass has no such probabilities, whatever draws: at random in training, and ahead of the text."""
+
 
 def is_known(name: str) -> bool:
     """Whether the installed transformers has this model type."""
@@ -274,6 +285,12 @@ def is_known(name: str) -> bool:
     except (ValueError, KeyError):
         return False
     return True
+
+
+def known(name: str) -> Any:
+    """A test's parameter: the decoder called `name`, skipped where the installed transformers has none."""
+    reason = f"transformers {transformers.__version__} has no {name.partition(':')[0]}"
+    return pytest.param(name, marks=[] if is_known(name) else pytest.mark.skip(reason=reason))
 
 
 def _config(name: str, **settings: Any) -> Any:

@@ -15,7 +15,7 @@ from genrlhf.models.families import TRUNK_FAMILIES, family_of, shares_prefix, wi
 from genrlhf.models.scoring import score_batch
 from genrlhf.models.trunk import trunk_depth, trunk_states
 from genrlhf.sampling import TransformersSampler
-from genrlhf.sampling.plain import habits_of
+from genrlhf.sampling.habits import habits_of
 from genrlhf.types import Generation, SamplingParams
 from tests.decoders.configs import build, build_classifier
 from tests.helpers import EOS_ID, PAD_ID, tiny_tokenizer

@@ -6,32 +6,19 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import pytest
-import transformers
 
 from genrlhf.models.families import SHARED_PREFIX_FAMILIES, TRUNK_FAMILIES
 from tests.decoders.__main__ import PAGE, RECORD, table
-from tests.decoders.configs import DECODERS, is_known
+from tests.decoders.configs import DECODERS, NOT_IN_PPO, known
 from tests.decoders.measure import Row, measure
-
-NOT_IN_PPO = {
-    *("camembert", "data2vec-text", "roberta", "roberta-prelayernorm", "xlm-roberta"),
-    *("phimoe", "recurrent_gemma", "xlm", "xlnet"),
-}
-"""Whose own `generate` does not find the probabilities of their forward pass in training."""
 
 UNEQUAL_SCORES = {"xlnet"}
 """Whose classification class of transformers reads the score of a right-padded text at its padding."""
 
 
-def _known(name: str) -> Any:
-    reason = f"transformers {transformers.__version__} has no {name.partition(':')[0]}"
-    return pytest.param(name, marks=[] if is_known(name) else pytest.mark.skip(reason=reason))
-
-
-@pytest.mark.parametrize("name", map(_known, DECODERS))
+@pytest.mark.parametrize("name", map(known, DECODERS))
 def test_padding_caches_and_trunks_change_nothing(name: str) -> None:
     row = measure(name)
     assert row.greedy == 0

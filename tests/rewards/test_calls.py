@@ -215,7 +215,6 @@ def test_where_one_term_fails_the_others_are_cancelled_at_once(asynchronous: boo
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="sends the signal that Ctrl-C sends")
-@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_ends_the_wait_and_cancels_the_reward() -> None:
     sleep, _, cancelled = sleeper()
 

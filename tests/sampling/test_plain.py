@@ -1,4 +1,4 @@
-"""What a model's own `generate` is tried out for, and what the sampler makes of it."""
+"""What the sampler makes of models that it draws from by their own `generate`."""
 
 from __future__ import annotations
 
@@ -7,64 +7,20 @@ from typing import Any
 import pytest
 import torch
 from peft import PromptTuningConfig, get_peft_model
-from transformers import BloomForCausalLM, GenerationConfig
+from transformers import GenerationConfig
 
 from genrlhf.errors import ModelError
 from genrlhf.models.completions import completion_logits
 from genrlhf.ops import chosen_logprobs
 from genrlhf.sampling import TransformersSampler, generate
-from genrlhf.sampling.plain import Habits, habits_of
+from genrlhf.sampling.habits import Habits, habits_of
 from genrlhf.types import SamplingParams
 from tests.decoders.configs import build
 from tests.helpers import EOS_ID, PAD_ID, tiny_llama, tiny_tokenizer
 from tests.sampling.test_autoregressive import left_padded
+from tests.sampling.test_habits import deaf_bloom
 
 PROMPTS = ["a", "hello w", "xyz", "abc"]
-
-
-class DeafBloom(BloomForCausalLM):
-    """A stranger's model that takes an attention mask and does not heed it."""
-
-    def forward(self, *args: Any, attention_mask: torch.Tensor | None = None, **kwargs: Any) -> Any:
-        mask = None if attention_mask is None else torch.ones_like(attention_mask)
-        return super().forward(*args, attention_mask=mask, **kwargs)
-
-
-def deaf_bloom() -> DeafBloom:
-    model = build("bloom")
-    model.__class__ = DeafBloom
-    return model  # type: ignore[return-value]
-
-
-@pytest.mark.parametrize(
-    ("name", "habits"),
-    [
-        ("bloom", Habits(True, True, True)),
-        ("mamba", Habits(True, True, True)),
-        ("roformer", Habits(True, False, True)),
-        ("rwkv", Habits(False, False, True)),
-        ("roberta", Habits(True, True, False)),
-    ],
-)
-def test_habits_are_found_out(name: str, habits: Habits) -> None:
-    model = build(name).train()
-    assert habits_of(model) == habits
-    assert model.training
-
-
-def test_habits_of_a_strangers_model_in_two_precisions() -> None:
-    assert habits_of(deaf_bloom()) == Habits(True, False, True)
-    assert habits_of(deaf_bloom().to(torch.bfloat16)) == Habits(True, False, True)
-    assert habits_of(build("bloom").to(torch.bfloat16)) == Habits(True, True, True)
-
-
-def test_habits_are_tried_out_once() -> None:
-    model, calls = build("bloom"), []
-    model.register_forward_hook(lambda *_: calls.append(1))
-    habits_of(model)
-    first = len(calls)
-    habits_of(model)
-    assert len(calls) == first > 0
 
 
 def shapes_of(model: Any) -> list[tuple[int, ...]]:

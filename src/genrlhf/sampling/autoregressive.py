@@ -18,8 +18,9 @@ from genrlhf.models.families import SHARED_PREFIX_FAMILIES, family_of, shares_pr
 from genrlhf.models.freezing import inner_model
 from genrlhf.ops import position_ids
 from genrlhf.sampling.graphs import WIDTH, StepGraphs
+from genrlhf.sampling.habits import habits_of
 from genrlhf.sampling.narrow_linear import narrow_linear_layers
-from genrlhf.sampling.plain import decode_plain, habits_of
+from genrlhf.sampling.plain import decode_plain
 from genrlhf.sampling.recorder import Recorder
 from genrlhf.sampling.shared_prefix import SharedPrefixCache
 from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, SamplingParams, Support

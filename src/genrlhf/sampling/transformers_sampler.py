@@ -10,12 +10,12 @@ import torch
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
-from genrlhf.models.families import RANDOM_FAMILIES, family_of, shares_prefix
+from genrlhf.models.families import shares_prefix
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
-from genrlhf.sampling.plain import habits_of
+from genrlhf.sampling.habits import habits_of, refuse_unless_comparable
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, SamplingParams, Support
 
@@ -129,7 +129,7 @@ class TransformersSampler:
         Raises:
             ModelError: for a model whose `generate` is not true to its forward pass in training.
         """
-        self._refuse_for_training()
+        refuse_unless_comparable(self.model, own_draws=True, device=self.model.device)
         ids, batches = self._plan(prompts, n, params)
         options = {"boundary": boundary, "masking": masking, "support": support}
         found = [
@@ -139,19 +139,6 @@ class TransformersSampler:
         ]
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
-
-    def _refuse_for_training(self) -> None:
-        family = family_of(self.model)
-        why = None
-        if family in RANDOM_FAMILIES:
-            why = "draw at random within their forward pass while they train"
-        elif not shares_prefix(self.model) and not habits_of(self.model).as_forward:
-            why = "find other probabilities in `generate` than in their forward pass"
-        if why is not None:
-            raise ModelError(
-                f"Models of type {family!r} {why}, so they cannot be trained on what they draw: no ratio of "
-                "probabilities would mean anything. Give a decoder-only model of another family."
-            )
 
     def _plan(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> tuple[list[list[int]], list[Batch]]:
         if n < 1:

@@ -26,6 +26,7 @@ from genrlhf.rewards.signatures import RESERVED
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.best_of_n_choice import best_of_n_figures, choose, rewards_of
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
@@ -273,6 +274,8 @@ class BestOfNTrainer:
             raise ConfigError(
                 "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
             )
+        # Before samples are drawn and scored, as all that follows: fine-tuning would refuse it.
+        refuse_reading_ahead(self.model, device=self.args.device)
         resuming = bool(resume_from_checkpoint)
         claim_output_dir(
             self,
@@ -288,7 +291,6 @@ class BestOfNTrainer:
                 "resume_from_checkpoint out to start anew."
             )
         if resuming and resume_from_checkpoint is not True:
-            # Before samples are drawn and scored.
             flaw = decided_by_main(lambda: flaw_of(Path(str(resume_from_checkpoint))))
             if flaw is not None:
                 raise CheckpointError(f"{resume_from_checkpoint} {flaw}; resume from another checkpoint.")

@@ -18,6 +18,7 @@ from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import default_precision, with_precision_of
 from genrlhf.sampling.autoregressive import stop_token_ids
+from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
@@ -120,6 +121,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         args = args if args is not None else SFTConfig("sft")
         make_output_dir(args)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
+        refuse_reading_ahead(loaded.model, device=args.device)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self._demonstrations, self._arguments = train_dataset, kwargs
         self.adapter_base = loaded.adapter_base

@@ -17,6 +17,7 @@ from genrlhf.models.tokens import ensure_pad_token
 from genrlhf.models.vocabulary import check_same_vocabulary
 from genrlhf.rewards import ModelReward, RewardSource, WeightedReward, load_reward
 from genrlhf.sampling.autoregressive import stop_token_ids
+from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
 
 if TYPE_CHECKING:
@@ -128,6 +129,7 @@ def _load_reference(source: str | PreTrainedModel | None, policy: Loaded, args: 
     model = load_causal_lm(source, model_init_kwargs=args.model_init_kwargs, **options)
     check_same_vocabulary("ref_model", model, _own_tokenizer(source, model, args), policy.tokenizer)
     ensure_pad_token(policy.tokenizer, model)
+    refuse_reading_ahead(model, device=args.device, label="ref_model")
     return model
 
 

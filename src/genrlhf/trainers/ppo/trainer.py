@@ -26,6 +26,7 @@ from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.habits import refuse_unless_comparable
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.batches import as_they_are, minibatch, minibatch_rows, rollout_loader
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
@@ -118,6 +119,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         args = args if args is not None else PPOConfig("ppo")
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
+        own_draws = sampler is None or isinstance(sampler, TransformersSampler)
+        refuse_unless_comparable(policy.model, own_draws=own_draws, device=args.device)
         datasets = named_datasets(train_dataset, eval_dataset)
         options: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "progress": shows_bars(args)}
         for name, dataset in datasets:

@@ -1,0 +1,201 @@
+"""What a model does that not every model does, found out by trying, and what it cannot be trained for then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+from genrlhf.errors import ModelError
+from genrlhf.models.families import (
+    RANDOM_FAMILIES,
+    family_of,
+    forward_arguments,
+    shares_prefix,
+    without_router_logits,
+)
+from genrlhf.models.freezing import inner_model
+from genrlhf.models.quantisation import is_quantised
+from genrlhf.sampling.plain import run_generate
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["Habits", "habits_of", "reads_ahead", "refuse_reading_ahead", "refuse_unless_comparable"]
+
+TOLERANCE = 1e-3
+LOW_PRECISION_TOLERANCE = 0.2
+"""Of root mean square differences of logits, in units of their standard deviation over the vocabulary."""
+
+
+class Habits(NamedTuple):
+    """What a model does in `generate` that not every model does.
+
+    Attributes:
+        reads_batches: a prompt is continued beside others of its length as it is alone.
+        reads_left_padding: the same beside longer ones.
+        as_forward: the logits are those of a forward pass over the same tokens.
+    """
+
+    reads_batches: bool
+    reads_left_padding: bool
+    as_forward: bool
+
+
+_KNOWN: WeakKeyDictionary[nn.Module, Habits] = WeakKeyDictionary()
+
+
+def refuse_unless_comparable(model: PreTrainedModel, *, own_draws: bool, device: torch.device | str) -> None:
+    """Raise `ModelError` where no ratio of probabilities would mean anything in a model that is trained on its draws.
+
+    Args:
+        model: the policy, maybe on another device than it is going to run on.
+        own_draws: what is trained on is drawn by the model's own `generate`, or may be; False where a sampler that is
+            true to the forward pass draws.
+        device: where the model is going to run. What is tried out is tried there, as some layers have no other code.
+    """
+    family = family_of(model)
+    if family in RANDOM_FAMILIES:
+        raise _untrainable(family, "draw at random within their forward pass while they train")
+    if shares_prefix(model):
+        return
+    with _on(model, device):
+        # A pass that read ahead would not find what `generate` finds step by step.
+        if own_draws and habits_of(model).as_forward:
+            return
+        refuse_reading_ahead(model, device=device)
+    if own_draws:
+        raise _untrainable(
+            family,
+            "find other probabilities in `generate` than in their forward pass",
+            ", or a sampler that draws what the forward pass says",
+        )
+
+
+def _untrainable(family: str, why: str, remedy: str = "") -> ModelError:
+    return ModelError(
+        f"Models of type {family!r} {why}, so they cannot be trained on what they draw: no ratio of probabilities "
+        f"would mean anything. Give a decoder-only model of another family{remedy}."
+    )
+
+
+def refuse_reading_ahead(model: PreTrainedModel, *, device: torch.device | str, label: str = "The model") -> None:
+    """Raise `ModelError` for a model whose forward pass sees the token that it is asked for."""
+    if shares_prefix(model):
+        return
+    with _on(model, device):
+        ahead = reads_ahead(model)
+    if ahead:
+        raise ModelError(
+            f"{label} is of type {family_of(model)!r}, whose forward pass reads the tokens that it is to predict, so "
+            "that it has no probability of a text. Give a decoder-only model of another family (BERT and its kin read "
+            "left to right with is_decoder=True in their config)."
+        )
+
+
+@contextmanager
+def _on(model: PreTrainedModel, device: torch.device | str) -> Iterator[None]:
+    """Have a model on a device for a while; where it has been placed already, it stays."""
+    before = model.device
+    placed = is_quantised(model) or getattr(inner_model(model), "hf_device_map", None)
+    if placed or before == torch.device(device):
+        yield
+        return
+    model.to(device)
+    try:
+        yield
+    finally:
+        model.to(before)
+
+
+@torch.no_grad()
+def reads_ahead(model: PreTrainedModel) -> bool:
+    """Say whether a forward pass in eval mode finds other logits before a token when that is another one."""
+    with _evaluating(model):
+        ids = _ids(model)
+        changed = torch.cat([ids[:6], ids[6:].flip(0)])
+        mask = torch.ones_like(ids)[None].bool()
+        before, after = (
+            model(**forward_arguments(model, each[None], mask, positions=False)).logits[0, :6]
+            for each in (ids, changed)
+        )
+        return _distance(after, before) >= _tolerance(model)
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
+
+
+@torch.no_grad()
+def habits_of(model: PreTrainedModel) -> Habits:
+    """Return the habits of a model, which are tried once, on ten tokens, and remembered.
+
+    Recurrent models often read padding as text, and some families leave it in by oversight; there is no telling from
+    the config, least of all for a model with code of its own.
+    """
+    if model not in _KNOWN:
+        with _evaluating(model):
+            _KNOWN[model] = _try_out(model)
+    return _KNOWN[model]
+
+
+def _ids(model: PreTrainedModel) -> torch.Tensor:
+    """Return ten tokens, (10,) int64, from all over the vocabulary."""
+    vocabulary = int(inner_model(model).config.get_text_config().vocab_size)
+    return (torch.arange(1, 11, device=model.device) * vocabulary) // 12
+
+
+def _tolerance(model: PreTrainedModel) -> float:
+    low = model.dtype != torch.float32 or torch.is_autocast_enabled(model.device.type)
+    return LOW_PRECISION_TOLERANCE if low else TOLERANCE
+
+
+def _try_out(model: PreTrainedModel) -> Habits:
+    ids = _ids(model)
+    longer, prompt, continuation = ids[:6], ids[6:7], ids[7:]
+    padded = torch.stack([longer, torch.cat([longer.new_zeros(5), prompt])])
+    padding_mask = torch.ones_like(padded)
+    padding_mask[1, :5] = 0
+    equal = torch.stack([longer[:1], prompt])
+    beside_longer = _forced(model, padded, padding_mask, continuation)[:, 1]
+    beside = _forced(model, equal, torch.ones_like(equal), continuation)[:, 1]
+    # Twice, and a single token: some models take that for the next one of the text that they had before.
+    for _ in range(2):
+        alone = _forced(model, prompt[None], torch.ones_like(prompt[None]), continuation)[:, 0]
+    text = torch.cat([prompt, continuation])[None]
+    output = model(input_ids=text, attention_mask=torch.ones_like(text), **without_router_logits(model))
+    forward = output.logits[0, -len(continuation) - 1 : -1]
+    tolerance = _tolerance(model)
+    return Habits(*(_distance(found, alone) < tolerance for found in (beside, beside_longer, forward)))
+
+
+def _forced(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, continuation: torch.Tensor) -> torch.Tensor:
+    """Return the logits (T, B, V) that `generate` finds for prompts (B, L) while it is made to go on as given, (T,)."""
+    seen: list[torch.Tensor] = []
+
+    def force(_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        token = continuation[len(seen)]
+        seen.append(scores.float())
+        return torch.full_like(scores, float("-inf")).index_fill(-1, token, 0.0)
+
+    run_generate(model, ids, mask, [force], [], max_new_tokens=len(continuation), pad_token_id=0)
+    return torch.stack(seen)
+
+
+def _distance(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Return how far logits (T, V) are apart, up to a constant, in units of their own spread."""
+    usable = found.isfinite() & wanted.isfinite()
+    found, wanted = (logits.float().masked_fill(~usable, 0.0) for logits in (found, wanted))
+    count = usable.sum(-1, keepdim=True)
+    found, wanted = ((each - each.sum(-1, keepdim=True) / count) * usable for each in (found, wanted))
+    return float((found - wanted).norm() / wanted.norm().clamp(min=1e-12))
