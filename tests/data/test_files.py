@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
+import os
 import re
+import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from genrlhf.data import read_rows, write_rows
+from genrlhf.data.files import iter_rows
 from genrlhf.errors import DataError
 
 ROWS = [{"prompt": "a", "n": 1}, {"prompt": "ü\n", "n": 2}]
@@ -115,3 +120,58 @@ def test_a_row_that_cannot_be_written_leaves_the_file_alone(tmp_path: Path) -> N
     assert (tmp_path / "rows.jsonl").read_bytes() == LINES
     with pytest.raises(DataError, match=r"give a name that ends in \.jsonl"):
         write_rows(ROWS, tmp_path / "rows.csv")
+
+
+class Stdin:
+    """What `sys.stdin` is to those who read bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.buffer = io.BufferedReader(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("before", [b"", b"\n \n", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize("end", ["]", "\n", ""])
+def test_streams_are_read_whatever_they_hold(
+    before: bytes, packed: bool, end: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompt": f"p{number}", "outputs": ["a\u2028b"]} for number in range(3)]
+    text = json.dumps(rows) if end == "]" else "\n".join(map(json.dumps, rows)) + end
+    data = gzip.compress(before + text.encode()) if packed else before + text.encode()
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    assert [row for _, row in iter_rows("-")] == rows
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    assert read_rows("-")["prompt"][:] == ["p0", "p1", "p2"]
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(data,))
+    writer.start()
+    assert [row for _, row in iter_rows(pipe)] == rows
+    writer.join()
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "standard input holds no rows"),
+        (b" \n", "standard input holds no rows"),
+        (b"{}\n3", "standard input, line 2 is 3, which is no JSON object"),
+        (b"\n\n{", "standard input, line 3 is not JSON"),
+        (b"[3]", "standard input, row 0 is 3, which is no JSON object"),
+        (b"[{}", "standard input is not JSON"),
+        (gzip.compress(LINES, mtime=0)[:-9], "standard input cannot be unpacked"),
+        (gzip.compress(b"[{}]", mtime=0)[:-9], "standard input cannot be unpacked"),
+        (b"\x1f\x8bno", "standard input cannot be unpacked"),
+    ],
+)
+def test_streams_that_cannot_be_read(data: bytes, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+    with pytest.raises(DataError, match=message):
+        read_rows("-")
+
+
+def test_a_file_of_that_name_is_no_stream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-").write_text("{}")
+    with pytest.raises(DataError, match=r"- is of no known kind"):
+        list(iter_rows("./-"))

@@ -234,12 +234,12 @@ def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> di
 
 
 def _rows(file: str, args: argparse.Namespace) -> Iterator[OutputsRow]:
-    from genrlhf.data.files import iter_rows
+    from genrlhf.data.files import iter_rows, named
     from genrlhf.metrics.diversity.evaluation import OutputsRow
 
     number = 0
     for number, (place, row) in enumerate(iter_rows(file), start=1):
-        where = f"{file}, {place}"
+        where = f"{named(file)}, {place}"
         outputs = row.get("outputs")
         if not isinstance(outputs, list) or not all(isinstance(text, str) for text in outputs):
             raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
@@ -254,7 +254,7 @@ def _rows(file: str, args: argparse.Namespace) -> Iterator[OutputsRow]:
         if number == args.limit:
             return
     if not number:
-        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+        raise DataError(f"{named(file)} holds no rows; write one JSON object a row.")
 
 
 def _matched(first: Iterable[OutputsRow], second: Iterable[OutputsRow]) -> tuple[list[OutputsRow], list[OutputsRow]]:

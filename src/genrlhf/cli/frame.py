@@ -156,7 +156,10 @@ def _told(error: OSError) -> str:
 
 def _check_targets(args: Namespace) -> None:
     """Raise `ConfigError` where a file that is to be written cannot be, or is among those that are read."""
-    read = [path for name in args.reads for path in _paths(getattr(args, name))]
+    given = [file for name in args.reads for file in _files(getattr(args, name))]
+    read = [Path(file).expanduser() for file in given if file != "-"]
+    if given.count("-") > 1:
+        raise ConfigError("Standard input (-) can be read once; give files for the others.")
     seen: dict[Path, str] = {}
     for name in (*args.writes, *args.folders):
         target = getattr(args, name)
@@ -179,10 +182,10 @@ def _check_targets(args: Namespace) -> None:
             raise ConfigError(f"{option} cannot be written ({error}); name another.") from error
 
 
-def _paths(given: Any) -> list[Path]:
+def _files(given: Any) -> list[str]:
     """Return the files that an argument names, `NAME=FILE` included."""
     texts = [given] if isinstance(given, str) else list(given or ())
-    return [Path(part).expanduser() for text in texts for part in (text, text.partition("=")[2]) if part]
+    return [part for text in texts for part in (text, text.partition("=")[2]) if part]
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
@@ -132,7 +133,6 @@ def run(args: argparse.Namespace) -> int:
 
 def _processes() -> Any:
     """Return the state of the processes that a launcher has started, or of this one alone."""
-    import os
     from datetime import timedelta
 
     import torch
@@ -162,8 +162,11 @@ def _params(args: argparse.Namespace) -> SamplingParams:
 
 def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
     from genrlhf.data import check_rows
+    from genrlhf.data.files import STDIN
     from genrlhf.data.sources import read_split
 
+    if args.prompts == STDIN and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError("--prompts - cannot be shared out among processes; give a file.")
     dataset: Dataset = read_split(args.prompts, args.split)
     if args.limit is not None:
         if args.limit < 1:

@@ -203,7 +203,7 @@ def _named(files: list[str]) -> dict[str, list[dict[str, Any]]]:
     for given in files:
         name, equals, file = given.partition("=")
         if not equals:
-            name, file = Path(given).name.split(".")[0], given
+            name, file = "stdin" if given == "-" else Path(given).name.split(".")[0], given
         if not name or name == "id" or name in found:
             raise ConfigError(f"--ood {given} needs a name of its own, as in cnn=annotations.jsonl, that is not id.")
         found[name] = _rows(file)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, Union
 
-from genrlhf.data.files import SUFFIXES, read_rows
+from genrlhf.data.files import STDIN, SUFFIXES, read_rows
 from genrlhf.errors import DataError, excerpt
 
 if TYPE_CHECKING:
@@ -80,6 +80,8 @@ def read_split(source: str, split: str) -> Dataset:
 
 
 def _load(source: str) -> dict[str, Dataset]:
+    if source == STDIN:
+        return {"train": read_rows(source)}
     path = Path(source).expanduser()
     if path.is_dir():
         return _load_dataset(str(path))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genrlhf.data.files import STDIN, iter_rows, named
 from genrlhf.errors import DataError, excerpt
 
 __all__ = ["ComparedOutputs", "read_models", "read_preferences", "read_references"]
@@ -76,7 +77,6 @@ def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
     The win rate of the chosen ones is how often a judge agrees with the humans. A pair that occurs twice counts once;
     a prompt may have several pairs.
     """
-    from genrlhf.data.files import iter_rows
     from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
 
     pairs: dict[tuple[str, str, str], Any] = {}
@@ -89,17 +89,16 @@ def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
 
 
 def _stem(file: str) -> str:
-    return Path(file).name.split(".")[0]
+    return "stdin" if file == STDIN else Path(file).name.split(".")[0]
 
 
 def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return place and content of every row, by the text of its prompt."""
-    from genrlhf.data.files import iter_rows
     from genrlhf.metrics.preference.validating.matching import said
 
     rows: dict[str, tuple[str, dict[str, Any]]] = {}
     for place, row in iter_rows(file):
-        where = f"{file}, {place}"
+        where = f"{named(file)}, {place}"
         outputs = row.get("outputs")
         if not isinstance(outputs, list) or not outputs or not isinstance(outputs[0], str):
             raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
@@ -110,5 +109,5 @@ def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]
         if len(rows) == limit:
             break
     if not rows:
-        raise DataError(f"{file} holds no rows; write one JSON object a row.")
+        raise DataError(f"{named(file)} holds no rows; write one JSON object a row.")
     return rows

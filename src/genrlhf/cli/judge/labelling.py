@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -99,25 +100,25 @@ def _export(args: argparse.Namespace) -> int:
 
 
 def _rows_by_set(files: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
-    from genrlhf.data.files import SUFFIXES, iter_rows
+    from genrlhf.data.files import STDIN, SUFFIXES, iter_rows, named
     from genrlhf.metrics.preference.validating.labelling import check_pair
 
     sets: dict[str, list[dict[str, Any]]] = {}
     for file in files:
-        name = Path(file).name
+        name = named(file) if file == STDIN else Path(file).name
         stem = name.removesuffix(next((suffix for suffix in SUFFIXES if name.endswith(suffix)), ""))
         empty = True
         for place, row in iter_rows(file):
             empty = False
-            check_pair(row, f"{file}, {place}")
+            check_pair(row, f"{named(file)}, {place}")
             dataset = stem if row.get("dataset") is None else row["dataset"]
             if not isinstance(dataset, str):
                 raise DataError(
-                    f"{file}, {place} has {excerpt(dataset)} for 'dataset'; name the test set, or leave it out."
+                    f"{named(file)}, {place} has {excerpt(dataset)} for 'dataset'; name the test set, or leave it out."
                 )
             sets.setdefault(dataset, []).append(row)
         if empty:
-            raise DataError(f"{file} holds no rows; leave it out, or give a file of judgements.")
+            raise DataError(f"{named(file)} holds no rows; leave it out, or give a file of judgements.")
     return sets
 
 
@@ -179,8 +180,11 @@ def _import(args: argparse.Namespace) -> int:
 
 def _content(file: str) -> bytes:
     """Return what a file of labels holds, or a byte more than may be read of one that is too large."""
+    from genrlhf.data.files import STDIN
     from genrlhf.metrics.preference.validating.human_labels import MOST_BYTES
 
+    if file == STDIN:
+        return bytes(sys.stdin.buffer.read(MOST_BYTES + 1))
     try:
         with Path(file).expanduser().open("rb") as labels:
             return labels.read(MOST_BYTES + 1)
