@@ -15,6 +15,7 @@ from genrlhf.rewards import load_reward
 from genrlhf.studies.judges import LocalJudge, RewardModelJudge
 from genrlhf.types import SamplingParams
 from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
+from tests.metrics.preference.judging.chat_server import fenced
 
 
 def test_a_reward_model_prefers_what_it_scores_higher(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ class Scripted:
         self.params.append(params)
         replies = []
         for conversation in prompts:
-            first, second = (part.split("\n>>>")[0] for part in conversation[-1]["content"].split("<<<\n")[2:4])
+            first, second = fenced(conversation[-1]["content"])[1:]
             replies.append(["m" if len(first) >= len(second) else "M"])
         return replies
 

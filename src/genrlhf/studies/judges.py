@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["LocalJudge", "RewardModelJudge"]
 
 _ANSWERS_AT_A_TIME = 64
+_LONGEST_ANSWER = 2048
+"""In tokens, where the template does not say."""
 
 
 class RewardModelJudge(ScoreJudge):
@@ -64,7 +67,8 @@ class LocalJudge(PromptJudge):
         name: str = "local",
         progress: Callable[[], object] | None = None,
     ) -> None:
-        super().__init__(self._complete, template or judge_template())
+        # No text can hold a mark that is made of all that is shown, and the same texts are asked for in the same words.
+        super().__init__(self._complete, template or judge_template(), mark=_mark_of)
         self.sampler = sampler
         self.store = store
         self.name = name
@@ -73,7 +77,8 @@ class LocalJudge(PromptJudge):
         self.stored = 0
 
     def _complete(self, conversations: list[list[dict[str, str]]]) -> Sequence[ModelAnswer]:
-        settings = {"model": self.name, "max_tokens": self.template.max_new_tokens, "temperature": 0}
+        longest = self.template.max_new_tokens or _LONGEST_ANSWER
+        settings = {"model": self.name, "max_tokens": longest, "temperature": 0}
         keys = [AnswerStore.key(settings, conversation) for conversation in conversations]
         found = self.store.read(keys) if self.store is not None else {}
         self.stored += len(found)
@@ -81,7 +86,7 @@ class LocalJudge(PromptJudge):
             self._report()
         missing = {key: one for key, one in zip(keys, conversations, strict=True) if key not in found}
         pending = list(missing.items())
-        params = SamplingParams(max_new_tokens=self.template.max_new_tokens, temperature=0)
+        params = SamplingParams(max_new_tokens=longest, temperature=0)
         for start in range(0, len(pending), _ANSWERS_AT_A_TIME):
             part = pending[start : start + _ANSWERS_AT_A_TIME]
             texts = self.sampler.sample([conversation for _, conversation in part], 1, params, 0)
@@ -96,3 +101,7 @@ class LocalJudge(PromptJudge):
     def _report(self) -> None:
         if self.progress is not None:
             self.progress()
+
+
+def _mark_of(prompt: str, first: str, second: str) -> str:
+    return hashlib.sha256("\0".join((prompt, first, second)).encode("utf-8", "replace")).hexdigest()[:16]

@@ -59,7 +59,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument(
         "--answer",
-        choices=("ranking", "letter", "logprobs", "reasoned"),
+        choices=("ranking", "letter", "logprobs", "reasoned", "structured"),
         default="ranking",
         help="how the judge answers (default: %(default)s)",
     )
@@ -253,7 +253,7 @@ def _estimate(
     columns = [[row[column] for row in rows] for column in range(3)]
     rounds = shown_orders(columns[0], columns[1], columns[2], order=args.order, seed=args.seed)
     conversations = [
-        judge.template.fill(prompt, second, first) if swap else judge.template.fill(prompt, first, second)
+        judge.ask(prompt, second, first) if swap else judge.ask(prompt, first, second)
         for swaps in rounds
         for (prompt, first, second), swap in zip(rows, swaps, strict=True)
     ]

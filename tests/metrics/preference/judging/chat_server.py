@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 import socket
 import threading
 import time
@@ -14,9 +15,14 @@ from typing import Any, ClassVar
 FAULTS = ("429", "500", "hang", "cut", "truncated", "nonsense", "empty")
 
 
+def fenced(content: str) -> list[str]:
+    """What stands between the marks of the library's own templates: the instruction and both outputs."""
+    return [text for _, text in re.findall(r"<<<(\w*)\n(.*?)\n\1>>>", content, re.DOTALL)]
+
+
 def verdict(messages: list[dict[str, str]]) -> str:
     """Prefer the longer output of the library's own templates."""
-    first, second = (part.split("\n>>>")[0] for part in messages[-1]["content"].split("<<<\n")[2:4])
+    first, second = fenced(messages[-1]["content"])[-2:]
     better, worse = ("model_1", "model_2") if len(first) >= len(second) else ("model_2", "model_1")
     return json.dumps([{"model": better, "rank": 1}, {"model": worse, "rank": 2}])
 
@@ -106,7 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "truncated":
             return self._send_bytes(200, data[: len(data) // 2], "application/json")
         with self.owner.lock:
-            key = hashlib.sha256(json.dumps(body["messages"]).encode()).hexdigest()
+            asked = fenced(body["messages"][-1]["content"]) or body["messages"]
+            key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
             self.owner.answered[key] = self.owner.answered.get(key, 0) + 1
         return self._send_bytes(200, data, "application/json")
 

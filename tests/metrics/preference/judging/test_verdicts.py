@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import time
 from typing import Any
@@ -12,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genrlhf.metrics.preference.judging.verdicts import (
-    LogprobReader,
+    read_choice,
     read_letter,
     read_patterns,
     read_ranking,
@@ -21,7 +20,14 @@ from genrlhf.metrics.preference.judging.verdicts import (
 )
 
 PATTERNS = {1: re.compile(r"\(a\)"), 2: re.compile(r"\(b\)"), 0: re.compile("tie")}
-READERS: list[Any] = [read_ranking, read_letter, read_verdict, read_scores, lambda text: read_patterns(text, PATTERNS)]
+READERS: list[Any] = [
+    read_ranking,
+    read_letter,
+    read_verdict,
+    read_scores,
+    read_choice,
+    lambda text: read_patterns(text, PATTERNS),
+]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +38,23 @@ READERS: list[Any] = [read_ranking, read_letter, read_verdict, read_scores, lamb
         ('```json\n[\n  {"rank": 1, "model": "model_2"},\n  {"rank": 2, "model": "model_1"},\n]\n```', 2),
         ('Sure! [{"model": "model_1", "rank": "1"}, {"model": "model_2", "rank": "2"}] Anything else?', 1),
         ("[{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 1}]", 1.5),
+        ('[{"model": "model_1", "rank": 1.0}, {"model": "model_2", "rank": 2.0}]', 1),
+        ('[{"model": "model_1", "rank": "2nd"}, {"model": "model_2", "rank": "1st"}]', 2),
+        ('{"model": "model_2", "rank": 1}\n{"model": "model_1", "rank": 2}', 2),
+        (
+            '{"why": "model_1 rambles", "ranking": [{"model": "model_1", "rank": 2}, {"model": "model_2", "rank": 1}]}',
+            2,
+        ),
+        ('{"a": 1} [{"model": "model_1", "rank": 1, "why": "\'rank\': 2"}, {"model": "model_2", "rank": 2}]', 1),
+        ('[{"model": "Model 2", "rank": 1}, {"model": "MODEL_1", "rank": 2}]', 2),
+        ("model_1 is better than model_2: [{'model': 'model_1', 'rank': 1}, {'model': 'model_2', 'rank': 2},]", 1),
+        ('[{"model": "model_1", "rank": 1, "rank": 2}, {"model": "model_2", "rank": 1}]', None),
+        ("[{'model': 'model_1', 'rank': 1, 'rank': 2}, {'model': 'model_2', 'rank': 1}]", None),
+        ('[{"model": "model_1", "rank": true}, {"model": "model_2", "rank": 2}]', None),
+        ('[{"model": "model_1", "rank": NaN}, {"model": "model_2", "rank": 2}]', None),
+        ('[{"model": "model_1", "rank": null}, {"model": "model_2", "rank": 2}]', None),
+        ('[{"model": "model_1", "rank": "best"}, {"model": "model_2", "rank": 2}]', None),
+        ('[{"model": "model_1", "rank": 1' + "0" * 1500 + '}, {"model": "model_2", "rank": 2}]', None),
         ("[{'model': 'model_1', 'rank': 1}]", None),
         ("[{'model': 'model_1', 'rank': 1}, {'model': 'model_1', 'rank': 2}]", None),
         ("[{'model': 'model_1', 'rank': 1}, {'model': 'model_3', 'rank': 2}]", None),
@@ -53,6 +76,22 @@ def test_rankings(text: str, expected: float | None) -> None:
         (" 'M'.\n", 2),
         ("**m**", 1),
         ("(m)", 1),
+        ("```text\nM\n```", 2),
+        ("**Answer:** M", 2),
+        ("Antwort: m.", 1),
+        ("答案：Ｍ。", 2),
+        ("M\n\nThe second keeps to the post.", 2),
+        ("Both are short.\nM", 2),
+        ("\\boxed{\\text{m}}", 1),
+        ("«M»", 2),
+        ("\u200bm\u200b", 1),
+        ("m\nM", None),
+        ("m: M", None),
+        ("model_1: M", None),
+        ("m or M", None),
+        # Cyrillic letters that look like these: small and large look alike there.
+        ("М", None),
+        ("м", None),
         ("mM", None),
         ("model", None),
         ("", None),
@@ -69,12 +108,38 @@ def test_letters(text: str, expected: float | None) -> None:
         ("[[A]]", 1),
         ("I thought [[A]] at first, but no: [[ b ]]", 2),
         ("[[C]]", 1.5),
+        ("**[[B]]**", 2),
+        ("[[**b**]]", 2),
+        ("第二个更好。【【B】】", 2),
+        ("［［Ａ］］", 1),
+        ("\\[\\[A\\]\\]", 1),
+        # Cyrillic: the third letter there, and like a B.
+        ("[[В]]", None),
         ("[A]", None),
         ("[[D]]", None),
     ],
 )
 def test_verdicts_after_reasoning(text: str, expected: float | None) -> None:
     assert read_verdict(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('{"better": "model_2"}', 2),
+        ('```json\n{\n  "better": "model_1"\n}\n```', 1),
+        ("{'better': 'neither'}", 1.5),
+        ('{"why": "x", "better": "Model_1"}', 1),
+        ('{"better": "model_1"} {"better": "model_2"}', None),
+        ('{"better": "model_1", "better": "model_2"}', None),
+        ('{"better": "model_3"}', None),
+        ('{"better": 1}', None),
+        ('{"better": ["model_1"]}', None),
+        ("model_1", None),
+    ],
+)
+def test_structured_choices(text: str, expected: float | None) -> None:
+    assert read_choice(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -96,7 +161,16 @@ def test_scores(text: str, expected: float | None) -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("(b) is better than (a)", 2), ("(a)", 1), ("a tie between (a) and (b)", 1.5), ("none", None)],
+    [
+        ("(b) is better", 2),
+        ("(a)", 1),
+        ("a tie", 1.5),
+        ("none", None),
+        ("(b) is better than (a)", None),
+        ("(a), yes, (a)", None),
+        ("a tie between (a) and (b)", None),
+        ("(a)" + "." * 30_000 + "(b)", None),
+    ],
 )
 def test_patterns(text: str, expected: float | None) -> None:
     assert read_patterns(text, PATTERNS) == expected
@@ -133,8 +207,8 @@ hostile = st.one_of(
 
 @settings(max_examples=10_000, deadline=None)
 @given(hostile)
-def test_fifty_thousand_hostile_answers(text: str) -> None:
-    # Ten thousand texts for each of five readers.
+def test_sixty_thousand_hostile_answers(text: str) -> None:
+    # Ten thousand texts for each of six readers.
     for read in READERS:
         assert read(text) in (None, 1, 1.5, 2)
 
@@ -154,7 +228,7 @@ def test_fifty_thousand_hostile_answers(text: str) -> None:
 )
 def test_megabytes_are_read_in_no_time(text: str) -> None:
     start = time.process_time()
-    assert [read(text) for read in READERS] == [None] * 5
+    assert [read(text) for read in READERS] == [None] * len(READERS)
     # Milliseconds; a pattern that goes astray would take hours.
     assert time.process_time() - start < 20
 
@@ -163,32 +237,17 @@ def test_the_verdict_of_a_long_answer_is_at_its_end() -> None:
     assert read_verdict("thinking " * 100_000 + "[[B]]") == 2
 
 
-@pytest.mark.parametrize(
-    ("likely", "expected", "binary"),
-    [
-        ({"m": 0.3, "M": 0.1, "?": 0.6}, 1.25, 1),
-        ({"m": 0.1, "M": 0.3}, 1.75, 2),
-        ({"M": 0.9, "?": 0.1}, 2, 2),
-        ({"m": 1e-9}, 1, 1),
-        ({"m": 0.4, "M": 0.4}, 1.5, 2),
-        ({"?": 1.0}, None, None),
-        ({}, None, None),
-    ],
-)
-def test_log_probabilities(likely: dict[str, float], expected: float | None, binary: float | None) -> None:
-    said = [{token: math.log(share) for token, share in likely.items()}]
-    found = LogprobReader("m", ("m", "M"))(said)
-    assert found == (None if expected is None else pytest.approx(expected, rel=1e-12))
-    assert LogprobReader("m", ("m", "M"), binarise=True)(said) == binary
+def test_patterns_are_searched_for_as_alpaca_eval_does() -> None:
+    # Behind a match the text begins anew, and of two at one place the first that is given counts.
+    starts = {1: re.compile("^a"), 2: re.compile("^b")}
+    assert read_patterns("ax", starts) == 1
+    assert read_patterns("ab", starts) is None
+    assert read_patterns("xyz", {2: re.compile("xy"), 1: re.compile("x")}) == 2
+    assert read_patterns("", {1: re.compile("")}) is None
 
 
-def test_log_probabilities_of_other_positions() -> None:
-    said = [{"m": 0.0}, {"M": 0.0}]
-    assert [LogprobReader("m", ("m", "M"), position=place)(said) for place in (0, 1, -1, -2)] == [1, 2, 2, 1]
-    assert [LogprobReader("m", ("m", "M"), position=place)(said) for place in (2, -3)] == [None, None]
-    assert LogprobReader("m", ("m", "M"))([]) is None
-    assert LogprobReader("m", ("m", "M"))([{"m": -1000.0, "M": -math.inf}]) == 1
-    assert LogprobReader("m", ("m", "M"))([{"m": -math.inf, "M": -math.inf}]) is None
+def test_letters_that_differ_in_more_than_case() -> None:
+    assert [read_letter(text, ("A", "B")) for text in ("a", "(B)", "b.", "m")] == [1, 2, 2, None]
 
 
 def test_a_ranking_whose_second_name_does_not_matter() -> None:

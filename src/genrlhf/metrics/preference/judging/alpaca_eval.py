@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.errors import ConfigError, excerpt
+from genrlhf.metrics.preference.judging.logprobs import LogprobReader
 from genrlhf.metrics.preference.judging.templates import JudgeTemplate
 from genrlhf.metrics.preference.judging.verdicts import (
-    LogprobReader,
     VerdictReader,
     read_patterns,
     read_ranking,
@@ -34,7 +34,7 @@ _OWN_ARGUMENTS = frozenset(
     """.split()  # noqa: SIM905
 )
 """What AlpacaEval's own functions take of `completions_kwargs`, and no endpoint."""
-_LENGTHS = ("max_tokens", "max_tokens_to_sample", "max_new_tokens")
+_LENGTHS = ("max_tokens", "max_completion_tokens", "max_tokens_to_sample", "max_new_tokens")
 """What the longest answer is called, for one kind of endpoint or another."""
 _DEFAULTS = {"temperature": 0.7, "top_p": 1.0}
 """What AlpacaEval sends where a judge's folder does not say."""
@@ -48,7 +48,7 @@ class AlpacaEvalJudge:
     Attributes:
         template: what is asked, and how the answer is read.
         model: the model that it is written for.
-        settings: what its model is called with, such as `temperature`.
+        settings: what its model is called with, such as `temperature`; what its folder sets to `null` is not sent.
         base_url: of the endpoint that has the model, where it is not OpenAI's.
     """
 
@@ -88,13 +88,22 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
         name=name,
         messages=_messages(_template_file(place, config.get("prompt_template"))),
         read=read,
-        max_new_tokens=int(next((called[key] for key in _LENGTHS if key in called), 2048)),
+        max_new_tokens=_longest(called, file),
         read_logprobs=read_logprobs,
     )
     base_url = (called.get("client_kwargs") or {}).get("base_url")
     left_out = {"model_name", *_LENGTHS, *_OWN_ARGUMENTS}
     settings = {**_DEFAULTS, **{key: value for key, value in called.items() if key not in left_out}}
-    return AlpacaEvalJudge(template, str(called.get("model_name", "")), settings, base_url)
+    sent = {key: value for key, value in settings.items() if value is not None}
+    return AlpacaEvalJudge(template, str(called.get("model_name") or ""), sent, base_url)
+
+
+def _longest(called: Mapping[str, Any], file: Path) -> int | None:
+    """Return how long an answer may be, None where the folder leaves that to the endpoint, by `null`."""
+    name, longest = next(((key, called[key]) for key in _LENGTHS if key in called), ("max_tokens", 2048))
+    if longest is not None and (isinstance(longest, bool) or not isinstance(longest, int) or longest < 1):
+        raise ConfigError(f"{file} has {name} {excerpt(longest)}; give a number of at least 1, or null.")
+    return longest
 
 
 def _read(file: Path) -> tuple[str, dict[str, Any]]:
@@ -165,6 +174,7 @@ def _logprob_reader(options: Mapping[str, Any], file: Path) -> LogprobReader:
         tuple(dict.fromkeys([first, *tokens])),
         binarise=bool(options.get("is_binarize", True)),
         position=index if isinstance(index, int) else 0,
+        exact=True,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.keyed_table import KeyedTable
+from genrlhf.metrics.preference.judging.conversation import Conversation
 
 __all__ = ["AnswerStore", "ModelAnswer"]
 
@@ -59,8 +60,9 @@ class AnswerStore:
 
     @staticmethod
     def key(settings: Mapping[str, Any], conversation: Sequence[Mapping[str, str]]) -> bytes:
-        """Return what tells a call from all others."""
-        content = json.dumps([dict(settings), list(map(dict, conversation))], sort_keys=True)
+        """Return what tells a call from all others; the random mark that fences a conversation does not."""
+        asked = conversation.without_mark() if isinstance(conversation, Conversation) else conversation
+        content = json.dumps([dict(settings), list(map(dict, asked))], sort_keys=True)
         return hashlib.sha256(content.encode()).digest()
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, ModelAnswer]:

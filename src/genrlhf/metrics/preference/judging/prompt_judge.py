@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from genrlhf.errors import JudgeError
 from genrlhf.metrics.preference.judging.answer_store import ModelAnswer
+from genrlhf.metrics.preference.judging.conversation import Conversation
+from genrlhf.metrics.preference.judging.logprobs import NO_LETTER
 from genrlhf.metrics.preference.judging.templates import JudgeTemplate, judge_template
+from genrlhf.metrics.preference.judging.thinking import THINKING_WAS_CUT_OFF, behind_thinking
 
 __all__ = ["Complete", "JudgeAnswer", "PromptJudge"]
 
 Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | ModelAnswer | None]"]
 """From conversations to an answer each, as text or with log-probabilities, None where there is none."""
+NO_ANSWER = "the judge did not answer"
+EMPTY = "the answer is empty"
+UNREADABLE = "the answer says no verdict, or several"
 
 
 @dataclass(frozen=True)
@@ -24,22 +31,27 @@ class JudgeAnswer:
         shown: prompt, first and second output.
         text: the answer, None if there was none.
         preference: what it says: 1, 2, 1.5, or None if it cannot be read.
+        reason: why there is no preference; None where there is one.
     """
 
     shown: tuple[str, str, str]
     text: str | None
     preference: float | None
+    reason: str | None = None
 
 
 class PromptJudge:
     """Asks a language model which of two outputs is better, in the order that they are given.
 
-    Answers that cannot be read are no verdict, and `win_rate` counts them as unanswered; `answers` keeps all texts.
+    Answers that cannot be read are no verdict, and `win_rate` counts them as unanswered; `answers` keeps all texts, and
+    why there is none. What a reasoning model thinks before its answer is no part of it.
 
     Args:
         complete: any function from conversations (lists of messages with `role` and `content`) to an answer each, None
             where there is none: a `ChatEndpoint`, or a function that returns texts, such as a call of a `Sampler`.
         template: what is asked, and how the answer is read.
+        mark: what fences the texts of a comparison in a template that has a place for it; by default random, so that no
+            text can hold it.
 
     Example:
         >>> def likes_the_second(conversations):
@@ -48,9 +60,16 @@ class PromptJudge:
         [2.0]
     """
 
-    def __init__(self, complete: Complete, template: JudgeTemplate | None = None) -> None:
+    def __init__(
+        self,
+        complete: Complete,
+        template: JudgeTemplate | None = None,
+        *,
+        mark: Callable[[str, str, str], str] | None = None,
+    ) -> None:
         self.complete = complete
         self.template = template or judge_template()
+        self.mark = mark or _random_mark
         self.answers: list[JudgeAnswer] = []
 
     def __call__(self, prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> list[float | None]:
@@ -60,7 +79,7 @@ class PromptJudge:
             JudgeError: the function returns something else than one text, or None, a conversation.
         """
         shown = list(zip(prompts, first, second, strict=True))
-        conversations = [self.template.fill(*row) for row in shown]
+        conversations: list[list[dict[str, str]]] = [self.ask(*row) for row in shown]
         found = list(self.complete(conversations))
         if len(found) != len(conversations) or not all(
             isinstance(one, (str, ModelAnswer, type(None))) for one in found
@@ -69,15 +88,31 @@ class PromptJudge:
                 f"The judge's model must return a text, or None, for each of {len(conversations)} conversations."
             )
         answers = [
-            JudgeAnswer(row, None, None) if one is None else JudgeAnswer(row, *self._read(one))
+            JudgeAnswer(row, None, None, NO_ANSWER) if one is None else self._read(row, one)
             for row, one in zip(shown, found, strict=True)
         ]
         self.answers += answers
         return [answer.preference for answer in answers]
 
-    def _read(self, answer: str | ModelAnswer) -> tuple[str, float | None]:
-        if isinstance(answer, str):
-            return answer, self.template.read(answer)
-        if self.template.read_logprobs is not None and answer.top_logprobs is not None:
-            return answer.text, self.template.read_logprobs(answer.top_logprobs)
-        return answer.text, self.template.read(answer.text)
+    def ask(self, prompt: str, first: str, second: str) -> Conversation:
+        """Return the conversation that asks for one comparison, with a mark of its own in a template with a fence."""
+        if not self.template.fenced:
+            return Conversation(self.template.fill(prompt, first, second))
+        mark = self.mark(prompt, first, second)
+        return Conversation(self.template.fill(prompt, first, second, mark), mark=mark)
+
+    def _read(self, shown: tuple[str, str, str], given: str | ModelAnswer) -> JudgeAnswer:
+        answer = ModelAnswer(given) if isinstance(given, str) else given
+        said, thought = behind_thinking(answer.text)
+        if said is None:
+            return JudgeAnswer(shown, answer.text, None, THINKING_WAS_CUT_OFF)
+        # Some servers give positions without a token in them.
+        if self.template.read_logprobs is not None and answer.top_logprobs and any(answer.top_logprobs):
+            preference, reason = self.template.read_logprobs(answer.top_logprobs, thought=thought), NO_LETTER
+        else:
+            preference, reason = self.template.read(said), UNREADABLE if said.strip() else EMPTY
+        return JudgeAnswer(shown, answer.text, preference, reason if preference is None else None)
+
+
+def _random_mark(prompt: str, first: str, second: str) -> str:
+    return secrets.token_hex(8)

@@ -1,0 +1,66 @@
+"""What a reasoning model wrote before its answer, and where the answer begins.
+
+Servers that do not take a model's reasoning out of its text send it in the marks of the model's family. What it holds
+is no answer, whatever it says: the answer is the text behind it, and where the reasoning was cut off there is none.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["THINKING_WAS_CUT_OFF", "behind_thinking"]
+
+THINKING_WAS_CUT_OFF = (
+    "it was cut off while it was thinking; allow longer answers (max_tokens) or less reasoning effort"
+)
+"""Why there is no answer, where the reasoning has no end."""
+
+_WORDS = r"(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis|scratchpad)"
+# DeepSeek, Qwen and many others; Magistral; Kimi; Command; gpt-oss, with its special tokens and without.
+_OPENING = re.compile(
+    rf"^[^\S\n]{{0,99}}(?:<\s?{_WORDS}\s?>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s?(?:analysis|commentary))",
+    re.IGNORECASE | re.MULTILINE,
+)
+_CLOSING = re.compile(
+    rf"<\s?/\s?{_WORDS}\s?>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|channel\|>\s?final\s?<\|message\|>", re.IGNORECASE
+)
+_PLAIN_HARMONY = re.compile(r"\Aanalysis.*assistant\s?final", re.DOTALL)
+_SPECIAL = re.compile(r"(?:\s|</s>|<eos>|<end_of_turn>|<\|(?:im_end|eot_id|end|return|endoftext|end_of_text)\|>)+\Z")
+_WRAPPING = re.compile(r"<\|START_RESPONSE\|>|<(answer|response|output|final|final_answer)>", re.IGNORECASE)
+_WRAPPED = re.compile(r"<\|END_RESPONSE\|>|</(answer|response|output|final|final_answer)>", re.IGNORECASE)
+_SPECIAL_TAIL = 1000
+"""Characters at the end of an answer among which special tokens are looked for."""
+
+
+def behind_thinking(text: str) -> tuple[str | None, bool]:
+    """Return the answer behind the reasoning, None where that was cut off, and whether there was any.
+
+    The answer begins behind the *last* mark that closes reasoning, since what is judged may hold such marks, and
+    reasoning quotes it. The mark that opens it may be missing: many chat templates put it into the prompt. An opening
+    mark counts at the start of a line only, since an answer may speak of one.
+
+    Example:
+        >>> behind_thinking("<think>[[A]]? No.</think> [[B]]")
+        ('[[B]]', True)
+        >>> behind_thinking("<think>[[A]]? No, ")
+        (None, True)
+    """
+    end = max((match.end() for match in _CLOSING.finditer(text)), default=0)
+    if not end and (plain := _PLAIN_HARMONY.match(text)):
+        end = plain.end()
+    answer = text[end:]
+    if _OPENING.search(answer):
+        return None, True
+    return _unwrapped(answer), bool(end)
+
+
+def _unwrapped(answer: str) -> str:
+    """Return an answer without the special tokens at its end, and without a tag that holds all of it."""
+    head, tail = answer[:-_SPECIAL_TAIL], answer[-_SPECIAL_TAIL:]
+    answer = (head + _SPECIAL.sub("", tail)).lstrip()
+    if opening := _WRAPPING.match(answer):
+        answer = answer[opening.end() :]
+        for closing in _WRAPPED.finditer(answer):
+            if closing.end() == len(answer):
+                answer = answer[: closing.start()]
+    return answer
