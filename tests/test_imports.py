@@ -13,6 +13,7 @@ import pytest
 import genrlhf
 
 SOURCE = Path(genrlhf.__file__).parent
+BELOW_LOOPS = {"errors", "types", "ops", "data", "models", "sampling", "rewards"}
 PARTS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "_lazy": set(),
@@ -23,10 +24,11 @@ PARTS: dict[str, set[str]] = {
     "models": {"errors", "types", "ops", "data"},
     "sampling": {"errors", "types", "ops", "data", "models"},
     "rewards": {"errors", "types", "ops", "data", "models"},
-    "trainers": {"errors", "types", "ops", "data", "models", "sampling", "rewards"},
+    "trainers": BELOW_LOOPS,
+    "methods": {*BELOW_LOOPS, "trainers"},
     "metrics": {"errors", "types"},
-    "studies": {"errors", "types", "ops", "data", "models", "sampling", "rewards", "trainers", "metrics"},
-    "cli": {"errors", "types", "ops", "data", "models", "sampling", "rewards", "trainers", "metrics", "studies"},
+    "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics"},
+    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
 

@@ -38,9 +38,10 @@ PUBLIC = {
         pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate word_shift
     """,
     "genrlhf.trainers": """
-        BestOfNConfig BestOfNOutput BestOfNTrainer PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig
-        SFTTrainer
+        BestOfNConfig BestOfNOutput BestOfNTrainer Objective PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer
+        SFTConfig SFTTrainer SupervisedBatch
     """,
+    "genrlhf.methods": "GEM",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
 CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Loaded", "ModelSet", "load_to_train", "make_trainable", "refuse_adapter_with_frozen_layers"]
+__all__ = ["Loaded", "ModelSet", "changes_base", "load_to_train", "make_trainable", "refuse_adapter_with_frozen_layers"]
 
 
 class Loaded(NamedTuple):
@@ -155,7 +155,7 @@ class ModelSet:
             reference: what the policy is compared with; None for the policy as it is now.
             others: models that are never trained, such as reward models.
         """
-        start = Snapshot(policy if reference is None else reference, apart=_changes_base(peft_config))
+        start = Snapshot(policy if reference is None else reference, apart=changes_base(peft_config))
         trained = policy if peft_config is None else _with_adapter(policy, peft_config)
         for model in (trained, value):
             if model is not None:
@@ -177,7 +177,7 @@ def _with_adapter(model: Any, peft_config: PeftConfig) -> Any:
     return get_peft_model(model, copy.deepcopy(peft_config))
 
 
-def _changes_base(peft_config: PeftConfig | None) -> bool:
+def changes_base(peft_config: PeftConfig | None) -> bool:
     """Say whether an adapter may start by taking its part out of the base (PiSSA, OLoRA, CorDA, LoftQ, …)."""
     start = getattr(peft_config, "init_lora_weights", True)
     return isinstance(start, str) and start != "gaussian"

@@ -128,7 +128,7 @@ def logprobs_and_entropy(
 def _slices(flat: torch.Tensor) -> list[slice]:
     """Return which rows of (rows, V) logits to take at a time."""
     size = max(1, SLICE_ELEMENTS // flat.shape[-1])
-    return [slice(start, start + size) for start in range(0, len(flat), size)]
+    return [slice(start, start + size) for start in range(0, max(1, len(flat)), size)]
 
 
 def kl_estimate(logprobs: torch.Tensor, ref_logprobs: torch.Tensor, estimator: KLEstimator = "k1") -> torch.Tensor:

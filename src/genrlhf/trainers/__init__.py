@@ -9,6 +9,7 @@ from genrlhf._lazy import attach
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
+    from genrlhf.trainers.objective import Objective, SupervisedBatch
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.trainer import PPOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
@@ -18,24 +19,28 @@ _HOMES = {
     "BestOfNConfig": "best_of_n_config",
     "BestOfNOutput": "best_of_n",
     "BestOfNTrainer": "best_of_n",
+    "Objective": "objective",
     "PPOConfig": "ppo.config",
     "PPOTrainer": "ppo.trainer",
     "RewardModelConfig": "reward_model",
     "RewardModelTrainer": "reward_model",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
+    "SupervisedBatch": "objective",
 }
 
 __all__ = [
     "BestOfNConfig",
     "BestOfNOutput",
     "BestOfNTrainer",
+    "Objective",
     "PPOConfig",
     "PPOTrainer",
     "RewardModelConfig",
     "RewardModelTrainer",
     "SFTConfig",
     "SFTTrainer",
+    "SupervisedBatch",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -109,7 +109,7 @@ class Description:
             return _name(value)
         if dataclasses.is_dataclass(value):
             held = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
-            return {"name": _name(value), "settings": self.of(held)}
+            return {"name": _name(value), "settings": self.of(held), **_code_of_call(type(value))}
         return self._of_instance(value)
 
     def _of_function(self, function: Any) -> Any:
@@ -136,11 +136,7 @@ class Description:
         state = {name for item in methods if item.__name__ != "__init__" for name in _stored(item.__code__)}
         slots = [name for name in getattr(value, "__slots__", ()) if hasattr(value, name)]
         held = {**{name: getattr(value, name) for name in slots}, **getattr(value, "__dict__", {})}
-        found = {"name": _name(value), "settings": self._held(held, state)}
-        call = next((item for item in methods if item.__name__ == "__call__"), None)
-        if call is not None and not _of_library(call):
-            found["code"] = _code_digest(call)
-        return found
+        return {"name": _name(value), "settings": self._held(held, state), **_code_of_call(type(value))}
 
     def _held(self, variables: Mapping[str, Any], changed: Iterable[str]) -> dict[str, Any]:
         """Describe variables that stay as they are; what may be changed by a call says nothing of the settings."""
@@ -153,6 +149,13 @@ class Description:
             else:
                 self.unknown.append(name)
         return found
+
+
+def _code_of_call(kind: type) -> dict[str, str]:
+    """Return a digest of what objects of a class do when they are called, unless that is a library's."""
+    call = next((vars(each)["__call__"] for each in kind.__mro__ if "__call__" in vars(each)), None)
+    known = isinstance(call, types.FunctionType) and not _of_library(call)
+    return {"code": _code_digest(call)} if known else {}
 
 
 def _stays(value: Any) -> bool:

@@ -66,6 +66,7 @@ _ARGUMENTS = (
     "compute_loss_func",
     "data_collator",
     "formatting_func",
+    "objective",
     "optimizer_cls_and_kwargs",
     "optimizers",
     "sampler",

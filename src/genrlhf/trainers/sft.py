@@ -15,11 +15,20 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.data.chat import unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
-from genrlhf.models.model_set import load_to_train, make_trainable
+from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import default_precision, with_precision_of
+from genrlhf.models.reference import Snapshot
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.objective import (
+    Columns,
+    Objective,
+    ObjectiveLike,
+    SupervisedBatch,
+    as_objective,
+    refuse_for_objective,
+)
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
@@ -99,6 +108,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         processing_class: the tokenizer; by default the one saved with the model.
         peft_config: train an adapter of this kind instead of the model itself.
         callbacks: further callbacks.
+        objective: what is minimised in place of the cross-entropy: an `Objective` or a function of a `SupervisedBatch`,
+            see `genrlhf.trainers.objective`. The cross-entropy is logged beside it.
         kwargs: further arguments of `trl.SFTTrainer`.
 
     Raises:
@@ -116,14 +127,19 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         processing_class: PreTrainedTokenizerBase | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        objective: ObjectiveLike | None = None,
         **kwargs: Any,
     ) -> None:
         args = args if args is not None else SFTConfig("sft")
         make_output_dir(args)
+        self.objective = as_objective(objective)
+        if self.objective is not None:
+            refuse_for_objective(self.objective, args, kwargs)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         refuse_reading_ahead(loaded.model, device=args.device)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
-        self._demonstrations, self._arguments = train_dataset, kwargs
+        self._demonstrations = train_dataset
+        self._arguments = kwargs if objective is None else {**kwargs, "objective": objective}
         self.adapter_base = loaded.adapter_base
         args = with_precision_of(loaded.model, args)
         self._stops, self._warned_of_turn_end = stop_token_ids(loaded.model, tokenizer), False
@@ -132,6 +148,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         refuse_endless(train_dataset, args.max_steps)
         refuse_options(args, train_dataset, kwargs.get("formatting_func"))
         self._everything = args.completion_only_loss is False and not args.assistant_only_loss
+        keeps_start = self.objective is not None and self.objective.needs_start
+        start = Snapshot(loaded.model, apart=changes_base(peft_config)) if keeps_start else None
         # TRL refuses a limit with padding_free, and templates without markers, since it would do nothing about either.
         theirs = {"max_length": None if args.padding_free and not args.packing else self._max_length}
         super().__init__(
@@ -148,6 +166,17 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
+        self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
+        if self._columns:
+            self.data_collator: Any = Columns(self.data_collator, self._columns)
+
+    def _set_signature_columns_if_needed(self) -> None:
+        super()._set_signature_columns_if_needed()
+        self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, *self._columns]))
+
+    @property
+    def _columns(self) -> tuple[str, ...]:
+        return () if self.objective is None else self.objective.columns
 
     def _prepare_dataset(
         self,
@@ -174,6 +203,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             everything=self._everything,
             formatting_func=formatting_func,
             template=training_template(processing_class),
+            kept=self._columns,
         )
         dataset = encode_demonstrations(dataset, encoder, source=source_of(self._sources, dataset), args=args)
         if not packing and not getattr(args, "shuffle_dataset", False):
@@ -198,10 +228,13 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
     def compute_loss(
         self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """Return TRL's loss, and count it and its figures by the tokens that are learnt."""
+        """Return TRL's loss or the objective, and count it and its figures by the tokens that are learnt."""
         labels = inputs["labels"]
         if not self.model.training:
             inputs["labels"] = labels = self._without_repeats(labels)
+        if self.objective is not None:
+            loss = self._objective_loss(self.objective, model, inputs, num_items_in_batch)
+            return (loss, {}) if return_outputs else loss
         tokens = (labels[..., 1:] != -100).sum()
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = (result[0] if return_outputs else result).detach()
@@ -215,6 +248,36 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             # The mean over the tokens of all processes' batches; each counts its own part of them.
             self.tally.add(name, torch.as_tensor(means.pop(name)[-1], device=tokens.device) * tokens, tokens)
         return result
+
+    def _objective_loss(self, objective: Objective, model: Any, inputs: Any, num_items: Any) -> torch.Tensor:
+        """Return the objective's share of the mean over the optimizer step, as TRL does for the cross-entropy."""
+        given = {"use_cache": False, **({"output_router_logits": True} if self.aux_loss_enabled else {})}
+        columns = inputs.pop("columns", None)
+        unwrapped = self.accelerator.unwrap_model(model)
+        batch = SupervisedBatch(model, unwrapped, {**inputs, **given}, columns, self._start)
+        losses = batch.checked(objective)
+        total, count = losses.sum(), torch.tensor(len(losses), device=losses.device)
+        loss = total / (count if num_items is None else torch.as_tensor(num_items)).clamp(min=1)
+        if num_items is not None and self.args.average_tokens_across_devices:
+            loss = loss * self.accelerator.num_processes
+        self.tally.add("loss", total, count)
+        for name, values in {**batch.figures(), **batch.logged}.items():
+            self.tally.add_rows(name, values)
+        if self.aux_loss_enabled:
+            auxiliary = batch.outputs.aux_loss
+            self.tally.add_rows("aux_loss", auxiliary.unsqueeze(0))
+            steps = self.current_gradient_accumulation_steps if num_items is not None else 1
+            loss = loss + self.router_aux_loss_coef * auxiliary / steps
+        return loss
+
+    def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
+        """Count what the loss of an optimizer step is divided by: labels, or rows that have some."""
+        if self.objective is not None and self.objective.unit == "row":
+            counted = [(batch["labels"][:, 1:] != -100).any(-1, keepdim=True) for batch in batch_samples]
+            # One label a row, behind a place that is never counted.
+            rows = [torch.where(some, 0, -100).expand(-1, 2) for some in counted]
+            batch_samples = [{"labels": row} for row in rows]
+        return super()._get_num_items_in_batch(batch_samples, device)
 
     def _without_repeats(self, labels: torch.Tensor) -> torch.Tensor:
         """Return labels without those of rows that fill up the last batch of several processes."""

@@ -40,6 +40,7 @@ class DemonstrationEncoder:
         everything: prompts and the turns of others are learnt too.
         formatting_func: makes plain text of a row.
         template: a chat template with markers of the assistant's turns, in place of one without; None for none.
+        kept: columns that go on to the objective as they are.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,9 +50,13 @@ class DemonstrationEncoder:
     everything: bool = False
     formatting_func: Callable[[dict[str, Any]], str] | None = None
     template: str | None = None
+    kept: tuple[str, ...] = ()
 
     def wanted(self, columns: list[str]) -> list[str]:
         """Return the columns that rows of these columns are made of."""
+        return [*self._sources(columns), *self.kept]
+
+    def _sources(self, columns: list[str]) -> list[str]:
         if self.formatting_func is not None:
             return []
         if "prompt" not in columns:
@@ -66,12 +71,15 @@ class DemonstrationEncoder:
         Raises:
             DataError: where the row has nothing to train on; it begins with `where`.
         """
+        return {**{name: row[name] for name in self.kept}, **self._encoded(row, where)}
+
+    def _encoded(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         if self.formatting_func is not None:
             text = self.formatting_func(dict(row))
             if not isinstance(text, str):
                 raise DataError(f"{where}: formatting_func returned {excerpt(text)}; it must return a string.")
             return self._cut(*self._text(text, f"{where}, what formatting_func made of it"))
-        name, *pair = self.wanted(list(row))
+        name, *pair = self._sources(list(row))
         if pair:
             for column in (name, *pair):
                 check_text(row[column], f"{where}, column {column!r}")

@@ -1,0 +1,279 @@
+"""What a supervised method minimises, as a function of a micro-batch; masks, denominators and processes are the loop's.
+
+A method is an `Objective`, or a plain function of a `SupervisedBatch` that returns a loss for every token.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from torch import nn
+
+from genrlhf.errors import ConfigError, DataError, ShapeError
+from genrlhf.models.freezing import inner_model
+from genrlhf.ops import chosen_logprobs, token_entropy
+
+__all__ = ["Columns", "Objective", "ObjectiveLike", "SupervisedBatch", "as_objective", "refuse_for_objective"]
+
+IGNORED = -100
+
+
+class Objective:
+    """What is minimised of a micro-batch.
+
+    Attributes:
+        unit: "token": a loss for every label, the mean of which over all labels of the optimizer step is minimised;
+            "row": one for every row, likewise.
+        columns: of the dataset, that it reads beside the tokens.
+        needs_start: it reads `SupervisedBatch.start_logits`, so the model as it starts is kept.
+        across_positions: it looks at a row as a whole, so rows are neither packed nor flattened.
+    """
+
+    unit: ClassVar[Literal["token", "row"]] = "token"
+    columns: ClassVar[tuple[str, ...]] = ()
+    needs_start: ClassVar[bool] = False
+    across_positions: ClassVar[bool] = False
+
+    def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
+        """Return the loss of every token, (N,), or of every row, (B,); float32, with a gradient."""
+        raise NotImplementedError
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether a row has to stay a row of the batch."""
+        return self.across_positions or self.unit == "row" or bool(self.columns)
+
+
+ObjectiveLike: TypeAlias = Objective | Callable[["SupervisedBatch"], torch.Tensor]
+
+
+class _PlainFunction(Objective):
+    def __init__(self, function: Callable[[SupervisedBatch], torch.Tensor]) -> None:
+        self.function = function
+
+    def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
+        return self.function(batch)
+
+
+def as_objective(objective: ObjectiveLike | None) -> Objective | None:
+    """Return an `Objective`, None for the cross-entropy of TRL's own loss.
+
+    Raises:
+        ConfigError: for what cannot be called, or a class in place of one of its objects.
+    """
+    if objective is None or isinstance(objective, Objective):
+        return objective
+    if isinstance(objective, type) or not callable(objective):
+        name = getattr(objective, "__name__", type(objective).__name__)
+        raise ConfigError(f"objective is {name}; give an Objective (such as GEM(beta=0.7)), or a function of a batch.")
+    return _PlainFunction(objective)
+
+
+def refuse_for_objective(objective: Objective, args: Any, kwargs: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` for settings that are a loss of their own, or that tear apart what the objective reads."""
+    name = type(objective).__name__
+    losses = {
+        "label_smoothing_factor": getattr(args, "label_smoothing_factor", 0.0) > 0,
+        "loss_type": getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"),
+        "use_liger_kernel": bool(getattr(args, "use_liger_kernel", False)),
+        "compute_loss_func": kwargs.get("compute_loss_func") is not None,
+    }
+    for setting, chosen in losses.items():
+        if chosen:
+            raise ConfigError(f"{setting} is a loss of its own, and so is objective={name}; leave one of them out.")
+    for setting in ("packing", "padding_free"):
+        if getattr(args, setting, False) and objective.reads_rows:
+            raise ConfigError(
+                f"{setting}=True makes one row of several, and objective={name} looks at a row as a whole; set it to "
+                "False."
+            )
+
+
+class Columns:
+    """A collator that hands on further columns as lists, beside what another one makes of the tokens.
+
+    Args:
+        collator: of the tokens.
+        names: of the columns.
+    """
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]], names: Sequence[str]) -> None:
+        self.collator = collator
+        self.names = tuple(names)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch, with `columns` in it."""
+        tokens = [{name: value for name, value in row.items() if name not in self.names} for row in rows]
+        return {**self.collator(tokens), "columns": {name: [row[name] for row in rows] for name in self.names}}
+
+
+class SupervisedBatch:
+    """A micro-batch as an objective sees it: only the tokens that are learnt, those of all rows one after the other.
+
+    Attributes:
+        labels: (N,) int64, the tokens that are learnt.
+        rows: (N,) int64, the row of each, 0 … B − 1; rows with nothing to learn are left out.
+        size: B.
+        columns: for each of the objective's columns its B values.
+        model: the model that is trained, unwrapped; for whatever else an objective does with it.
+        input_ids: the token ids of the micro-batch as the model gets them, (rows, L) int64.
+        training: False in evaluation.
+
+    Args:
+        forward: the model as the Trainer wraps it.
+        model: the same, unwrapped.
+        inputs: of its forward pass, `labels` among them.
+        columns: of every row.
+        start: the model as it started; None where the objective does not need it.
+    """
+
+    def __init__(
+        self,
+        forward: nn.Module,
+        model: Any,
+        inputs: Mapping[str, Any],
+        columns: Mapping[str, list[Any]] | None = None,
+        start: Any | None = None,
+    ) -> None:
+        self.model, self._forward, self._start = model, forward, start
+        self._inputs = {name: value for name, value in inputs.items() if name != "labels"}
+        self._labels = inputs["labels"]
+        self.input_ids: torch.Tensor = inputs["input_ids"]
+        self.training = bool(model.training)
+        shifted = self._labels[:, 1:]
+        self._mask = shifted != IGNORED
+        self.labels = shifted[self._mask]
+        places = _row_numbers(self._labels, inputs.get("position_ids"))[:, 1:][self._mask]
+        kept, self.rows = places.unique_consecutive(return_inverse=True)
+        self.size = len(kept)
+        chosen = kept.tolist() if columns else []
+        self.columns = {name: [values[row] for row in chosen] for name, values in (columns or {}).items()}
+        self.logged: dict[str, torch.Tensor] = {}
+        self.outputs: Any = None
+        self._logits: torch.Tensor | None = None
+
+    def logits(self) -> torch.Tensor:
+        """Return the logits that predict the labels, (N, V) float32, with a gradient; computed once."""
+        if self._logits is None:
+            self.outputs, self._logits = label_logits(self._forward, self.model, self._inputs, self._mask)
+        return self._logits.float()
+
+    def logprobs(self) -> torch.Tensor:
+        """Return the log-probabilities of the labels, (N,) float32, with a gradient.
+
+        Where nothing has asked for logits, through TRL's fused LM head, which never holds them.
+        """
+        if self._logits is None and self.outputs is None and _has_fused_head(self.model):
+            self.outputs = self._forward(**self._inputs, labels=self._labels, fused_lm_head=True)
+        if self._logits is None and self.outputs is not None:
+            fused: torch.Tensor = self.outputs.log_probs[self._mask].float()
+            return fused
+        return chosen_logprobs(self.logits().unsqueeze(0), self.labels.unsqueeze(0)).squeeze(0)
+
+    @torch.no_grad()
+    def start_logits(self) -> torch.Tensor:
+        """Return the logits of the model as it started, (N, V) float32; the objective's `needs_start` must be True.
+
+        Raises:
+            ConfigError: where it is not.
+        """
+        if self._start is None:
+            raise ConfigError("The objective reads start_logits; set needs_start = True in its class.")
+        return label_logits(self._start, self._start, self._inputs, self._mask)[1].float()
+
+    def sum_by_row(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the sum of a value of every token, (N,), over each row, (B,)."""
+        return values.new_zeros(self.size).index_add(0, self.rows, values)
+
+    def mean_by_row(self, values: torch.Tensor) -> torch.Tensor:
+        """Return the mean of a value of every token, (N,), over each row, (B,)."""
+        return self.sum_by_row(values) / self.sum_by_row(torch.ones_like(values))
+
+    def log(self, name: str, values: torch.Tensor) -> None:
+        """Log the mean of values, (N,) or (B,), over all that are logged under this name."""
+        self.logged[name] = values.detach()
+
+    @torch.no_grad()
+    def figures(self) -> dict[str, torch.Tensor]:
+        """Return what is logged of any supervised training, (N,) each: cross-entropy, entropy, token accuracy."""
+        if self._logits is None and self.outputs is not None:
+            fused = {"cross_entropy": -self.outputs.log_probs, "entropy": self.outputs.entropy}
+            fused["mean_token_accuracy"] = self.outputs.is_top1.float()
+            return {name: values[self._mask].float() for name, values in fused.items()}
+        logits = self.logits()
+        hit = logits.argmax(-1) == self.labels
+        return {
+            "cross_entropy": -self.logprobs(),
+            "entropy": token_entropy(logits.unsqueeze(0)).squeeze(0),
+            "mean_token_accuracy": hit.float(),
+        }
+
+    def checked(self, objective: Objective) -> torch.Tensor:
+        """Return what an objective makes of this batch.
+
+        Raises:
+            ShapeError: for another shape than the objective's unit asks for.
+            DataError: for a loss that is not finite, naming the labels of the row.
+        """
+        if not len(self.labels):
+            # In the graph all the same: with several processes all of them go backwards.
+            return self.logits().sum(-1)
+        loss = objective(self)
+        want = len(self.labels) if objective.unit == "token" else self.size
+        name = type(objective).__name__ if not isinstance(objective, _PlainFunction) else "the objective"
+        if not isinstance(loss, torch.Tensor) or loss.shape != (want,):
+            shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise ShapeError(
+                f"{name} returned {shape}; want ({want},), a loss for every {objective.unit}"
+                + (" (set unit = 'row' for one of every row)." if objective.unit == "token" else ".")
+            )
+        if self.training and not loss.requires_grad:
+            raise ConfigError(f"{name} returned a loss without a gradient; do not detach it, nor put it under no_grad.")
+        bad = ~loss.detach().isfinite()
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            row = int(self.rows[first]) if objective.unit == "token" else first
+            ids = self.labels[self.rows == row].tolist()
+            raise DataError(
+                f"{name} returned {float(loss[first])} for {objective.unit} {first} of a micro-batch, in the row whose "
+                f"labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
+            )
+        return loss
+
+
+def label_logits(
+    forward: nn.Module, model: Any, inputs: Mapping[str, Any], mask: torch.Tensor
+) -> tuple[Any, torch.Tensor]:
+    """Return a model's output and the logits at the places before the labels, (N, V): the LM head sees no others.
+
+    Args:
+        forward: the model, maybe wrapped.
+        model: the same, unwrapped.
+        inputs: of its forward pass, without labels.
+        mask: (rows, L − 1) bool, True where the next token is a label.
+    """
+
+    def cut(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
+        return (args[0][:, :-1][mask].unsqueeze(0),)
+
+    handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(cut)
+    try:
+        output = forward(**inputs)
+    finally:
+        handle.remove()
+    return output, output.logits.squeeze(0)
+
+
+def _has_fused_head(model: Any) -> bool:
+    forward = inner_model(model).forward
+    return "fused_lm_head" in inspect.signature(forward, follow_wrapped=False).parameters
+
+
+def _row_numbers(labels: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:
+    """Return the row of every place, (rows, L) int64; where rows lie one behind the other, they begin at position 0."""
+    if position_ids is None:
+        return torch.arange(len(labels), device=labels.device).unsqueeze(1).expand_as(labels)
+    return (position_ids == 0).flatten().cumsum(0).view_as(labels) - 1
