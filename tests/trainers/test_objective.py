@@ -124,9 +124,27 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_split(objective: Any, tmp
         assert largest_difference(found[0], other) < 1e-6
 
 
+@pytest.mark.parametrize("unit", ["token", "row"])
+def test_a_step_follows_the_gradient_of_the_mean_over_tokens_or_rows(unit: str, tmp_path: Path) -> None:
+    objective = likelihood if unit == "token" else RowMeans()
+    options = {"optim": "sgd", "max_grad_norm": 0.0, "max_steps": 1, "lr_scheduler_type": "constant"}
+    made = trainer(tmp_path, objective, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
+    model = tiny_llama()
+    losses = []
+    for row, encoded in zip(ROWS, made.train_dataset, strict=True):
+        ids, labels = torch.tensor([encoded["input_ids"]]), torch.tensor(encoded["labels"])[1:]
+        logp = model(ids).logits[0, :-1].log_softmax(-1)[range(len(labels)), labels.clamp(min=0)][labels != -100]
+        losses += [-logp] if unit == "token" else [-row["weight"] * logp.mean().unsqueeze(0)]
+    torch.cat(losses).mean().backward()
+    made.train()
+    expected = {name: p.detach() - 1e-2 * p.grad for name, p in model.named_parameters()}
+    assert largest_difference(weights(made.model), expected) < 1e-6
+
+
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     for unit in ("token", "row"):
-        one = trained(tmp_path / f"one {unit}", likelihood if unit == "token" else RowMeans(), optim="sgd")
+        objective = likelihood if unit == "token" else RowMeans()
+        one = trained(tmp_path / f"one {unit}", objective, optim="sgd", max_grad_norm=0.0)
         run_in_two("tests.trainers.two_objectives", unit, str(tmp_path / f"two {unit}"))
         two = torch.load(tmp_path / f"two {unit}" / "weights.pt", weights_only=True)
         assert largest_difference(one, two) < 1e-5
