@@ -28,9 +28,13 @@ __all__ = [
     "DiversityMetric",
     "Estimate",
     "Generation",
+    "HasDirection",
     "HasSettings",
     "Judge",
+    "LeavesOut",
     "MaskingPolicy",
+    "MeasuresSets",
+    "NeedsTexts",
     "RewardFunction",
     "Sample",
     "Sampler",
@@ -331,6 +335,38 @@ class DiversityMetric(Protocol):
 
     def __call__(self, texts: Sequence[str]) -> float:
         """Return the diversity of `texts`; NaN where it is undefined for so few of them."""
+        ...
+
+
+@runtime_checkable
+class NeedsTexts(Protocol):
+    """A metric that says how many texts it needs; others take one."""
+
+    min_texts: int
+
+
+@runtime_checkable
+class HasDirection(Protocol):
+    """A metric that says which way it goes; others are higher for more diverse texts."""
+
+    higher_is_more_diverse: bool
+
+
+@runtime_checkable
+class MeasuresSets(Protocol):
+    """A metric that measures many sets in one call, where others are called for each."""
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> Sequence[float]:
+        """Return the value of every set of texts, in their order."""
+        ...
+
+
+@runtime_checkable
+class LeavesOut(Protocol):
+    """A metric that knows its values without some texts without starting anew."""
+
+    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, Sequence[float]]:
+        """Return the value of `texts`, and the values without each block of indices."""
         ...
 
 

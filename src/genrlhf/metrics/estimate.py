@@ -21,6 +21,7 @@ __all__ = [
     "jackknife_blocks",
     "jackknife_estimate",
     "jackknife_from_blocks",
+    "jackknife_variance",
     "mean_estimate",
     "proportion_estimate",
 ]
@@ -195,13 +196,27 @@ def jackknife_from_blocks(value: float, without: ArrayLike, blocks: Sequence[Seq
     left = np.asarray(without, dtype=np.float64)
     sizes = np.array([len(block) for block in blocks], dtype=np.float64)
     n, count = int(sizes.sum()), len(blocks)
-    shares = n / sizes
-    pseudo = shares * value - (shares - 1) * left
-    stderr = math.nan
-    if count > 1:
-        centre = count * value - float(((1 - sizes / n) * left).sum())
-        stderr = math.sqrt(float(((pseudo - centre) ** 2 / (shares - 1)).mean()))
+    pseudo = n / sizes * value - (n / sizes - 1) * left
+    stderr = math.sqrt(float(jackknife_variance(np.array(value), left, sizes)))
     return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(count - 1, 1)), n=n, values=pseudo)
+
+
+def jackknife_variance(value: np.ndarray, without: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Return stderr² of `jackknife_from_blocks`, of many statistics at once; NaN for a single block.
+
+    Args:
+        value: (…) θ.
+        without: (…, B) θ_b.
+        sizes: (B,) m_b, how many units are in every block.
+    """
+    n, count = float(sizes.sum()), len(sizes)
+    if count < 2:
+        return np.full(np.shape(value), math.nan)
+    shares = n / sizes
+    pseudo = shares * value[..., None] - (shares - 1) * without
+    centre = count * value - ((1 - sizes / n) * without).sum(axis=-1)
+    variance: np.ndarray = ((pseudo - centre[..., None]) ** 2 / (shares - 1)).mean(axis=-1)
+    return variance
 
 
 def jackknife_estimate(

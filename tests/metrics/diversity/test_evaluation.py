@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import random
 import tracemalloc
 from collections.abc import Iterator
 from typing import Any
@@ -24,6 +25,7 @@ from genrlhf.metrics import (
 from genrlhf.metrics.diversity.catalogue import METRICS, MetricOptions, build_metrics
 from genrlhf.metrics.diversity.evaluation import OutputsRow, Undefined, evaluate_diversity
 from genrlhf.metrics.diversity.levels import across_input_diversity
+from genrlhf.metrics.diversity.pairs import draw_pairs
 from genrlhf.types import Estimate
 
 
@@ -143,9 +145,13 @@ def test_the_error_of_a_pair_budget() -> None:
     found = evaluate_diversity(
         rows(some_outputs(0)), {"nli": metric, "ead": EAD()}, levels=("across_input", "pooled"), draws=4
     )
-    errors = [metric.pair_error(texts) for texts in found.drawn]
-    assert min(errors) > 0
-    assert found.pair_error("across_input", "nli") == pytest.approx(sum(e * e for e in errors) ** 0.5 / 4)
+    # The same 100 of the 780 pairs of places in every draw: the mean over draws of each is what varies.
+    places = draw_pairs(40, 100, random.Random(0))
+    scores = np.array([[-2 if texts[i][0] == texts[j][0] else 1.6 for i, j in places] for texts in found.drawn])
+    expected = scores.mean(axis=0).std(ddof=1) * ((1 - 100 / 780) / 100) ** 0.5
+    assert found.pair_error("across_input", "nli") == pytest.approx(expected, rel=1e-9)
+    figure: Any = found.figure("across_input", "nli")
+    assert figure.stderr >= expected
     assert found.pair_error("pooled", "nli") > 0
     assert found.pair_error("per_input", "nli") == found.pair_error("across_input", "ead") == 0
 

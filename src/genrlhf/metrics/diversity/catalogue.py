@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.diversity.classes import Classes, EmbeddingClasses, EntailmentClasses, ExactClasses
@@ -38,7 +38,8 @@ class MetricOptions:
         scorer: for NLI and classes by entailment.
         bert_score_model: the encoder of BERTScore.
         nli_split: `split` of `NLIDiversity`; None for the definition's.
-        max_pairs: of NLI, per set; None for all.
+        max_pairs: of NLI, ROUGE-L and BERTScore, per set; "all" of them, or None for what each starts from. The others
+            take all pairs.
         classes: how texts are put into classes.
         threshold: of classes by embedding.
         seed: of what the metrics draw.
@@ -50,7 +51,7 @@ class MetricOptions:
     scorer: SharedScorer = field(default_factory=SharedScorer)
     bert_score_model: str = "distilbert/distilbert-base-uncased"
     nli_split: Literal["sentences", "texts"] | None = None
-    max_pairs: int | None = 2000
+    max_pairs: int | Literal["all"] | None = None
     classes: Literal["exact", "embedding", "entailment"] = "exact"
     threshold: float = 0.85
     seed: int = 0
@@ -70,9 +71,19 @@ def _nli(options: MetricOptions, variant: Literal["baseline", "neutral", "confid
         variant=variant,
         definition=options.definition,
         split=options.nli_split,
-        max_pairs=options.max_pairs,
-        seed=options.seed,
+        **_pairs(options),
     )
+
+
+def _homogenisation(options: MetricOptions, measure: Literal["rouge_l", "bert_score"]) -> DiversityMetric:
+    return Homogenisation(measure, model=options.bert_score_model, **_pairs(options))
+
+
+def _pairs(options: MetricOptions) -> dict[str, Any]:
+    """Return what metrics that draw pairs are made with."""
+    if options.max_pairs is None:
+        return {"seed": options.seed}
+    return {"seed": options.seed, "max_pairs": None if options.max_pairs == "all" else options.max_pairs}
 
 
 def _classes(options: MetricOptions) -> Classes:
@@ -90,8 +101,8 @@ METRICS: dict[str, Callable[[MetricOptions], DiversityMetric]] = {
     "self_bleu": lambda options: SelfBLEU(),
     "self_repetition": lambda options: SelfRepetition(),
     "compression_ratio": lambda options: CompressionRatio(),
-    "rouge_l": lambda options: Homogenisation("rouge_l", seed=options.seed),
-    "bert_score": lambda options: Homogenisation("bert_score", model=options.bert_score_model, seed=options.seed),
+    "rouge_l": lambda options: _homogenisation(options, "rouge_l"),
+    "bert_score": lambda options: _homogenisation(options, "bert_score"),
     "sentence_bert": lambda options: SentenceBERT(options.embedder),
     "vendi": lambda options: VendiScore(options.embedder),
     "nli": lambda options: _nli(options, "confidence"),

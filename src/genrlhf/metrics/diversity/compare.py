@@ -7,13 +7,8 @@ from typing import Literal
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_outputs
-from genrlhf.metrics.diversity.levels import (
-    draw_one_of_each,
-    least_texts,
-    leave_out_inputs,
-    metric_name,
-    values_of_sets,
-)
+from genrlhf.metrics.diversity.levels import draw_one_of_each, leave_out_inputs
+from genrlhf.metrics.diversity.set_metric import as_set_metric
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric
 
@@ -50,16 +45,17 @@ def compare_diversity(
         >>> print(compare_diversity([["a b", "c d"]] * 8, [["a b", "a b"]] * 8, DistinctN(1)))
         -0.500 [-0.500, -0.500] p=0.0078
     """
-    least = least_texts(metric) if level == "per_input" else 1
-    ours, theirs = (check_outputs(outputs, at_least=least, metric=metric_name(metric)) for outputs in (first, second))
+    measure = as_set_metric(metric)
+    least = measure.min_texts if level == "per_input" else 1
+    ours, theirs = (check_outputs(outputs, at_least=least, metric=measure.name) for outputs in (first, second))
     if len(ours) != len(theirs):
         raise DataError(f"There are outputs of {len(ours)} inputs and of {len(theirs)}; give both for the same inputs.")
     if level == "per_input":
-        return paired_comparison(values_of_sets(metric, ours), values_of_sets(metric, theirs), seed=seed)
+        return paired_comparison(measure.values(ours), measure.values(theirs), seed=seed)
     if level != "across_input":
         raise ConfigError(f"level is {level!r}; give 'per_input' or 'across_input'.")
     sides = []
     for outputs in (ours, theirs):
         drawn = draw_one_of_each(outputs, seed=seed, draws=draws)
         sides.append(leave_out_inputs([[[text] for text in texts] for texts in drawn], metric, blocks))
-    return PairedComparison(sides[1].less(sides[0]), None)
+    return PairedComparison(sides[1].less(sides[0]).estimate(), None)

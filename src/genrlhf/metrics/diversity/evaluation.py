@@ -14,7 +14,8 @@ import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.diversity.lengths import count_words
-from genrlhf.metrics.diversity.levels import LeftOut, least_texts, leave_out_inputs, values_of_sets
+from genrlhf.metrics.diversity.levels import LeftOut, leave_out_inputs
+from genrlhf.metrics.diversity.set_metric import as_set_metric
 from genrlhf.metrics.estimate import bootstrap_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate
@@ -87,8 +88,8 @@ class DiversityEvaluation:
         """Return the figure of a metric at a level."""
         metric = self.metrics[name]
         if level == "per_input":
-            if self.outputs_per_input < least_texts(metric):
-                return Undefined(f"needs {least_texts(metric)} outputs of an input, and there is one")
+            if self.outputs_per_input < as_set_metric(metric).min_texts:
+                return Undefined(f"needs {as_set_metric(metric).min_texts} outputs of an input, and there is one")
             if np.isnan(self.values[name]).all():
                 return Undefined("the outputs of every input are empty")
             return bootstrap_estimate(self.values[name], seed=self.seed)
@@ -99,31 +100,26 @@ class DiversityEvaluation:
         metric = self.metrics[name]
         drawn = self.pooled if level == "pooled" else None
         inputs = [drawn] if drawn is not None else [[[text] for text in texts] for texts in self.drawn]
-        if sum(map(len, inputs[0])) < least_texts(metric):
-            return Undefined(f"needs {least_texts(metric)} texts, and there is one")
+        if sum(map(len, inputs[0])) < as_set_metric(metric).min_texts:
+            return Undefined(f"needs {as_set_metric(metric).min_texts} texts, and there is one")
         left = leave_out_inputs(inputs, metric, self.blocks)
         return left if math.isfinite(left.value) else Undefined("the texts are empty")
 
     def pair_error(self, level: Level, name: str) -> float:
         """Return the standard error that a metric's drawing of pairs adds to a figure, 0 where it takes all of them.
 
-        It is not part of the figure's own error, which is that over inputs.
+        The figure's own error has it in it. Per input it is part of how inputs differ.
         """
-        error_of = getattr(self.metrics[name], "pair_error", None)
-        if error_of is None:
-            return 0.0
-        if level == "pooled":
-            return float(error_of([text for texts in self.pooled or [] for text in texts]))
-        if level == "across_input":
-            # The draws of inputs draw their pairs independently of each other.
-            return math.hypot(*(error_of(texts) for texts in self.drawn)) / len(self.drawn)
-        return 0.0
+        left = None if level == "per_input" else self._left_out(level, name)
+        return left.pair_error if isinstance(left, LeftOut) else 0.0
 
     def comparison(self, first: DiversityEvaluation, level: Level, name: str) -> PairedComparison | Undefined:
         """Return the figure less that of `first`, an evaluation of the same inputs in the same order."""
         if level == "per_input":
-            if self.outputs_per_input < least_texts(self.metrics[name]):
-                return Undefined(f"needs {least_texts(self.metrics[name])} outputs of an input, and there is one")
+            if self.outputs_per_input < as_set_metric(self.metrics[name]).min_texts:
+                return Undefined(
+                    f"needs {as_set_metric(self.metrics[name]).min_texts} outputs of an input, and there is one"
+                )
             both = np.array([first.values[name], self.values[name]])
             if np.isnan(both).any(axis=0).all():
                 return Undefined("the outputs of every input are empty for one of the two")
@@ -134,7 +130,7 @@ class DiversityEvaluation:
                 return side
         ours, theirs = sides
         assert isinstance(ours, LeftOut) and isinstance(theirs, LeftOut)
-        return PairedComparison(theirs.less(ours), None)
+        return PairedComparison(theirs.less(ours).estimate(), None)
 
     def in_order_of(self, first: DiversityEvaluation, names: tuple[str, str]) -> DiversityEvaluation:
         """Return this evaluation with its inputs in the order of another's.
@@ -224,8 +220,8 @@ def evaluate_diversity(
             found.pooled += sets
         if "per_input" in levels:
             for name, metric in metrics.items():
-                if found.outputs_per_input >= least_texts(metric):
-                    found.values[name] += values_of_sets(metric, sets)
+                if found.outputs_per_input >= as_set_metric(metric).min_texts:
+                    found.values[name] += as_set_metric(metric).values(sets).tolist()
         if progress is not None:
             progress(len(chunk))
     if not found.keys:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import math
-import random
 import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from genrlhf.errors import ConfigError
-from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.bert_score import BERTScorer
-from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
-from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.metrics.diversity.pairs import check_max_pairs
+from genrlhf.metrics.diversity.pairwise import PairwiseMetric
 
 __all__ = ["Homogenisation", "rouge_l"]
 
@@ -20,7 +17,7 @@ PairScorer: TypeAlias = Callable[[list[tuple[str, str]]], Sequence[float]]
 """A symmetric similarity: pairs of texts -> one number a pair."""
 
 
-class Homogenisation(SetMetric):
+class Homogenisation(PairwiseMetric):
     """The mean similarity of two different texts of a set: 2 / (n (n − 1)) Σ_{i<j} sim(i, j).
 
     Padmakumar & He 2024, "Does Writing with Language Models Reduce Content Diversity?"; Shaib et al. 2024,
@@ -30,9 +27,11 @@ class Homogenisation(SetMetric):
     Args:
         measure: "rouge_l", the F-measure of the longest common subsequence of lower-case words (Lin 2004);
             "bert_score", that of the best-matching contextual embeddings of tokens (Zhang et al. 2020, without the
-            weights and the rescaling that its authors leave optional); or a callable from pairs of texts to numbers.
+            weights and the rescaling that its authors leave optional); or a callable from pairs of texts to numbers,
+            NaN for pairs that shall not count.
         model: the encoder of "bert_score": a hub name or folder.
-        max_pairs: draw so many pairs of texts where there are more; None takes all.
+        max_pairs: draw so many pairs of texts where there are more; None takes all. The default takes all pairs of up
+            to 200 texts. `pair_error` says what the draw adds to the error.
         seed: of the draw.
 
     Raises:
@@ -44,7 +43,6 @@ class Homogenisation(SetMetric):
     """
 
     higher_is_more_diverse: ClassVar[bool] = False
-    min_texts: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -58,28 +56,23 @@ class Homogenisation(SetMetric):
         if isinstance(measure, str):
             if measure not in ("rouge_l", "bert_score"):
                 raise ConfigError(f"measure is {measure!r}; give 'rouge_l', 'bert_score' or a callable.")
-            self.name = f"homogenisation_{measure}"
             self._score: Any = rouge_l if measure == "rouge_l" else BERTScorer(model)
         else:
-            self.name = f"homogenisation_{getattr(measure, '__name__', 'custom')}"
             self._score = measure
+        self.measure = measure
         self.max_pairs = max_pairs
         self.seed = seed
 
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
-        """Return the homogenisation of every set of texts, scoring all their pairs in one go, equal ones once."""
-        drawn = []
-        for row, texts in enumerate(sets):
-            checked = check_texts(texts, f"set {row}")
-            chosen = draw_pairs(len(checked), self.max_pairs, random.Random(self.seed))
-            drawn.append([_in_order(checked[i], checked[j]) for i, j in chosen])
-        distinct = list(dict.fromkeys(pair for pairs in drawn for pair in pairs))
-        scores = dict(zip(distinct, self._score(distinct), strict=True)) if distinct else {}
-        return [sum(scores[pair] for pair in pairs) / len(pairs) if pairs else math.nan for pairs in drawn]
+    @property
+    def name(self) -> str:
+        """What the metric is called in tables and files, with what it measures."""
+        measure = self.measure if isinstance(self.measure, str) else getattr(self.measure, "__name__", "custom")
+        return f"homogenisation_{measure}"
 
-
-def _in_order(a: str, b: str) -> tuple[str, str]:
-    return (a, b) if a <= b else (b, a)
+    def score_pairs(self, pairs: list[tuple[str, str]]) -> Sequence[float]:
+        """Return the similarity of every pair."""
+        found: Sequence[float] = self._score(pairs)
+        return found
 
 
 def rouge_l(pairs: list[tuple[str, str]]) -> list[float]:

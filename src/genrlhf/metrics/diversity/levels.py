@@ -5,44 +5,31 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_outputs
-from genrlhf.metrics.estimate import bootstrap_estimate, jackknife_blocks, jackknife_from_blocks, mean_estimate
+from genrlhf.metrics.diversity.set_metric import LeaveOut, PairDraw, SetMetric, as_set_metric
+from genrlhf.metrics.estimate import (
+    bootstrap_estimate,
+    interval,
+    jackknife_blocks,
+    jackknife_from_blocks,
+    jackknife_variance,
+    mean_estimate,
+)
 from genrlhf.types import DiversityMetric, Estimate
 
 __all__ = [
     "LeftOut",
     "across_input_diversity",
     "draw_one_of_each",
-    "least_texts",
     "leave_out_inputs",
-    "metric_name",
     "per_input_diversity",
     "pooled_diversity",
-    "values_of_sets",
 ]
-
-
-_TEXTS_AT_ONCE = 100_000
-"""Of the sets without a block, which hold nearly all texts each."""
-
-
-@runtime_checkable
-class _Batched(Protocol):
-    """A metric that is faster for many sets at once."""
-
-    def batch(self, sets: Sequence[Sequence[str]]) -> Sequence[float]: ...
-
-
-@runtime_checkable
-class _LeavesOut(Protocol):
-    """A metric that knows its values without some texts without starting anew."""
-
-    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, Sequence[float]]: ...
 
 
 def per_input_diversity(
@@ -71,8 +58,8 @@ def per_input_diversity(
         >>> print(per_input_diversity([["a b", "c d"], ["a a", "a a"], ["a b", "a c"]], DistinctN(1)))
         0.667 [-0.282, 1.615]
     """
-    checked = check_outputs(outputs, at_least=least_texts(metric), metric=metric_name(metric))
-    values = values_of_sets(metric, checked)
+    checked = check_outputs(outputs, at_least=as_set_metric(metric).min_texts, metric=as_set_metric(metric).name)
+    values = as_set_metric(metric).values(checked)
     return bootstrap_estimate(values, resamples=resamples, seed=seed) if resamples else mean_estimate(values)
 
 
@@ -140,27 +127,57 @@ def pooled_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric, 
     return leave_out_inputs([checked], metric, blocks).estimate()
 
 
+@dataclass(frozen=True)
 class LeftOut:
-    """A statistic of all inputs, and its values without each block of inputs.
+    """A figure of all inputs, and its values without each block of inputs.
 
-    Args:
+    Attributes:
         value: of all inputs.
-        without: (blocks,) float64.
+        without: (B,) float64.
         blocks: the inputs of every block.
+        draw: of pairs of texts; None where all of them are taken. Inputs as many are compared at the same places.
     """
 
-    def __init__(self, value: float, without: np.ndarray, blocks: list[list[int]]) -> None:
-        self.value = value
-        self.without = without
-        self.blocks = blocks
+    value: float
+    without: np.ndarray
+    blocks: tuple[tuple[int, ...], ...]
+    draw: PairDraw | None = None
 
     def estimate(self) -> Estimate:
-        """Return the value with its jackknife error."""
-        return jackknife_from_blocks(self.value, self.without, self.blocks)
+        """Return the value with its standard error, that of inputs and of the draw of pairs together.
 
-    def less(self, other: LeftOut) -> Estimate:
-        """Return the difference from another statistic of the same inputs, with its jackknife error."""
-        return jackknife_from_blocks(self.value - other.value, self.without - other.without, self.blocks)
+        The jackknife's values differ by the pairs that are left too, each of which goes with the texts of two blocks:
+        it counts the variance of the draw about twice. That share is taken out, and the variance put in once.
+        """
+        plain = jackknife_from_blocks(self.value, self.without, self.blocks)
+        if self.draw is None or not math.isfinite(plain.stderr):
+            return plain
+        sizes = np.array([len(block) for block in self.blocks], dtype=np.float64)
+        counted = self.draw.mean_of(jackknife_variance(self.draw.moves[0], self.draw.moves[1:].T, sizes))
+        inputs = max(0.0, plain.stderr**2 - counted)
+        variance = inputs + self.draw.error**2
+        # The degrees of freedom are those of what was measured, of which a part was subtracted (Satterthwaite 1946).
+        share = variance / (inputs + counted) if inputs + counted > 0 else 1.0
+        df = max(1.0, (len(self.blocks) - 1) * min(1.0, share) ** 2)
+        stderr = math.sqrt(variance)
+        return replace(plain, stderr=stderr, ci=interval(self.value, stderr, df))
+
+    @property
+    def pair_error(self) -> float:
+        """The standard error that the draw of pairs adds, 0 where all are taken; `estimate` has it in its own."""
+        return 0.0 if self.draw is None else self.draw.error
+
+    def less(self, other: LeftOut) -> LeftOut:
+        """Return the difference from another figure of the same inputs."""
+        return LeftOut(
+            self.value - other.value, self.without - other.without, self.blocks, _less(self.draw, other.draw)
+        )
+
+
+def _less(ours: PairDraw | None, theirs: PairDraw | None) -> PairDraw | None:
+    if ours is None or theirs is None:
+        return ours or theirs
+    return replace(ours, moves=ours.moves - theirs.moves)
 
 
 def leave_out_inputs(drawn: Sequence[Sequence[Sequence[str]]], metric: DiversityMetric, blocks: int = 20) -> LeftOut:
@@ -171,47 +188,23 @@ def leave_out_inputs(drawn: Sequence[Sequence[Sequence[str]]], metric: Diversity
         metric: D.
         blocks: number of blocks.
     """
+    measure = as_set_metric(metric)
     dealt = jackknife_blocks(len(drawn[0]), blocks)
-    found = [_leave_out(inputs, metric, dealt) for inputs in drawn]
+    found = [_leave_out(inputs, measure, dealt) for inputs in drawn]
+    draws = [each.draw for each in found if each.draw is not None]
     return LeftOut(
-        float(np.mean([value for value, _ in found])), np.mean([without for _, without in found], axis=0), dealt
+        float(np.mean([each.value for each in found])),
+        np.mean([each.without for each in found], axis=0),
+        tuple(map(tuple, dealt)),
+        replace(draws[0], moves=np.mean([each.moves for each in draws], axis=0)) if draws else None,
     )
 
 
-def _leave_out(
-    inputs: Sequence[Sequence[str]], metric: DiversityMetric, dealt: list[list[int]]
-) -> tuple[float, np.ndarray]:
+def _leave_out(inputs: Sequence[Sequence[str]], metric: SetMetric, dealt: list[list[int]]) -> LeaveOut:
     texts = [text for outputs in inputs for text in outputs]
     ends = np.cumsum([len(outputs) for outputs in inputs]).tolist()
     spans = [range(end - len(outputs), end) for end, outputs in zip(ends, inputs, strict=True)]
-    blocks = [[index for row in block for index in spans[row]] for block in dealt]
-    if isinstance(metric, _LeavesOut):
-        value, without = metric.leave_out(texts, blocks)
-        return value, np.asarray(without, dtype=np.float64)
-    left = [[text for index, text in enumerate(texts) if index not in block] for block in map(frozenset, blocks)]
-    # One block of all inputs leaves nothing to measure.
-    sets = [texts, *filter(None, left)]
-    step = max(1, _TEXTS_AT_ONCE // len(texts))
-    values = [
-        value for start in range(0, len(sets), step) for value in values_of_sets(metric, sets[start : start + step])
-    ]
-    padded = [*values, *[math.nan] * (1 + len(blocks) - len(values))]
-    return padded[0], np.array(padded[1:], dtype=np.float64)
-
-
-def values_of_sets(metric: DiversityMetric, sets: Sequence[Sequence[str]]) -> list[float]:
-    """Return the diversity of every set, in one call where the metric has one for many."""
-    return list(metric.batch(sets)) if isinstance(metric, _Batched) else [metric(texts) for texts in sets]
-
-
-def least_texts(metric: DiversityMetric) -> int:
-    """Return how many texts the metric needs."""
-    return int(getattr(metric, "min_texts", 1))
-
-
-def metric_name(metric: DiversityMetric) -> str:
-    """Return what the metric is called in messages."""
-    return str(getattr(metric, "name", "the metric"))
+    return metric.left_out(texts, [[index for row in block for index in spans[row]] for block in dealt])
 
 
 def draw_one_of_each(
@@ -231,8 +224,9 @@ def draw_one_of_each(
 
 
 def _check_enough(there: int, what: str, metric: DiversityMetric, where: str) -> None:
-    if there < least_texts(metric):
+    measure = as_set_metric(metric)
+    if there < measure.min_texts:
         raise DataError(
-            f"outputs has {there} {what}, and {metric_name(metric)} {where} needs at least {least_texts(metric)}; "
-            "give more inputs."
+            f"outputs has {there} {what}, and {measure.name} {where} needs at least {measure.min_texts}; give more "
+            "inputs."
         )

@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from genrlhf.errors import ConfigError
-from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.nli_scorer import NLIScorer, SharedScorer
-from genrlhf.metrics.diversity.pairs import check_max_pairs, draw_pairs
-from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.metrics.diversity.pairs import check_max_pairs
+from genrlhf.metrics.diversity.pairwise import Drawn, PairwiseMetric, split_by
 from genrlhf.metrics.diversity.tokenize import sentences
 
 __all__ = ["NLIDiversity"]
@@ -37,16 +36,7 @@ _DEFAULTS = {
 """`aggregate` and `split` of every definition."""
 
 
-class _Pair(NamedTuple):
-    """Two texts of a set, by index, and what of them is compared."""
-
-    i: int
-    j: int
-    first: str
-    second: str
-
-
-class NLIDiversity(SetMetric):
+class NLIDiversity(PairwiseMetric):
     """How much the sentences of different texts contradict each other, less how much they entail each other.
 
     For a pair of sentences a classifier predicts contradiction (+1), neutral (0) or entailment (−1); the score s is
@@ -88,7 +78,6 @@ class NLIDiversity(SetMetric):
     """
 
     name: ClassVar[str] = "nli"
-    min_texts: ClassVar[int] = 2
 
     def __init__(
         self,
@@ -126,86 +115,43 @@ class NLIDiversity(SetMetric):
         """Whether a higher value means more diverse texts: not so in the released code."""
         return not self.released
 
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
-        """Return the diversity of every set of texts, scoring the pairs of all of them in one pass, equal ones once."""
-        checked = [check_texts(texts, f"set {row}") for row, texts in enumerate(sets)]
-        drawn = [self._draw(texts) for texts in checked]
-        scores = self._score([pair for pairs in drawn for pair in pairs])
-        parts = np.split(scores, np.cumsum([len(pairs) for pairs in drawn])[:-1])
-        return [
-            self._combine(part, pairs, len(texts)) for part, pairs, texts in zip(parts, drawn, checked, strict=True)
-        ]
-
-    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
-        """Return the diversity of `texts`, and that without each block of indices, scoring every pair once.
-
-        The pairs drawn for all texts serve all of these, so that they differ by what was left out and not by the draw.
-        Sums are scaled to the number of pairs of all texts, so that they do not differ by that number either.
-        """
-        checked = check_texts(texts, "texts")
-        pairs = self._draw(checked)
-        scores = self._score(pairs)
-        without = []
-        for block in map(frozenset, blocks):
-            kept = np.array([pair.i not in block and pair.j not in block for pair in pairs], dtype=bool)
-            left = [pair for pair, keep in zip(pairs, kept, strict=True) if keep]
-            without.append(self._combine(scores[kept], left, len(checked)))
-        return self._combine(scores, pairs, len(checked)), without
-
-    def pair_error(self, texts: Sequence[str]) -> float:
-        """Return the standard error that drawing `max_pairs` of the pairs adds to the value of `texts`.
-
-        0 where all pairs are taken; otherwise that of a mean of a sample without replacement, s √((1 − m / M) / m) with
-        m of M pairs drawn.
-        """
-        checked = check_texts(texts, "texts")
-        total = len(checked) * (len(checked) - 1) // 2
-        if self.max_pairs is None or total <= self.max_pairs:
-            return 0.0
-        scores = self._score(self._draw(checked))
-        error = float(scores.std(ddof=1)) * math.sqrt((1 - len(scores) / total) / len(scores))
-        return error if self.aggregate == "mean" else error * total
-
-    def _combine(self, scores: np.ndarray, pairs: Sequence[_Pair], n: int) -> float:
-        """Return the value of `n` texts from the scores of their pairs."""
-        if len(scores) == 0:
-            return math.nan
-        mean = float(scores.mean())
-        if not self.released:
-            return mean if self.aggregate == "mean" else mean * n * (n - 1) / 2
-        # The released code divides by how many pieces it draws of a pair twice: when it scores, and when it averages.
-        draws = len(pairs) / len({(pair.i, pair.j) for pair in pairs})
-        return 1 - mean / draws
-
-    def _draw(self, texts: list[str]) -> list[_Pair]:
-        draw = random.Random(self.seed)
-        if self.released:
-            return self._draw_released(texts, draw)
-        parts = [sentences(text) if self.split == "sentences" else [text] for text in texts]
-        return [
-            _Pair(i, j, draw.choice(parts[i]), draw.choice(parts[j]))
-            for i, j in draw_pairs(len(texts), self.max_pairs, draw)
-        ]
-
-    def _draw_released(self, texts: list[str], draw: random.Random) -> list[_Pair]:
-        pairs = []
-        for i, j in draw_pairs(len(texts), self.max_pairs, draw):
-            first, second = [texts[i]], [texts[j]]
-            if self.split == "sentences":
-                shorter = min(len(texts[i]), len(texts[j]))
-                first = draw.sample(texts[i][:shorter], min(_RELEASED_DRAWS, shorter))
-                second = draw.sample(texts[j][:shorter], min(_RELEASED_DRAWS, shorter))
-            pairs += [_Pair(i, j, f"{a}.", f"{b}.") for a, b in zip(first, second, strict=True)]
-        return pairs
-
-    def _score(self, pairs: Sequence[_Pair]) -> np.ndarray:
-        """Return s_ij + s_ji of every pair, (len(pairs),) float64."""
-        if not pairs:
-            return np.zeros(0)
-        directed = [(pair.first, pair.second) for pair in pairs] + [(pair.second, pair.first) for pair in pairs]
-        probabilities = self.scorer(directed)
+    def score_pairs(self, pairs: list[tuple[str, str]]) -> np.ndarray:
+        """Return s_ij + s_ji of every pair, as premise and hypothesis both ways round, (pairs,) float64."""
+        probabilities = self.scorer([*pairs, *((b, a) for a, b in pairs)])
         scores = _WEIGHTS[self.variant][probabilities.argmax(axis=1)]
         if self.variant == "confidence":
             scores = scores * probabilities.max(axis=1)
         both: np.ndarray = scores.reshape(2, len(pairs)).sum(axis=0)
         return both
+
+    def _value(self, mean: float, size: int) -> float:
+        if self.released:
+            return 1 - mean
+        # A sum is that of all pairs, drawn or not.
+        return mean if self.aggregate == "mean" else mean * size * (size - 1) / 2
+
+    def _score_sets(self, drawn: Sequence[Drawn]) -> list[np.ndarray]:
+        texts = dict.fromkeys(text for each in drawn for pair in each.pairs for text in pair)
+        parts = {text: self._parts(text) for text in texts}
+        pieces = [[self._pieces(parts[a], parts[b], each.draw) for a, b in each.pairs] for each in drawn]
+        flat = [piece for of_set in pieces for of_pair in of_set for piece in of_pair]
+        scores = self._scores(flat)
+        counts = np.array([len(of_pair) for of_set in pieces for of_pair in of_set], dtype=np.int64)
+        sums = np.bincount(np.repeat(np.arange(len(counts)), counts), scores, minlength=len(counts))
+        # The released code divides by how many pieces it draws of a pair twice: when it scores, and when it averages.
+        means = np.divide(sums, counts**2, out=np.full(len(counts), math.nan), where=counts > 0)
+        return split_by(means, [len(each.pairs) for each in drawn])
+
+    def _parts(self, text: str) -> Sequence[str]:
+        """Return what of a text may be drawn: itself, its sentences, or what the released code takes for these."""
+        if self.split == "texts":
+            return [text]
+        return text if self.released else sentences(text)
+
+    def _pieces(self, first: Sequence[str], second: Sequence[str], draw: random.Random) -> list[tuple[str, str]]:
+        """Return what of two texts is compared."""
+        if not self.released:
+            return [(draw.choice(first), draw.choice(second))]
+        shorter = min(len(first), len(second))
+        drawn = [draw.sample(parts[:shorter], min(_RELEASED_DRAWS, shorter)) for parts in (first, second)]
+        return [(f"{a}.", f"{b}.") for a, b in zip(*drawn, strict=True)]

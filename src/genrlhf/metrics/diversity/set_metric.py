@@ -1,21 +1,86 @@
-"""What metrics that measure many sets of texts at once have in common."""
+"""What metrics of sets of texts have in common, and what more some can do."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from genrlhf.errors import ModelError
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
 from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
+from genrlhf.types import DiversityMetric, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
 
-__all__ = ["OrderMean", "SetMetric"]
+__all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "as_set_metric"]
+
+_TEXTS_AT_ONCE = 100_000
+"""Of the sets without a block, which hold nearly all texts each."""
+
+
+@dataclass(frozen=True)
+class PairDraw:
+    """What drawing some of the pairs of a set does to a mean over them, and to those without some of the texts.
+
+    Each is a mean over some of the m drawn pairs, or a ratio of two; what pair p moves the mean of those in a set S by,
+    to first order, is 1/m of::
+
+        z_p = [p in S] (h_p − mean_S h) m / |S|
+
+    Attributes:
+        moves: (1 + B, m) float64, z_p of all texts and of those without each block.
+        total: M, pairs that there are.
+    """
+
+    moves: np.ndarray
+    total: int
+
+    @property
+    def error(self) -> float:
+        """The standard error that the draw gives the mean, that of a sample without replacement."""
+        return math.sqrt(self.mean_of(self.moves[0] ** 2))
+
+    def mean_of(self, squares: np.ndarray) -> float:
+        """Return the expectation of a square of means from those of what each pair moves them by, (m,)."""
+        count = len(squares)
+        return float(squares.sum()) / (count * (count - 1)) * (1 - count / self.total)
+
+
+@dataclass(frozen=True)
+class LeaveOut:
+    """The value of a set of texts, and its values without each block of them.
+
+    Attributes:
+        value: of all texts.
+        without: (B,) float64.
+        draw: of pairs; None where all of them are taken, or the metric has none.
+    """
+
+    value: float
+    without: np.ndarray
+    draw: PairDraw | None = None
 
 
 class SetMetric:
-    """A metric whose value for one set is that of the only one of many."""
+    """A metric of sets of texts: what a subclass does not say holds for most."""
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables and messages."""
+        return "the metric"
+
+    @property
+    def min_texts(self) -> int:
+        """How many texts a set must have for a value."""
+        return 1
+
+    @property
+    def higher_is_more_diverse(self) -> bool:
+        """Whether a higher value means more diverse texts; otherwise it measures sameness."""
+        return True
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the value of every set of texts."""
@@ -24,6 +89,75 @@ class SetMetric:
     def __call__(self, texts: Sequence[str]) -> float:
         """Return the value of `texts`."""
         return self.batch([texts])[0]
+
+    def values(self, sets: Sequence[Sequence[str]]) -> np.ndarray:
+        """Return the value of every set of texts, (sets,) float64.
+
+        Raises:
+            ModelError: `batch` does not return one number a set.
+        """
+        return _checked(self.batch(sets), len(sets), self.name)
+
+    def left_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> LeaveOut:
+        """Return the value of `texts`, and those without each block of indices; NaN where nothing is left."""
+        if isinstance(self, LeavesOut):
+            value, without = self.leave_out(texts, blocks)
+            return LeaveOut(float(value), _checked(without, len(blocks), self.name))
+        kept = np.ones((len(blocks), len(texts)), dtype=bool)
+        for row, block in zip(kept, blocks, strict=True):
+            row[list(block)] = False
+        values = [self(texts)]
+        step = max(1, _TEXTS_AT_ONCE // max(1, len(texts)))
+        for start in range(0, len(blocks), step):
+            sets = [[texts[i] for i in np.flatnonzero(row).tolist()] for row in kept[start : start + step]]
+            found = iter(self.values([left for left in sets if left]).tolist())
+            values += [next(found) if left else math.nan for left in sets]
+        return LeaveOut(values[0], np.array(values[1:], dtype=np.float64))
+
+
+class _Adapted(SetMetric):
+    """A metric of somebody else's, with what it says of itself."""
+
+    def __init__(self, metric: DiversityMetric) -> None:
+        self.metric = metric
+
+    @property
+    def name(self) -> str:
+        return str(self.metric.name) if isinstance(self.metric, DiversityMetric) else "the metric"
+
+    @property
+    def min_texts(self) -> int:
+        return int(self.metric.min_texts) if isinstance(self.metric, NeedsTexts) else 1
+
+    @property
+    def higher_is_more_diverse(self) -> bool:
+        return not isinstance(self.metric, HasDirection) or bool(self.metric.higher_is_more_diverse)
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        if not isinstance(self.metric, MeasuresSets):
+            return [float(self.metric(texts)) for texts in sets]
+        return list(self.metric.batch(sets))
+
+    def left_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> LeaveOut:
+        if not isinstance(self.metric, LeavesOut):
+            return super().left_out(texts, blocks)
+        value, without = self.metric.leave_out(texts, blocks)
+        return LeaveOut(float(value), _checked(without, len(blocks), self.name))
+
+
+def as_set_metric(metric: DiversityMetric) -> SetMetric:
+    """Return a metric with all that a `SetMetric` has; what it does not say of itself is as for most."""
+    return metric if isinstance(metric, SetMetric) else _Adapted(metric)
+
+
+def _checked(values: Any, count: int, name: str) -> np.ndarray:
+    found = np.asarray(values, dtype=np.float64)
+    if found.shape != (count,):
+        raise ModelError(
+            f"{name} returned values of shape {found.shape} for {count} sets of texts; return one number a set, in "
+            "their order, and NaN where it is undefined."
+        )
+    return found
 
 
 class OrderMean(SetMetric):
