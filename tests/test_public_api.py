@@ -26,9 +26,9 @@ PUBLIC = {
     """,
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
-        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison SelfBLEU SelfRepetition
-        SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity compare_diversity
-        match_lengths mean_words per_input_diversity pooled_diversity
+        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison PairwiseMetric SelfBLEU
+        SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity
+        compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer

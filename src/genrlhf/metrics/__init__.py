@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.nli_scorer import SharedScorer
     from genrlhf.metrics.diversity.novelty import DistinctK, SemanticEntropy, UtilityK
     from genrlhf.metrics.diversity.openai_embeddings import OpenAIEmbeddings
+    from genrlhf.metrics.diversity.pairwise import PairwiseMetric
     from genrlhf.metrics.diversity.self_bleu import SelfBLEU
     from genrlhf.metrics.diversity.self_repetition import SelfRepetition
     from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
@@ -44,6 +45,7 @@ _HOMES = {
     "NgramCosine": "diversity.ngram_cosine",
     "OpenAIEmbeddings": "diversity.openai_embeddings",
     "PairedComparison": "paired",
+    "PairwiseMetric": "diversity.pairwise",
     "SelfBLEU": "diversity.self_bleu",
     "SelfRepetition": "diversity.self_repetition",
     "SemanticEntropy": "diversity.novelty",
@@ -75,6 +77,7 @@ __all__ = [
     "NgramCosine",
     "OpenAIEmbeddings",
     "PairedComparison",
+    "PairwiseMetric",
     "SelfBLEU",
     "SelfRepetition",
     "SemanticEntropy",
