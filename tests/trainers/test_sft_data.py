@@ -194,6 +194,41 @@ def test_prompts_that_merge_with_completions_are_noticed(tmp_path: Path, caplog:
     assert "In 1 of 1 rows of train_dataset the tokens of the prompt are not those" in caplog.text
 
 
+UNENDED = MARKED.replace("{{ eos_token }}{% endgeneration %}", "{% endgeneration %}{{ eos_token }}")
+
+
+@pytest.mark.parametrize("row", [{"messages": [U, A, V, B]}, {"prompt": [U], "completion": [A]}])
+@pytest.mark.parametrize("template", [UNENDED, UNENDED.replace("{{ eos_token }}", ""), MARKED, None])
+def test_markers_that_leave_out_the_end_of_a_turn(
+    tmp_path: Path, row: Any, template: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING, logger="genrlhf"):
+        _, part = learnt(tmp_path, row, chat(template))
+    assert ("<eos>" in part) == (template in (MARKED, None))
+    said = "In 1 of 1 rows of train_dataset what ends the assistant's turn is not learnt, so that samples would run on"
+    assert (said in caplog.text) == ("<eos>" not in part)
+
+
+THOUGHT = {**B, "reasoning_content": "why"}
+WRITING = str(chat().chat_template).replace(
+    "message['content']", "(message.reasoning_content or '') + message['content']"
+)
+
+
+@pytest.mark.parametrize("row", [{"messages": [U, A, V, THOUGHT]}, {"prompt": [U, A, V], "completion": [THOUGHT]}])
+@pytest.mark.parametrize("everything", [False, True])
+def test_reasoning_that_a_template_leaves_out(
+    tmp_path: Path, row: Any, everything: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = "In 1 of 1 rows of train_dataset the chat template leaves out what the assistant says or thinks"
+    settings = {"completion_only_loss": False} if everything else {}
+    for template, left_out in ((chat().chat_template, True), (MARKED, True), (WRITING, False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="genrlhf"):
+            _, part = learnt(tmp_path, row, chat(template), **settings)
+        assert (said in caplog.text) == left_out == ("why" not in part), template
+
+
 def test_rows_with_nothing_left_to_learn_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     long = {"messages": [{"role": "user", "content": "x" * 40}, A]}
     with caplog.at_level(logging.WARNING, logger="genrlhf"):

@@ -1,21 +1,45 @@
-"""Which tokens of a conversation are the assistant's."""
+"""Which tokens of a conversation are the assistant's, and what of its turns is not among them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrlhf.data.chat import Conversation, chat_ids, render, without_none
+from genrlhf.data.chat import Conversation, chat_ids, ends_turn, render, without_none
 from genrlhf.errors import DataError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["assistant_tokens", "common_length", "from_sharegpt", "has_markers"]
+__all__ = [
+    "AssistantTokens",
+    "assistant_tokens",
+    "common_length",
+    "from_sharegpt",
+    "has_markers",
+    "leaves_out_end",
+    "leaves_out_words",
+]
 
 _MARKER = re.compile(r"\{%-?\s*generation\s*-?%\}")
+_REASONING = ("reasoning_content", "reasoning", "thinking")
+"""Fields of a message, or of a part of its content, that hold what a model thought."""
 _SPEAKERS = {"human": "user", "gpt": "assistant", "function": "tool"}
+
+
+class AssistantTokens(NamedTuple):
+    """A conversation as a chat template writes it.
+
+    Attributes:
+        text: what it writes.
+        ids: its tokens.
+        mask: for each of them, whether the assistant writes it.
+    """
+
+    text: str
+    ids: list[int]
+    mask: list[bool]
 
 
 def has_markers(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -34,8 +58,8 @@ def assistant_tokens(
     first: int = 0,
     template: str | None = None,
     where: str = "a conversation",
-) -> tuple[list[int], list[bool]]:
-    """Return the token ids of a conversation, and for each whether the assistant writes it.
+) -> AssistantTokens:
+    """Return a conversation with its tokens, and for each of them whether the assistant writes it.
 
     A template with `{% generation %}` markers says so. Without them a turn reaches from where the prompt for it ends to
     where the conversation up to it ends, its closing tokens included: what a model writes, and stops at.
@@ -70,7 +94,7 @@ def assistant_tokens(
         ids, mask = list(marked["input_ids"]), [bool(bit) for bit in marked["assistant_masks"]]
         if template is None or ids == chat_ids(tokenizer, text):
             start = _start(tokenizer, messages, turns[0], ids, options, where) if first else 0
-            return ids, [bit and place >= start for place, bit in enumerate(mask)]
+            return AssistantTokens(text, ids, [bit and place >= start for place, bit in enumerate(mask)])
     text = render(tokenizer, messages, options, where=where)
     ids = chat_ids(tokenizer, text)
     mask = [False] * len(ids)
@@ -88,7 +112,7 @@ def assistant_tokens(
                 )
             end = common_length(ids, chat_ids(tokenizer, until))
         mask[start:end] = [True] * (end - start)
-    return ids, mask
+    return AssistantTokens(text, ids, mask)
 
 
 def _start(
@@ -105,6 +129,46 @@ def _start(
     else:
         before = render(tokenizer, messages[:place], options, generation_prompt=True, where=where)
     return common_length(ids, chat_ids(tokenizer, before))
+
+
+def leaves_out_end(
+    tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], mask: Sequence[bool], turn_end: int | None
+) -> bool:
+    """Whether what ends the assistant's last turn is not among its tokens, so that nobody learns to end there.
+
+    Args:
+        tokenizer: of the ids.
+        ids: of a conversation.
+        mask: the assistant's among them.
+        turn_end: what its chat template ends a turn with, see `genrlhf.data.chat.turn_end`; None for no such token.
+    """
+    if True not in mask or mask[-1]:
+        return False
+    end = len(mask) - list(reversed(mask)).index(True)
+    following = next((token for token in ids[end:] if str(tokenizer.decode([token])).strip()), None)
+    return not ends_turn(tokenizer, ids[:end]) or (following is not None and following == turn_end)
+
+
+def leaves_out_words(messages: Sequence[Mapping[str, Any]], text: str) -> bool:
+    """Whether a chat template has left out of its text what the assistant says or thinks in one of these messages.
+
+    Blanks do not count, which templates put around what they write.
+    """
+    written = "".join(text.split())
+    return any(
+        "".join(words.split()) not in written
+        for message in messages
+        if message["role"] == "assistant"
+        for words in (*_words(message.get("content")), *(w for name in _REASONING for w in _words(message.get(name))))
+    )
+
+
+def _words(content: Any) -> list[str]:
+    """Return the texts of a content, or of a field beside it: itself, or those of its parts."""
+    if isinstance(content, str):
+        return [content]
+    parts = [part for part in content if isinstance(part, Mapping)] if isinstance(content, list) else []
+    return [words for part in parts for name in ("text", *_REASONING) for words in _words(part.get(name))]
 
 
 def common_length(a: Sequence[Any], b: Sequence[Any]) -> int:

@@ -12,7 +12,7 @@ import torch
 import trl
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.chat import unheard_end
+from genrlhf.data.chat import turn_end, unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
@@ -195,6 +195,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if is_conversational(dataset):
             self._warn_of_turn_end(processing_class)
+        end = turn_end(processing_class)
         encoder = DemonstrationEncoder(
             processing_class,
             max_length=None if packing else self._max_length,
@@ -204,6 +205,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             formatting_func=formatting_func,
             template=training_template(processing_class),
             kept=self._columns,
+            turn_end=None if end is None else processing_class.convert_tokens_to_ids(end),
         )
         dataset = encode_demonstrations(dataset, encoder, source=source_of(self._sources, dataset), args=args)
         if not packing and not getattr(args, "shuffle_dataset", False):

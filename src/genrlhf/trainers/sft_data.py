@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datasets import Dataset
 
 from genrlhf.data.chat import chat_ids, ends_turn, is_message, render, template_options, text_ids
 from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_text
-from genrlhf.data.turns import assistant_tokens, common_length, from_sharegpt, has_markers
+from genrlhf.data.turns import (
+    AssistantTokens,
+    assistant_tokens,
+    common_length,
+    from_sharegpt,
+    has_markers,
+    leaves_out_end,
+    leaves_out_words,
+)
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.sampling.decode import check_prompt_length, prompt_token_ids
 from genrlhf.trainers.rows import Rows, columns_of, encode_rows
@@ -24,8 +32,30 @@ __all__ = ["DemonstrationEncoder", "encode_demonstrations", "is_conversational",
 
 logger = logging.getLogger(__name__)
 
-_LENGTH, _MERGED, _LEARNT = "genrlhf_length", "genrlhf_merged", "genrlhf_learnt"
 _CONVERSATIONS = ("messages", "conversations")
+
+
+class _Encoded(NamedTuple):
+    """The tokens of a row, before they are cut, and what is to be said of it.
+
+    Attributes:
+        ids: of the whole row.
+        mask: what is learnt of them.
+        merged: prompt and completion make other tokens together than the prompt alone.
+        wordless: the chat template leaves out what the assistant says or thinks.
+        endless: what ends the assistant's turn is not learnt.
+    """
+
+    ids: list[int]
+    mask: list[bool]
+    merged: bool = False
+    wordless: bool = False
+    endless: bool = False
+
+
+_LENGTH, _LEARNT = "genrlhf_length", "genrlhf_learnt"
+_NOTED = {name: f"genrlhf_{name}" for name in _Encoded._fields[2:]}
+"""Columns of what is said of a row, until it has been said."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +71,7 @@ class DemonstrationEncoder:
         formatting_func: makes plain text of a row.
         template: a chat template with markers of the assistant's turns, in place of one without; None for none.
         kept: columns that go on to the objective as they are.
+        turn_end: the token that the chat template ends a turn with; None where it has none.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -51,6 +82,7 @@ class DemonstrationEncoder:
     formatting_func: Callable[[dict[str, Any]], str] | None = None
     template: str | None = None
     kept: tuple[str, ...] = ()
+    turn_end: int | None = None
 
     def wanted(self, columns: list[str]) -> list[str]:
         """Return the columns that rows of these columns are made of."""
@@ -78,56 +110,55 @@ class DemonstrationEncoder:
             text = self.formatting_func(dict(row))
             if not isinstance(text, str):
                 raise DataError(f"{where}: formatting_func returned {excerpt(text)}; it must return a string.")
-            return self._cut(*self._text(text, f"{where}, what formatting_func made of it"))
+            return self._cut(self._text(text, f"{where}, what formatting_func made of it"))
         name, *pair = self._sources(list(row))
         if pair:
             for column in (name, *pair):
                 check_text(row[column], f"{where}, column {column!r}")
             prompt, completion = as_pair(row["prompt"], row["completion"], where=where)
             if isinstance(prompt, str):
-                return self._cut(*self._pair(prompt, completion, where))
-            return self._cut(*self._dialogue(prompt, completion, template_options(row, where), where))
+                return self._cut(self._pair(prompt, completion, where))
+            return self._cut(self._dialogue(prompt, completion, template_options(row, where), where))
         value = from_sharegpt(row[name])
         check_text(value, f"{where}, column {name!r}")
         if isinstance(value, str):
-            return self._cut(*self._text(value, where))
-        return self._cut(*self._conversation(value, template_options(row, where), where))
+            return self._cut(self._text(value, where))
+        return self._cut(self._conversation(value, template_options(row, where), where))
 
-    def _text(self, text: str, where: str) -> tuple[list[int], list[bool], bool]:
+    def _text(self, text: str, where: str) -> _Encoded:
         check_text(text, where)
         ids = self._closed(text_ids(self.tokenizer, text))
-        return ids, [True] * len(ids), False
+        return _Encoded(ids, [True] * len(ids))
 
-    def _pair(self, prompt: str, completion: str, where: str) -> tuple[list[int], list[bool], bool]:
+    def _pair(self, prompt: str, completion: str, where: str) -> _Encoded:
         before = self._prompt(prompt_token_ids(self.tokenizer, prompt), prompt, where)
         ids = self._closed(text_ids(self.tokenizer, prompt + completion))
         start = common_length(before, ids)
-        return ids, [place >= start for place in range(len(ids))], start < len(before)
+        return _Encoded(ids, [place >= start for place in range(len(ids))], merged=start < len(before))
 
-    def _dialogue(
-        self, prompt: Any, completion: Any, options: dict[str, Any], where: str
-    ) -> tuple[list[int], list[bool], bool]:
+    def _dialogue(self, prompt: Any, completion: Any, options: dict[str, Any], where: str) -> _Encoded:
         asked = render(self.tokenizer, prompt, options, generation_prompt=True, where=where)
         before = self._prompt(chat_ids(self.tokenizer, asked), prompt, where)
         messages = [*prompt, *completion]
         if all(message["role"] == "assistant" for message in completion) and not has_markers(self.tokenizer):
-            ids = chat_ids(self.tokenizer, render(self.tokenizer, messages, options, where=where))
+            text = render(self.tokenizer, messages, options, where=where)
+            ids = chat_ids(self.tokenizer, text)
             start = common_length(before, ids)
-            mask = [place >= start for place in range(len(ids))]
+            found = AssistantTokens(text, ids, [place >= start for place in range(len(ids))])
         else:
-            ids, mask = assistant_tokens(
+            found = assistant_tokens(
                 self.tokenizer, messages, options, first=len(prompt), template=self.template, where=where
             )
-        ids, mask = self._ended(ids, mask)
-        return ids, mask, common_length(before, ids) < len(before)
+        return self._ended(found, completion, merged=common_length(before, found.ids) < len(before))
 
-    def _conversation(self, messages: Any, options: dict[str, Any], where: str) -> tuple[list[int], list[bool], bool]:
+    def _conversation(self, messages: Any, options: dict[str, Any], where: str) -> _Encoded:
         if self.everything:
-            ids = chat_ids(self.tokenizer, render(self.tokenizer, messages, options, where=where))
-            mask = [True] * len(ids)
+            text = render(self.tokenizer, messages, options, where=where)
+            ids = chat_ids(self.tokenizer, text)
+            found = AssistantTokens(text, ids, [True] * len(ids))
         else:
-            ids, mask = assistant_tokens(self.tokenizer, messages, options, template=self.template, where=where)
-        return *self._ended(ids, mask), False
+            found = assistant_tokens(self.tokenizer, messages, options, template=self.template, where=where)
+        return self._ended(found, messages)
 
     def _prompt(self, ids: list[int], prompt: Any, where: str) -> list[int]:
         """Return the ids of a prompt; one that fills the context leaves nothing to learn from."""
@@ -139,22 +170,38 @@ class DemonstrationEncoder:
         eos = self.tokenizer.eos_token_id
         return ids if ids[-1:] == [eos] else [*ids, int(eos)]
 
-    def _ended(self, ids: list[int], mask: list[bool]) -> tuple[list[int], list[bool]]:
+    def _ended(self, found: AssistantTokens, learnt: Sequence[Mapping[str, Any]], *, merged: bool = False) -> _Encoded:
         """Close a conversation with EOS where its template ends turns with no token that could end a sample."""
-        if mask[-1:] != [True] or ends_turn(self.tokenizer, ids):
-            return ids, mask
-        closed = self._closed(ids)
-        return closed, mask + [True] * (len(closed) - len(ids))
+        text, ids, mask = found
+        if mask[-1:] == [True] and not ends_turn(self.tokenizer, ids):
+            closed = self._closed(ids)
+            ids, mask = closed, mask + [True] * (len(closed) - len(ids))
+        endless = leaves_out_end(self.tokenizer, ids, mask, self.turn_end)
+        return _Encoded(ids, mask, merged, wordless=leaves_out_words(learnt, text), endless=endless)
 
-    def _cut(self, ids: list[int], mask: list[bool], merged: bool) -> dict[str, Any]:
+    def _cut(self, row: _Encoded) -> dict[str, Any]:
+        ids = row.ids
         kept = slice(None) if self.max_length is None else slice(0, self.max_length)
         if self.keep_end and self.max_length is not None:
             kept = slice(max(0, len(ids) - self.max_length), None)
-        learnt = [self.everything or bit for bit in mask]
+        learnt = [self.everything or bit for bit in row.mask]
         labels = [token if bit else -100 for token, bit in zip(ids, learnt, strict=True)][kept]
         # The first token of a row is predicted from nothing.
         some = any(label != -100 for label in labels[1:])
-        return {"input_ids": ids[kept], "labels": labels, _LENGTH: len(ids), _MERGED: merged, _LEARNT: some}
+        notes = {column: getattr(row, name) for name, column in _NOTED.items()}
+        return {"input_ids": ids[kept], "labels": labels, _LENGTH: len(ids), _LEARNT: some, **notes}
+
+
+_SAID = {
+    "merged": "the tokens of the prompt are not those that its end and the completion make together; what is learnt "
+    "begins where they differ, and a model asked with the prompt alone sees other tokens there. End prompts where a "
+    "word ends, or use a chat template that writes a prompt the same way alone.",
+    "wordless": "the chat template leaves out what the assistant says or thinks (reasoning_content, what stands in "
+    "<think> tags), so that it is not learnt. Use a template that writes it (chat_template_path), or write prompt and "
+    "completion as text.",
+    "endless": "what ends the assistant's turn is not learnt, so that samples would run on to max_new_tokens. Move "
+    "{% endgeneration %} of the chat template behind it, or use a template that ends turns with a special token.",
+}
 
 
 def encode_demonstrations(dataset: Rows, encoder: DemonstrationEncoder, *, source: str, args: Any) -> Rows:
@@ -164,10 +211,11 @@ def encode_demonstrations(dataset: Rows, encoder: DemonstrationEncoder, *, sourc
         DataError: for rows that cannot be used, and where none is left.
     """
     encoded = encode_rows(dataset, encoder, encoder.wanted(columns_of(dataset)), source=source, args=args)
-    notes = [_LENGTH, _MERGED, _LEARNT]
+    notes = [_LENGTH, _LEARNT, *_NOTED.values()]
     if not isinstance(encoded, Dataset):
         return encoded.filter(lambda row: row[_LEARNT]).remove_columns(notes)
-    lengths, merged, learnt = (encoded[name][:] for name in notes)
+    lengths, learnt = encoded[_LENGTH][:], encoded[_LEARNT][:]
+    counts = {name: sum(encoded[column][:]) for name, column in _NOTED.items()}
     encoded = encoded.remove_columns(notes)
     limit = encoder.max_length
     if limit is not None and (cut := sum(length > limit for length in lengths)):
@@ -175,16 +223,9 @@ def encode_demonstrations(dataset: Rows, encoder: DemonstrationEncoder, *, sourc
         logger.warning(
             "%d of %d rows of %s are longer than max_length=%d tokens; %s.", cut, len(lengths), source, limit, lost
         )
-    if any(merged):
-        logger.warning(
-            "In %d of %d rows of %s the tokens of the prompt are not those that its end and the completion make "
-            "together; what is learnt begins where they differ, and a model asked with the prompt alone sees other "
-            "tokens there. End prompts where a word ends, or use a chat template that writes a prompt the same way "
-            "alone.",
-            sum(merged),
-            len(merged),
-            source,
-        )
+    for name, count in counts.items():
+        if count:
+            logger.warning("In %d of %d rows of %s %s", count, len(lengths), source, _SAID[name])
     if all(learnt):
         return encoded
     kept = [row for row, some in enumerate(learnt) if some]
