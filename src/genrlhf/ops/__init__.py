@@ -9,6 +9,14 @@ from genrlhf.ops.best_of_n import (
     simulate_best_of_n,
     soft_best_of_n_weights,
 )
+from genrlhf.ops.group_advantages import (
+    GROUP_ADVANTAGES,
+    dr_grpo_advantages,
+    grpo_advantages,
+    maxrl_advantages,
+    pass_at_k_advantages,
+    rloo_advantages,
+)
 from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
@@ -17,6 +25,7 @@ from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members, pack_bits, unpack_bits
 
 __all__ = [
+    "GROUP_ADVANTAGES",
     "KL_ESTIMATORS",
     "ClippedLoss",
     "EarlyTokens",
@@ -26,15 +35,20 @@ __all__ = [
     "chosen_logprobs",
     "clipped_policy_loss",
     "clipped_value_loss",
+    "dr_grpo_advantages",
     "generalised_advantages",
+    "grpo_advantages",
     "kl_estimate",
     "logprobs_and_entropy",
     "masked_mean",
     "masked_moments",
+    "maxrl_advantages",
     "nucleus",
     "only_members",
     "pack_bits",
+    "pass_at_k_advantages",
     "position_ids",
+    "rloo_advantages",
     "running_sum",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
