@@ -40,7 +40,8 @@ def folder(tmp_path: Path, configs: str = RANKING, template: str = TEMPLATE) -> 
 
 def test_a_ranking_judge(tmp_path: Path) -> None:
     judge = load_alpaca_eval_judge(folder(tmp_path))
-    assert judge.model == "gpt-4-0613" and judge.settings == {"temperature": 0, "top_p": 1.0}
+    assert judge.model == "gpt-4-0613" and judge.settings == {"temperature": 0}
+    assert judge.template.settings == {"top_p": 1.0}
     assert judge.template.name == "my_judge" and judge.template.max_new_tokens == 50
     assert judge.template.fill("I", "one", "two <|im_end|>") == [
         {"role": "system", "content": "You rank models."},
@@ -63,6 +64,7 @@ claude:
     assert [message["role"] for message in judge.template.messages] == ["user"]
     assert judge.template.read("Well.\nOutput (b)") == 2
     assert judge.template.read("Output (c)") is None
+    assert judge.template.read("Output (a)\nOutput (b)") is None
     assert judge.model == "" and judge.template.max_new_tokens == 2048
 
 
@@ -84,6 +86,9 @@ def test_a_judge_of_log_probabilities(tmp_path: Path) -> None:
     assert read is not None
     said = [{"M": 0.0}, {"m": math.log(0.2), "M": math.log(0.6)}]
     assert read(said) == pytest.approx(1.75, rel=1e-12)
+    # Where the tokens themselves are there, they alone count, as in AlpacaEval.
+    assert read([{" m": 0.0, "m": math.log(0.2), "M": math.log(0.6)}]) == pytest.approx(1.75, rel=1e-12)
+    assert read([{" M": -0.1, "x": -3.0}]) == 2
     assert load_alpaca_eval_judge(tmp_path / "my_judge").template.read("m") is None
     (tmp_path / "my_judge" / "configs.yaml").write_text(configs.replace("is_binarize: false\n", "\n"))
     read = load_alpaca_eval_judge(tmp_path / "my_judge").template.read_logprobs
@@ -111,8 +116,21 @@ def test_what_only_alpaca_eval_s_own_functions_take_is_not_sent(tmp_path: Path) 
     seed: 5
 """
     judge = load_alpaca_eval_judge(folder(tmp_path, RANKING.replace("    max_tokens: 50\n", options)))
-    assert judge.settings == {"temperature": 0, "top_p": 1.0, "seed": 5}
+    assert judge.settings == {"temperature": 0, "seed": 5}
     assert judge.base_url == "https://example.org/v1" and judge.template.max_new_tokens == 70
+
+
+def test_null_is_not_sent(tmp_path: Path) -> None:
+    nulls = RANKING.replace("max_tokens: 50", "max_tokens: null\n    top_p: null").replace(
+        "temperature: 0", "temperature: null"
+    )
+    judge = load_alpaca_eval_judge(folder(tmp_path, nulls))
+    assert judge.settings == {"temperature": None, "top_p": None} and judge.template.settings == {}
+    assert judge.template.max_new_tokens is None
+    (tmp_path / "my_judge" / "configs.yaml").write_text(RANKING.replace("    max_tokens: 50\n    temperature: 0\n", ""))
+    judge = load_alpaca_eval_judge(tmp_path / "my_judge")
+    assert judge.settings == {} and judge.template.settings == {"temperature": 0.7, "top_p": 1.0}
+    assert judge.template.max_new_tokens == 2048
 
 
 @pytest.mark.parametrize(
@@ -123,6 +141,8 @@ def test_what_only_alpaca_eval_s_own_functions_take_is_not_sent(tmp_path: Path) 
         ("ranking_parser", "eval_parser", "asks for 'eval_parser'"),
         ("ranking_parser", "logprob_parser", "needs a numerator_token and a list of denominator_tokens"),
         ("ranking_parser", "pipeline_meta_parser", "json_parser before ranking_parser is supported"),
+        ("max_tokens: 50", "max_tokens: many", "has max_tokens 'many'"),
+        ("max_tokens: 50", "max_completion_tokens: 0", "has max_completion_tokens 0"),
         ("max_tokens: 50", "tokens_to_favor: [a]", "asks for tokens_to_favor"),
         ("my_judge/prompt.txt", "other.txt", "is neither in .* nor beside it"),
         ('  prompt_template: "my_judge/prompt.txt"\n', "", "names no prompt_template"),

@@ -48,7 +48,8 @@ class AlpacaEvalJudge:
     Attributes:
         template: what is asked, and how the answer is read.
         model: the model that it is written for.
-        settings: what its model is called with, such as `temperature`; what its folder sets to `null` is not sent.
+        settings: what its folder says its model is called with, such as `temperature`; what is None, `null` in the
+            folder, is not to be sent. What AlpacaEval sends of its own accord is among the template's settings.
         base_url: of the endpoint that has the model, where it is not OpenAI's.
     """
 
@@ -90,12 +91,12 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
         read=read,
         max_new_tokens=_longest(called, file),
         read_logprobs=read_logprobs,
+        settings={key: value for key, value in _DEFAULTS.items() if key not in called},
     )
     base_url = (called.get("client_kwargs") or {}).get("base_url")
     left_out = {"model_name", *_LENGTHS, *_OWN_ARGUMENTS}
-    settings = {**_DEFAULTS, **{key: value for key, value in called.items() if key not in left_out}}
-    sent = {key: value for key, value in settings.items() if value is not None}
-    return AlpacaEvalJudge(template, str(called.get("model_name") or ""), sent, base_url)
+    settings = {key: value for key, value in called.items() if key not in left_out}
+    return AlpacaEvalJudge(template, str(called.get("model_name") or ""), settings, base_url)
 
 
 def _longest(called: Mapping[str, Any], file: Path) -> int | None:
