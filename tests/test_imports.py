@@ -27,8 +27,9 @@ PARTS: dict[str, set[str]] = {
     "trainers": BELOW_LOOPS,
     "methods": {*BELOW_LOOPS, "trainers"},
     "metrics": {"errors", "types"},
+    "integrations": {"errors", "types", "text"},
     "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics"},
-    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "studies"},
+    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
 
@@ -120,7 +121,8 @@ def f():
 
 
 @pytest.mark.parametrize(
-    "module", ["genrlhf", "genrlhf.data", "genrlhf.data.embedded", "genrlhf.metrics", "genrlhf.trainers"]
+    "module",
+    ["genrlhf", "genrlhf.data", "genrlhf.data.embedded", "genrlhf.integrations", "genrlhf.metrics", "genrlhf.trainers"],
 )
 def test_importing_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*(set(sys.modules) & set({HEAVY!r})))"

@@ -1,0 +1,119 @@
+"""Rows of tables: CSV, TSV and Parquet."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from typing import IO, Any
+
+from genrlhf.errors import DataError, excerpt
+from genrlhf.integrations.files.source import MOST_BYTES
+
+__all__ = ["csv_records", "parquet_records"]
+
+_BATCH = 64
+
+
+def csv_records(stream: IO[bytes], file: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield place and content of the rows of a table with a line of names at its top.
+
+    Cells stand between commas, tabs or semicolons, whichever makes most of the names. A cell is text, whatever it looks
+    like.
+
+    Raises:
+        DataError: two columns of one name, a row with another number of cells than there are names, quotes that do not
+            match, or a cell that is too large.
+    """
+    lines = _lines(stream, file)
+    first = next(lines, "")
+    while first and not first.strip():
+        first = next(lines, "")
+    delimiter = max(",\t;", key=lambda mark: len(_next(csv.reader([first], delimiter=mark), file) or []))
+    reader = csv.reader(_chained(first, lines), delimiter=delimiter, strict=True)
+    names = [name.strip() for name in _next(reader, file) or []]
+    twice = [name for name in names if name and names.count(name) > 1]
+    if twice:
+        raise DataError(f"{file} has two columns {excerpt(twice[0])}; give every column a name of its own.")
+    while (cells := _next(reader, file)) is not None:
+        if not cells:
+            continue
+        where = f"line {reader.line_num}"
+        if len(cells) != len(names):
+            raise DataError(
+                f"{file}, {where} has {len(cells)} cell(s), and there are {len(names)} columns; put cells with "
+                f"{delimiter!r} or line breaks in double quotes."
+            )
+        yield where, dict(zip(names, cells, strict=True))
+
+
+def _next(reader: Any, file: str) -> list[str] | None:
+    # The limit is one for the whole process: ours holds only while a row is read.
+    before = csv.field_size_limit(MOST_BYTES)
+    try:
+        row: list[str] = next(reader)
+    except StopIteration:
+        return None
+    except csv.Error as error:
+        raise DataError(
+            f"{file}, line {reader.line_num} is no row of a table ({error}); correct its quotes."
+        ) from error
+    finally:
+        csv.field_size_limit(before)
+    return row
+
+
+def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
+    if first:
+        yield first
+    yield from lines
+
+
+def _lines(stream: IO[bytes], file: str) -> Iterator[str]:
+    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
+    number = 0
+    try:
+        while line := text.readline(MOST_BYTES + 1):
+            number += 1
+            if len(line) > MOST_BYTES:
+                raise DataError(
+                    f"{file}, line {number} has more than {MOST_BYTES:,} characters; a line cannot be so long."
+                )
+            yield line
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{file} is not UTF-8 after line {number} ({error.reason}); save it as UTF-8 (Excel: CSV UTF-8)."
+        ) from error
+    finally:
+        # The wrapper would close what the caller opened.
+        text.detach()
+
+
+def parquet_records(
+    handle: IO[bytes], file: str, columns: Sequence[str] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield place and content of the rows of a Parquet file.
+
+    Args:
+        handle: of the file, which must be one that can be sought in.
+        file: what it is called, for messages.
+        columns: those that are wanted, of those that there are; all by default.
+
+    Raises:
+        DataError: it is no whole Parquet file.
+    """
+    import pyarrow
+    from pyarrow import parquet
+
+    try:
+        table = parquet.ParquetFile(handle)
+        there = table.schema_arrow.names
+        wanted = None if columns is None else [name for name in there if name in columns]
+        number = 0
+        for batch in table.iter_batches(batch_size=_BATCH, columns=wanted):
+            for row in batch.to_pylist():
+                yield f"row {number}", row
+                number += 1
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        shown = " ".join(str(error).split())[:200]
+        raise DataError(f"{file} cannot be read as Parquet ({shown}); write or fetch it again.") from error
