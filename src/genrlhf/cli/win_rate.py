@@ -27,7 +27,7 @@ def add_command(commands: Any) -> None:
         help="count win rates from judgements in AlpacaEval's form",
         description="Count the win rate of every model in files of judgements, as AlpacaEval's leaderboard does, in "
         "percent, with a 95 % score interval. The JSON of --compare and --ood has shares.",
-        seed="of the bootstrap of --length-controlled, and of the sign-flip tests",
+        seed="of the sign-flip tests, and of --resamples",
         reads=("files", "difficulty", "ood"),
     )
     parser.add_argument(
@@ -56,12 +56,18 @@ def add_command(commands: Any) -> None:
         metavar="[NAME=]ANNOTATIONS",
         help="judgements of the same models out of distribution: the gap to each, and by the size of the shift",
     )
-    parser.add_argument("--resamples", type=int, default=2000, help="of that bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--resamples",
+        type=int,
+        metavar="N",
+        default=0,
+        help="take the standard error at equal lengths from N resamples, at least 100 (default: from the fit)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Count, and print."""
-    if args.resamples < 100:
+    if args.resamples and args.resamples < 100:
         raise ConfigError(f"--resamples must be at least 100, not {args.resamples}.")
     if sum((args.matrix, bool(args.compare), bool(args.ood))) > 1:
         raise ConfigError("Give one of --matrix, --compare and --ood.")

@@ -64,7 +64,7 @@ def test_difficulty_by_instruction() -> None:
     wins = np.array([0, 1, 1, 0, 1] * 8)
     lengths = np.tile([4, 2], (40, 1))
     levels = np.array([table[f"i{i % 4}"] for i in range(40)])
-    expected = length_controlled(wins, lengths, difficulty=levels, resamples=2000)
+    expected = length_controlled(wins, lengths, difficulty=levels)
     assert found is not None and found.value == pytest.approx(100 * expected.value, abs=1e-10)
     assert found.ci == pytest.approx([100 * end for end in expected.ci]) and found.n == 40
     assert found.stderr == pytest.approx(100 * expected.stderr)

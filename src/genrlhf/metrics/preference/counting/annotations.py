@@ -103,7 +103,7 @@ def annotation_win_rates(
     baseline: str | None = None,
     control_length: bool = False,
     difficulty: Mapping[str, float] | None = None,
-    resamples: int = 2000,
+    resamples: int = 0,
     seed: int = 0,
 ) -> dict[str, AnnotationWinRate]:
     """Return the win rate of every model, as AlpacaEval counts it from its annotation files.
@@ -115,7 +115,7 @@ def annotation_win_rates(
             then be the same in all rows.
         control_length: also fit the win rate at equal lengths.
         difficulty: of every instruction, for that fit, by its text.
-        resamples: of the bootstrap of that fit.
+        resamples: take that fit's standard error from so many bootstrap resamples (see `length_controlled`).
         seed: of that bootstrap, and of the sign-flip test.
 
     Raises:
