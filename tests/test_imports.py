@@ -13,20 +13,21 @@ import pytest
 import genrlhf
 
 SOURCE = Path(genrlhf.__file__).parent
-BELOW_LOOPS = {"errors", "types", "ops", "data", "models", "sampling", "rewards"}
+BELOW_LOOPS = {"errors", "types", "text", "ops", "data", "models", "sampling", "rewards"}
 PARTS: dict[str, set[str]] = {
     "__main__": {"cli"},
     "_lazy": set(),
     "errors": set(),
     "types": {"errors"},
+    "text": set(),
     "ops": {"errors", "types"},
-    "data": {"errors", "types", "ops"},
-    "models": {"errors", "types", "ops", "data"},
-    "sampling": {"errors", "types", "ops", "data", "models"},
-    "rewards": {"errors", "types", "ops", "data", "models"},
+    "data": {"errors", "types", "text", "ops"},
+    "models": {"errors", "types", "text", "ops", "data"},
+    "sampling": {"errors", "types", "text", "ops", "data", "models"},
+    "rewards": {"errors", "types", "text", "ops", "data", "models"},
     "trainers": BELOW_LOOPS,
     "methods": {*BELOW_LOOPS, "trainers"},
-    "metrics": {"errors", "types"},
+    "metrics": {"errors", "types", "text"},
     "integrations": {"errors", "types", "text"},
     "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics"},
     "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "integrations", "studies"},
@@ -122,7 +123,15 @@ def f():
 
 @pytest.mark.parametrize(
     "module",
-    ["genrlhf", "genrlhf.data", "genrlhf.data.embedded", "genrlhf.integrations", "genrlhf.metrics", "genrlhf.trainers"],
+    [
+        "genrlhf",
+        "genrlhf.data",
+        "genrlhf.data.embedded",
+        "genrlhf.integrations",
+        "genrlhf.metrics",
+        "genrlhf.text",
+        "genrlhf.trainers",
+    ],
 )
 def test_importing_is_light(module: str) -> None:
     code = f"import sys, {module}; print(*(set(sys.modules) & set({HEAVY!r})))"

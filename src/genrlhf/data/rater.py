@@ -6,13 +6,13 @@ import itertools
 import logging
 import math
 import random
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from genrlhf.data.bradley_terry import is_preferred
 from genrlhf.data.formats import as_completion, parse_tldr_prompt
 from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.text import ends_sentence, rouge_l, rouge_l_of_words, terms
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,10 +25,8 @@ WORD_COST = 0.02
 MAX_LENGTH_COST = 0.3
 NO_STOP_COST = 0.1
 
-_WORD = re.compile(r"\w+")
-_STOPS = (".", "!", "?")
 _FUNCTION_WORDS = frozenset(
-    _WORD.findall("""
+    terms("""
     a about after all also am an and any are as at be because been before being but by can could did do
     does for from had has have he her him his how i if in into is it its just like me more my no not of
     on one or our out over s she so some such t than that the their them then there these they this
@@ -40,24 +38,6 @@ logger = logging.getLogger(__name__)
 
 Rater: TypeAlias = Callable[[Sequence[str], Sequence[str], Sequence[str]], Sequence[float]]
 """From prompts, completions and references to ratings."""
-
-
-def rouge_l(candidate: str, reference: str) -> float:
-    """Return ROUGE-L, the F1 score of the longest common subsequence of words.
-
-    With c and r the words of candidate and reference, `F = 2 LCS(c, r) / (|c| + |r|)`, the harmonic mean of the
-    precision `LCS / |c|` and the recall `LCS / |r|` (Lin 2004, "ROUGE: A Package for Automatic Evaluation of
-    Summaries", equations 2 to 4 with β = 1). Words are runs of letters, digits and underscores, lower-cased; they are
-    not stemmed.
-
-    Returns:
-        A number from 0 to 1; 0 where either text has no words.
-
-    Example:
-        >>> rouge_l("police kill the gunman", "police killed the gunman")
-        0.75
-    """
-    return _rouge_l(_words(candidate), _words(reference))
 
 
 def rate(prompts: Sequence[str], completions: Sequence[str], references: Sequence[str]) -> list[float]:
@@ -203,7 +183,7 @@ def _rated(
 def _distinct(samples: Sequence[str]) -> list[str]:
     if isinstance(samples, str):
         raise DataError(f"the samples of a prompt are the string {samples[:40]!r}; give a list of completions.")
-    return sorted({as_completion(sample) for sample in samples if _words(sample)})
+    return sorted({as_completion(sample) for sample in samples if terms(sample)})
 
 
 def _pairs(rated: Mapping[str, float], min_margin: float) -> list[tuple[str, str]]:
@@ -217,14 +197,14 @@ def _pairs(rated: Mapping[str, float], min_margin: float) -> list[tuple[str, str
 
 
 def _rate(prompt: str, completion: str, reference: str) -> float:
-    words, expected = _words(completion), _words(reference)
+    words, expected = terms(completion), terms(reference)
     content = set(words) - _FUNCTION_WORDS
     grounded = len(content & _told(prompt)) / len(content) if content else 0.0
     pairs = list(itertools.pairwise(words))
     repeated = 1 - len(set(pairs)) / len(pairs) if pairs else 0.0
     length_cost = min(MAX_LENGTH_COST, WORD_COST * max(0, len(words) - len(expected)))
-    no_stop = reference.rstrip().endswith(_STOPS) and not completion.rstrip().endswith(_STOPS)
-    rating = _rouge_l(words, expected) + GROUNDED_WEIGHT * grounded - REPEATED_WEIGHT * repeated - length_cost
+    no_stop = ends_sentence(reference) and not ends_sentence(completion)
+    rating = rouge_l_of_words(words, expected) + GROUNDED_WEIGHT * grounded - REPEATED_WEIGHT * repeated - length_cost
     return rating - NO_STOP_COST * no_stop
 
 
@@ -232,32 +212,5 @@ def _told(prompt: str) -> set[str]:
     try:
         post = parse_tldr_prompt(prompt)
     except DataError:
-        return set(_words(prompt))
-    return set(_words(f"{post.title} {post.post}"))
-
-
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.lower())
-
-
-def _rouge_l(candidate: Sequence[str], reference: Sequence[str]) -> float:
-    if not candidate or not reference:
-        return 0.0
-    return 2 * _common(candidate, reference) / (len(candidate) + len(reference))
-
-
-def _common(candidate: Sequence[str], reference: Sequence[str]) -> int:
-    """Length of the longest common subsequence, a row of its table at a time as the bits of one integer.
-
-    Bit i of `row` is 0 where the length grows from reference word i - 1 to i (Hyyrö 2004, "Bit-parallel LCS-length
-    computation revisited").
-    """
-    places: dict[str, int] = {}
-    for i, word in enumerate(reference):
-        places[word] = places.get(word, 0) | 1 << i
-    full = (1 << len(reference)) - 1
-    row = full
-    for word in candidate:
-        matches = row & places.get(word, 0)
-        row = (row + matches | row - matches) & full
-    return len(reference) - row.bit_count()
+        return set(terms(prompt))
+    return set(terms(f"{post.title} {post.post}"))

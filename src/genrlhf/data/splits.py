@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.data.formats import parse_tldr_prompt
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.text import count_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,7 +53,8 @@ def split_by_subreddit(dataset: Dataset, ood: Sequence[str], *, source: str = "d
 def split_by_length(dataset: Dataset, max_words: int, *, source: str = "dataset") -> tuple[Dataset, Dataset]:
     """Return the rows whose post has at most `max_words` words, and the rows with longer posts.
 
-    Words are what blanks and line breaks separate. Kirk et al. (2024, arXiv 2310.06452) split TL;DR at 245 words.
+    Words are what blanks and line breaks separate, in scripts without blanks characters (see `count_words` in
+    `genrlhf.text`). Kirk et al. (2024, arXiv 2310.06452) split TL;DR at 245 words.
 
     Args:
         dataset: rows with a column `post`, or with TL;DR prompts in the column `prompt`.
@@ -71,7 +73,7 @@ def split_by_length(dataset: Dataset, max_words: int, *, source: str = "dataset"
     else:
         check_rows(dataset, ["prompt"], source=source)
         posts = [_post(prompt, f"{source}, row {number}") for number, prompt in enumerate(dataset["prompt"][:])]
-    return _divide(dataset, [len(post.split()) <= max_words for post in posts])
+    return _divide(dataset, [count_words(post) <= max_words for post in posts])
 
 
 def split_rows(

@@ -12,6 +12,7 @@ from genrlhf.data.sources import SPLITS, Source, read_splits, source_name
 from genrlhf.data.splits import split_by_length, split_by_subreddit, split_rows
 from genrlhf.data.task import Task
 from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.text import count_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -245,7 +246,7 @@ def _usable(pairs: Dataset, outside: set[str], max_words: int | None, held: set[
         except DataError:
             usable.append(False)
             continue
-        short = max_words is None or len(post.post.split()) <= max_words
+        short = max_words is None or count_words(post.post) <= max_words
         usable.append(short and post.subreddit not in outside and chosen != rejected and _key(prompt) not in held)
     return usable
 
