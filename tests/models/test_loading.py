@@ -15,6 +15,8 @@ from transformers import (
     AutoModelForCausalLM,
     BertConfig,
     BertForMaskedLM,
+    BertForPreTraining,
+    BertForTokenClassification,
     BertLMHeadModel,
     BertModel,
     FNetConfig,
@@ -235,6 +237,43 @@ def test_a_causal_lm_is_no_reward_model(causal_lm_folder: Path) -> None:
         load_reward_model(one_label)  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="LlamaForCausalLM.* no (trained )?score"):
         load_for_reward_training(one_label)
+
+
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (tiny_bert, "BertForMaskedLM) is a masked language model"),
+        (lambda: BertForPreTraining(BertConfig(**SMALL_BERT)), "BertForPreTraining) is a masked language model"),
+        (lambda: BertLMHeadModel(BertConfig(**SMALL_BERT, is_decoder=True)), "BertLMHeadModel) is a language model"),
+        (tiny_t5, "T5ForConditionalGeneration) is a language model"),
+        (lambda: BertModel(BertConfig(**SMALL_BERT, num_labels=1)), "BertModel) is no sequence classifier"),
+        (lambda: LlamaModel(tiny_llama(num_labels=1).config), "LlamaModel) is no sequence classifier"),
+        (
+            lambda: BertForTokenClassification(BertConfig(**SMALL_BERT, num_labels=1)),
+            "BertForTokenClassification) is no sequence classifier",
+        ),
+        (
+            lambda: get_peft_model(tiny_llama(), LoraConfig(task_type="CAUSAL_LM")),
+            "LlamaForCausalLM) is a language model",
+        ),
+    ],
+)
+def test_a_module_without_a_score_is_called_what_it_is(build: Callable[[], Any], what: str) -> None:
+    trained = f"The reward model ({what} and has no trained score; train one from it with RewardModelTrainer, or give"
+    with pytest.raises(ModelError, match=re.escape(trained)):
+        load_reward_model(build())
+    fresh = f"The reward model ({what} and has no score; load it with AutoModelForSequenceClassification, num_labels=1"
+    with pytest.raises(ModelError, match=re.escape(fresh)):
+        load_for_reward_training(build())
+
+
+def test_a_scorer_with_code_of_its_own_may_be_called_anything() -> None:
+    class Scorer(LlamaForSequenceClassification):
+        pass
+
+    model = tiny_reward_model()
+    model.__class__ = Scorer
+    assert load_reward_model(model) is model
 
 
 def test_tokenizer_lies_with_the_model(causal_lm_folder: Path) -> None:

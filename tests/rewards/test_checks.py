@@ -6,6 +6,8 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
 
@@ -26,6 +28,13 @@ COMPLETIONS = [" one", " two"]
         torch.tensor([1.0, -2.5]),
         iter([1.0, -2.5]),
         ["1", np.float32(-2.5)],
+        [[1.0], [-2.5]],
+        np.array([[1.0], [-2.5]]),
+        torch.tensor([[1.0], [-2.5]], dtype=torch.bfloat16),
+        torch.tensor([1.0, -2.5], requires_grad=True),
+        pd.Series([1.0, -2.5], index=["b", "a"]),
+        pd.DataFrame({3: [1.0, -2.5]}),
+        pa.array([1.0, -2.5]),
     ],
 )
 def test_numbers_of_every_kind_become_floats(values: Any) -> None:
@@ -37,6 +46,14 @@ def test_numbers_of_every_kind_become_floats(values: Any) -> None:
 @pytest.mark.parametrize("values", ["12", b"12", {0: 1.0, 1: 2.0}, {1.0, 2.0}, {"a": 1, "b": 2}.keys()])
 def test_letters_keys_and_what_has_no_order_are_no_rewards(values: Any) -> None:
     with pytest.raises(RewardError, match="^The reward brevity returned .*must return one number for each of the 2"):
+        check_rewards(values, PROMPTS, COMPLETIONS, name="brevity")
+
+
+@pytest.mark.parametrize(
+    "values", [np.zeros((2, 2)), torch.zeros(2, 3), [[1.0, 2.0], [3.0, 4.0]], torch.tensor(1.0), [None, 1.0], [[], []]]
+)
+def test_items_that_are_several_numbers_or_none_are_no_rewards(values: Any) -> None:
+    with pytest.raises(RewardError, match="(?s)^The reward brevity returned .*must return one number for each of"):
         check_rewards(values, PROMPTS, COMPLETIONS, name="brevity")
 
 

@@ -16,6 +16,7 @@ from transformers import (
 from genrlhf.errors import ModelError
 from genrlhf.models.adapters import AdapterFolder, adapter_at, is_peft_model, merge_adapter, merged_copy
 from genrlhf.models.folders import is_score, load_from, one_line, read_config
+from genrlhf.models.freezing import inner_model
 from genrlhf.models.heads import reset_score_head
 from genrlhf.models.quantisation import is_quantised, quantised, refuse_packed, settled, without_quantisation
 
@@ -126,7 +127,7 @@ def load_for_reward_training(
         ModelError: where there is no such model, or a classifier has other than one label.
     """
     if not isinstance(model, str):
-        _refuse_unless_scorer(model)
+        _refuse_unless_scorer(model, fresh=True)
         refuse_packed(model)
         return settled(model)
     kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
@@ -201,12 +202,25 @@ def _refuse_without_classifier(config: Any, label: str) -> None:
         )
 
 
-def _refuse_unless_scorer(model: Any) -> None:
-    label = f"The reward model ({type(model).__name__})"
+def _refuse_unless_scorer(model: Any, *, fresh: bool) -> None:
+    """Raise for a module that has no score, saying what it is; `fresh` is for one that is going to be trained."""
+    name = type(inner_model(model)).__name__
+    label = f"The reward model ({name})"
+    ours = type(inner_model(model)).__module__.startswith("transformers.")
+    kind = None
     if model.get_output_embeddings() is not None:
-        raise ModelError(
-            f"{label} is a language model and has no score; load it with AutoModelForSequenceClassification."
+        masked = name.endswith(("ForMaskedLM", "ForPreTraining")) and not getattr(model.config, "is_decoder", False)
+        kind = "a masked language model" if masked else "a language model"
+    elif ours and not name.endswith("ForSequenceClassification"):
+        # A class with code of its own may call itself as it likes.
+        kind = "no sequence classifier"
+    if kind is not None:
+        remedy = (
+            "load it with AutoModelForSequenceClassification, num_labels=1, or give its name or folder"
+            if fresh
+            else "train one from it with RewardModelTrainer, or give a sequence-classification model with one label"
         )
+        raise ModelError(f"{label} is {kind} and has no {'' if fresh else 'trained '}score; {remedy}.")
     _refuse_other_scores(model.config, label)
 
 
@@ -250,7 +264,7 @@ def load_reward_model(
         ModelError: where there is no such model, it is no classifier, or it has other than one label.
     """
     if not isinstance(model, str):
-        _refuse_unless_scorer(model)
+        _refuse_unless_scorer(model, fresh=False)
         return settled(merged_copy(model) if is_peft_model(model) else model)
     kwargs = _init_kwargs(model_init_kwargs, trust_remote_code)
     adapter = adapter_at(model)
