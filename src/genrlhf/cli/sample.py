@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
@@ -94,14 +95,21 @@ def _object(text: str) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> int:
     """Sample, and say what was sampled."""
-    from genrlhf.models.fingerprint import model_fingerprint
-    from genrlhf.sampling.store import SampleStore
+    from genrlhf.data.lock import locked
 
     if args.n < 1:
         raise ConfigError(f"--n must be at least 1, not {args.n}.")
     params = _params(args)
     prompts = _prompts(args)
     state = _processes()
+    with locked(args.output) if state.is_main_process else nullcontext():
+        return _into_store(args, prompts, params, state)
+
+
+def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params: SamplingParams, state: Any) -> int:
+    from genrlhf.models.fingerprint import model_fingerprint
+    from genrlhf.sampling.store import SampleStore
+
     store = SampleStore(
         args.output,
         prompts,
