@@ -19,6 +19,7 @@ PARTS: dict[str, set[str]] = {
     "_lazy": set(),
     "errors": set(),
     "types": {"errors"},
+    "tables": {"errors"},
     "text": set(),
     "ops": {"errors", "types"},
     "data": {"errors", "types", "text", "ops"},
@@ -29,8 +30,8 @@ PARTS: dict[str, set[str]] = {
     "methods": {*BELOW_LOOPS, "trainers"},
     "metrics": {"errors", "types", "text"},
     "integrations": {"errors", "types", "text"},
-    "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics"},
-    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "integrations", "studies"},
+    "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics", "tables"},
+    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
 

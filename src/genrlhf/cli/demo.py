@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from genrlhf.cli.frame import add_command as add
@@ -28,7 +29,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--output-dir", default="demo", help="where everything goes (default: demo)")
 
 
-def _kept(args: argparse.Namespace) -> str:
+def _kept(args: argparse.Namespace) -> str | None:
+    if not Path(args.output_dir).is_dir():
+        return None
     return f"stages that had ended are in {args.output_dir}; the same command goes on from there."
 
 

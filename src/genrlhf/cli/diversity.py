@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
@@ -32,6 +33,7 @@ def add_command(commands: Any) -> None:
         reads=("files",),
         writes=("csv", "plot"),
         folders=("embedding_cache",),
+        kept=_kept,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="outputs of a model: .jsonl or .json, plain or .gz")
     parser.add_argument(
@@ -95,6 +97,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--device", help="where models run, such as cuda")
     parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table")
     parser.add_argument("--plot", metavar="FILE", help="also draw the figures, as .png, .pdf or .svg")
+
+
+def _kept(args: argparse.Namespace) -> str | None:
+    if not (args.embedding_cache and (Path(args.embedding_cache).expanduser() / "embeddings.sqlite").is_file()):
+        return None
+    return f"embeddings that were computed are in {args.embedding_cache}; the same command goes on from there."
 
 
 class _ListMetrics(argparse.Action):

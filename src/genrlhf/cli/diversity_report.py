@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.cli.terminal import aligned
-from genrlhf.errors import ConfigError, printable
+from genrlhf.data.files import replacing
+from genrlhf.errors import printable
 from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, Undefined
+from genrlhf.tables import aligned
 
 if TYPE_CHECKING:
     from genrlhf.metrics.paired import PairedComparison
@@ -124,8 +125,8 @@ def write_csv(path: str, found: Mapping[str, DiversityEvaluation], figures: Figu
     first = next(iter(found))
     lines = [("", file, levels) for file, levels in figures.items()]
     lines += [(first, file, levels) for file, levels in comparisons.items()]  # type: ignore[misc]
-    with _opened(path) as file_:
-        writer = csv.writer(file_)
+    with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as rows:
+        writer = csv.writer(rows)
         writer.writerow("file less level metric value stderr ci_low ci_high n p_value mean_words reason".split())  # noqa: SIM905
         for less, file, levels in lines:
             for level, row in levels.items():
@@ -134,14 +135,6 @@ def write_csv(path: str, found: Mapping[str, DiversityEvaluation], figures: Figu
                     numbers = [form["value"], form["stderr"], *form["ci"], form["n"], form.get("p_value")]
                     length = round(found[file].mean_words, 3)
                     writer.writerow([file, less, level, name, *numbers, length, form.get("reason")])
-
-
-def _opened(path: str) -> Any:
-    try:
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        return open(path, "w", newline="", encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 
 
 def plot(path: str, found: Mapping[str, DiversityEvaluation], figures: Figures) -> None:
@@ -172,7 +165,5 @@ def plot(path: str, found: Mapping[str, DiversityEvaluation], figures: Figures) 
                 axis.set_title(_label(name, next(iter(found.values()))).replace(" (", "\n("), fontsize=9)
             if column == 0:
                 axis.set_ylabel(_TITLES[level])
-    try:
-        canvas.savefig(path, dpi=150)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+    with replacing(path) as partial:
+        canvas.savefig(partial, dpi=150, format=path.rpartition(".")[2])

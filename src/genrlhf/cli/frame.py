@@ -6,7 +6,7 @@ import argparse
 import errno
 import os
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -40,7 +40,7 @@ def add_command(
     reads: Sequence[str] = (),
     writes: Sequence[str] = (),
     folders: Sequence[str] = (),
-    kept: Callable[[Namespace], str] | None = None,
+    kept: Callable[[Namespace], str | None] | None = None,
 ) -> Parser:
     """Add a command with the options that commands share, and return its parser for the others.
 
@@ -57,7 +57,8 @@ def add_command(
         writes: those, beside `--output`, that are files to be written; they are tried before `run`, and must not be
             among the files that are read.
         folders: those that are folders to be written.
-        kept: says what is kept of a run that was interrupted, and how to go on; by default, that nothing is.
+        kept: says what is kept of a run that was interrupted, and how to go on; without it, or where it says nothing,
+            the files are named that had been written.
     """
     shared = _shared_options(seed=seed, output=output, default_output=default_output)
     parser: Parser = commands.add_parser(name, parents=[shared], help=help, description=description)
@@ -99,13 +100,13 @@ def _seed(text: str) -> int:
 
 def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
     """Parse and run a command, and turn whatever ends it into an exit status and at most one line."""
-    kept: Callable[[], str] | None = None
+    args: Namespace | None = None
+    before: dict[Path, Any] = {}
     try:
         with guarded_streams():
             try:
                 args = parser.parse_args(argv)
-                if args.kept is not None:
-                    kept = lambda: str(args.kept(args))  # noqa: E731
+                before = _written(args)
                 return execute(args)
             except GenRLHFError as error:
                 say(error)
@@ -114,7 +115,7 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
             except sqlite3.DatabaseError as error:
                 say(f"a file of ours cannot be used ({error}); move it, or name another.")
             except KeyboardInterrupt:
-                say(f"stopped; {_kept(kept)}")
+                say(f"stopped; {_kept(args, before)}")
                 return 130
             return 1
     except OSError as error:
@@ -131,12 +132,29 @@ def execute(args: Namespace) -> int:
     return status
 
 
-def _kept(kept: Callable[[], str] | None) -> str:
-    """Return what is kept of a run that was interrupted."""
+def _kept(args: Namespace | None, before: Mapping[Path, Any]) -> str:
+    """Return what a run that was interrupted has left, and how to go on."""
+    if args is None:
+        return "nothing was written."
+    # A command's own words are made of what lies on disk, which can be in any state.
     with suppress(Exception):
-        if kept is not None:
-            return kept()
-    return "nothing was written."
+        if args.kept is not None and (words := args.kept(args)):
+            return str(words)
+    written = [str(path) for path, state in _written(args).items() if state is not None and state != before.get(path)]
+    return f"{', '.join(written)} had been written." if written else "nothing was written."
+
+
+def _written(args: Namespace) -> dict[Path, Any]:
+    """Return the state on disk of the files that a command writes."""
+    states: dict[Path, Any] = {}
+    for name in args.writes:
+        if target := getattr(args, name):
+            path = Path(target).expanduser()
+            states[path] = None
+            with suppress(OSError, ValueError):
+                state = path.stat()
+                states[path] = (state.st_ino, state.st_size, state.st_mtime_ns)
+    return states
 
 
 _NO_ROOM = {errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)}

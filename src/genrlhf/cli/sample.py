@@ -79,8 +79,12 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
 
 
-def _kept(args: argparse.Namespace) -> str:
-    return f"the outputs that were drawn are in {args.output}; the same command goes on from there."
+def _kept(args: argparse.Namespace) -> str | None:
+    store: SampleStore | None = getattr(args, "store", None)
+    if store is None:
+        return None
+    there = sum(file.read_bytes().count(b"\n") for file in store.files())
+    return f"{args.output} holds {there} of {len(store.rows)} prompts; the same command goes on from there."
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -131,6 +135,7 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         store.open()
     state.wait_for_everyone()
     store.load()
+    args.store = store
     summary = _sample(store, args, state)
     state.wait_for_everyone()
     if state.is_main_process:

@@ -7,14 +7,14 @@ import json
 import os
 import re
 import sys
-import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO
 
 from genrlhf.errors import printable
+from genrlhf.tables import aligned
 
-__all__ = ["aligned", "guarded_streams", "print_json", "print_table", "say"]
+__all__ = ["guarded_streams", "print_json", "print_table", "say"]
 
 
 def say(message: object) -> None:
@@ -31,25 +31,6 @@ def print_json(form: Any) -> None:
 def print_table(table: Sequence[Sequence[str]]) -> None:
     """Print lines of cells, a column as wide as its widest cell."""
     print("\n".join(aligned(table)))
-
-
-def aligned(table: Sequence[Sequence[str]]) -> list[str]:
-    """Return lines of cells, a column as wide on a terminal as its widest cell."""
-    rows = [[printable(cell) for cell in line] for line in table]
-    widths = [max(_width(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell + " " * (width - _width(cell)) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
-def _width(text: str) -> int:
-    """Return how many columns of a terminal a text takes: two for Chinese signs, none for marks that combine."""
-    if text.isascii():
-        return len(text)
-    return sum(
-        0 if unicodedata.combining(sign) else 2 if unicodedata.east_asian_width(sign) in "WF" else 1 for sign in text
-    )
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import os
 import sys
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +18,7 @@ from genrlhf.errors import DataError, excerpt
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["STDIN", "SUFFIXES", "iter_rows", "named", "read_rows", "write_rows"]
+__all__ = ["STDIN", "SUFFIXES", "iter_rows", "named", "read_rows", "replacing", "write_rows"]
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 """How the names of files end that `read_rows` reads."""
@@ -113,14 +113,38 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
         data = b"".join(line + b"\n" for line in lines)
     else:
         data = b"[\n" + b",\n".join(lines) + b"\n]\n"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with replacing(file) as partial:
         # Without a time stamp the same rows give the same bytes.
         partial.write_bytes(gzip.compress(data, mtime=0) if file.suffix == ".gz" else data)
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield the name to write a file under, which takes its own name once the context ends without an error.
+
+    So the file appears whole or not at all. Its folder is made where it is missing; what a link points to is replaced,
+    not the link; a device or a pipe is yielded as it is.
+
+    Raises:
+        OSError: named by the file's own name.
+    """
+    named = Path(path).expanduser()
+    if named.exists() and not (named.is_file() or named.is_dir()):
+        yield named
+        return
+    file = Path(os.path.realpath(named))
+    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
         os.replace(partial, file)
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise type(error)(error.errno, error.strerror, str(named)) from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
 
 
 def _from_stream(stream: Any, name: str) -> Iterator[tuple[str, Any]]:

@@ -108,6 +108,11 @@ class SampleStore:
     def _part(self, process: int) -> Path:
         return self.file.with_name(f"{self.file.name}.process-{process}")
 
+    def files(self) -> list[Path]:
+        """Return the files that hold outputs: the one they go to, and those of processes that have not ended."""
+        parts = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}.process-*"))
+        return [file for file in (self.file, *parts) if file.is_file()]
+
     def open(self) -> None:
         """Take possession of the file, and gather what an earlier start has left there and in the processes' files."""
         settings = self.file.with_name(self.file.name + ".settings.json")
@@ -119,7 +124,7 @@ class SampleStore:
             claim_file, settings, self.settings, place=self.file, act="sample", remedy=remedy, overwrite=self.overwrite
         )
         replaced = claim(write=False) or (started and not settings.is_file())
-        parts = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}.process-*"))
+        parts = [file for file in self.files() if file != self.file]
         if replaced:
             for stale in (self.file, *parts):
                 stale.unlink(missing_ok=True)

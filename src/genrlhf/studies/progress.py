@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 
+from genrlhf.errors import printable
+
 __all__ = ["ProgressLines", "Reporter", "quiet_libraries"]
 
 
@@ -40,7 +42,7 @@ class Reporter:
     def __call__(self, message: str) -> None:
         """Print one line."""
         if not self.quiet:
-            print(f"[{self.seconds:6.1f} s] {message}", file=sys.stderr, flush=True)
+            print(f"[{self.seconds:6.1f} s] {printable(message)}", file=sys.stderr, flush=True)
 
 
 class ProgressLines(TrainerCallback):

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.errors import printable
 from genrlhf.metrics.preference import validation_table
+from genrlhf.tables import aligned, display_width
 from genrlhf.types import Estimate
 
 if TYPE_CHECKING:
@@ -83,16 +85,18 @@ def judge_table(found: Mapping[str, JudgeValidation]) -> str:
 
 
 def _aligned(rows: list[list[str]]) -> str:
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
+    lines = aligned(rows)
+    return "\n".join([lines[0], "-" * max(map(display_width, lines)), *lines[1:]])
 
 
 def markdown_table(methods: Methods) -> str:
     """Return the figures as a Markdown table, PvR and gap in percent, 95 % intervals in brackets."""
     first, *others = _rows(methods)
     lines = [first, ["---"] * len(first), *others]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+    return (
+        "\n".join("| " + " | ".join(printable(cell).replace("|", "\\|") for cell in line) + " |" for line in lines)
+        + "\n"
+    )
 
 
 def plot(methods: Methods, file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -66,6 +65,7 @@ def add_import(commands: Any) -> None:
 
 def _export(args: argparse.Namespace) -> int:
     """Draw, write page and key, and say what is in them."""
+    from genrlhf.data.files import replacing
     from genrlhf.data.log import replace_records
     from genrlhf.metrics.preference.validating.labelling import draw_pairs, key_rows, labelling_page, page_id
 
@@ -81,12 +81,10 @@ def _export(args: argparse.Namespace) -> int:
     rows = key_rows(items)
     _check_key(key, rows)
     page = labelling_page(items, args.title)
-    try:
-        # The key first: a page without its key would be labelled in vain.
-        replace_records(key, rows)
-        _replace(output, page.encode())
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
+    # The key first: a page without its key would be labelled in vain.
+    replace_records(key, rows)
+    with replacing(output) as partial:
+        partial.write_bytes(page.encode())
     sets = _counts(items)
     if args.json:
         print_json({"page": page_id(items), "items": len(items), "sets": sets, "output": str(output), "key": str(key)})
@@ -158,10 +156,7 @@ def _import(args: argparse.Namespace) -> int:
         raise ConfigError(f"--output {output} must end in .jsonl.")
     key = [row for _, row in iter_rows(args.key)]
     rows = read_labels(key, {file: _content(file) for file in args.files})
-    try:
-        replace_records(output, rows)
-    except OSError as error:
-        raise ConfigError(f"{error.filename} cannot be written ({error.strerror}); name another file.") from error
+    replace_records(output, rows)
     counts = _label_counts(key, rows)
     if args.json:
         print_json({"annotators": counts, "labels": len(rows), "items": len(key), "output": str(output)})
@@ -209,14 +204,3 @@ def _label_counts(
         count["skipped" if row["preference"] is None else "labels"] += 1
         count["missing"] -= 1
     return counts
-
-
-def _replace(file: Path, data: bytes) -> None:
-    """Write a file that appears whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, file)
-    finally:
-        partial.unlink(missing_ok=True)

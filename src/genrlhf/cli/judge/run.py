@@ -142,9 +142,9 @@ def _store(args: argparse.Namespace) -> str:
     return args.store or f"{args.output}.answers.sqlite"
 
 
-def _kept(args: argparse.Namespace) -> str:
+def _kept(args: argparse.Namespace) -> str | None:
     if not Path(_store(args)).is_file():
-        return "nothing was written."
+        return None
     return f"the answers that have come are in {_store(args)}; the same command goes on from there."
 
 
