@@ -70,6 +70,7 @@ def test_annotations_count_as_win_rate_does() -> None:
         "flipped": None,
         "first_shown_wins": 0.5,
         "raw_completion": None,
+        "reason": None,
     }
 
 

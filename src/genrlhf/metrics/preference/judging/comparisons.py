@@ -74,13 +74,16 @@ class JudgedComparisons:
         Args:
             names: of the models.
             annotator: the judge's name.
-            answers: what it said, for `raw_completion`: the text, or those in both orders.
+            answers: what it said, for `raw_completion`: the text, or those in both orders; and for `reason`, why there
+                is no preference.
         """
-        said = {answer.shown: answer.text for answer in answers}
+        said = {answer.shown: answer for answer in answers}
         rows = []
         for one in self.comparisons:
             shown = ((one.prompt, one.first, one.second), (one.prompt, one.second, one.first))
-            texts = [said[order] for order in dict.fromkeys(shown) if order in said]
+            given = [said[order] for order in dict.fromkeys(shown) if order in said]
+            texts = [answer.text for answer in given]
+            reasons = dict.fromkeys(answer.reason for answer in given if answer.reason is not None)
             rows.append(
                 {
                     "instruction": one.prompt,
@@ -93,6 +96,7 @@ class JudgedComparisons:
                     "flipped": one.flipped,
                     "first_shown_wins": one.first_shown_wins,
                     "raw_completion": texts[0] if len(texts) == 1 else texts or None,
+                    "reason": "; ".join(reasons) or None if one.preference is None else None,
                 }
             )
         return rows
