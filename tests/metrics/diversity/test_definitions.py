@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from genrlhf.errors import ConfigError
-from genrlhf.metrics import EAD, DistinctN, NgramCosine, NLIDiversity
+from genrlhf.metrics import EAD, DistinctN, NgramCosine, NLIDiversity, per_input_diversity
 
 # The measurement card of Liu et al.'s own implementation prints these figures for these texts.
 CARD = ["Hi.", "I am sorry to hear that", "I don't know", "Do you know who that person is?"]
@@ -30,6 +30,18 @@ def test_released_ead_counts_missing_orders_as_zero() -> None:
     assert DistinctN(definition="released-code")(texts) == pytest.approx(0.6, abs=1e-12)
 
 
+@pytest.mark.parametrize("build", [EAD, DistinctN])
+def test_released_code_counts_sets_without_words_as_zero(build: Any) -> None:
+    released = build(definition="released-code")
+    assert [released(texts) for texts in (["", ""], ["...", "\n"], [" "])] == [0, 0, 0]
+    assert released.leave_out(["", "a"], [[1], [0]])[1][0] == 0
+    assert math.isnan(build()(["", ""]))
+    # The mean over inputs has them in it.
+    outputs = [["a b", "a b"], ["", ""]]
+    assert per_input_diversity(outputs, released).value == released(["a b", "a b"]) / 2
+    assert per_input_diversity(outputs, build()).n == 1
+
+
 def test_released_ead_passes_one() -> None:
     # 500 texts of 35 different words out of 40,000: about 40000 (1 − (1 − 35/40000)^500) different words of 17,500.
     draw = random.Random(0)
@@ -40,7 +52,6 @@ def test_released_ead_passes_one() -> None:
 def test_released_words_are_what_single_blanks_separate() -> None:
     assert DistinctN(1, definition="released-code")(["End. end.", "end"]) == pytest.approx(2 / 3)
     assert DistinctN(1, definition="released-code")(["a\nb", "ab"]) == 0.5
-    assert math.isnan(DistinctN(1, definition="released-code")(["...", ""]))
 
 
 def test_released_cosine_takes_trigrams_alone() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from decimal import Decimal, localcontext
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,7 @@ from hypothesis import strategies as st
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.metrics import VendiScore
 
-ORDERS = [0, 0.5, 1, 2, math.inf]
+ORDERS = [0, 1e-9, 0.5, 1 - 1e-12, 1, 1 + 1e-12, 1 + 1e-6, 2, 30, 400, 1e5, 1e300, math.inf]
 
 
 def one_hot(texts: list[str]) -> np.ndarray:
@@ -38,7 +40,7 @@ def test_unequal_shares_by_hand(q: float, expected: float) -> None:
     assert VendiScore(one_hot, q=q)(["a", "a", "b", "c"]) == pytest.approx(expected, abs=1e-9)
 
 
-@given(st.integers(1, 9), st.integers(1, 5), st.sampled_from(ORDERS))
+@given(st.integers(1, 9), st.integers(1, 5), st.sampled_from([0, 0.5, 1, 2, math.inf]))
 def test_both_forms_against_an_eigendecomposition(n: int, d: int, q: float) -> None:
     points = np.random.default_rng(n * 10 + d).normal(size=(n, d))
     units = points / np.linalg.norm(points, axis=1, keepdims=True)
@@ -53,6 +55,43 @@ def test_both_forms_against_an_eigendecomposition(n: int, d: int, q: float) -> N
     texts = [str(i) for i in range(n)]
     assert VendiScore(lambda asked: points[[int(t) for t in asked]], q=q)(texts) == pytest.approx(expected, rel=1e-6)
     assert VendiScore(kernel=lambda asked: units @ units.T, q=q)(texts) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("q", [1 - 1e-9, 1 + 1e-9, 1.001, 7, 250.5, 4000])
+def test_orders_in_exact_arithmetic(q: float) -> None:
+    # Shares 1/2, 1/4, 1/8, 1/8.
+    shares = [Decimal(1) / 2, Decimal(1) / 4, Decimal(1) / 8, Decimal(1) / 8]
+    with localcontext() as context:
+        context.prec = 60
+        total = sum((Decimal(q) * share.ln()).exp() for share in shares)
+        expected = float((total.ln() / (1 - Decimal(q))).exp())  # type: ignore[union-attr]
+    assert VendiScore(one_hot, q=q)(list("aaaabbcd")) == pytest.approx(expected, rel=1e-9)
+
+
+@given(st.integers(0, 100))
+def test_higher_orders_are_lower(seed: int) -> None:
+    points = np.random.default_rng(seed).normal(size=(6, 4))
+    texts = [str(i) for i in range(6)]
+    values = [VendiScore(lambda asked: points[[int(t) for t in asked]], q=q)(texts) for q in ORDERS]
+    assert all(a >= b - 1e-9 for a, b in itertools.pairwise(values))
+
+
+def test_kernels_that_are_none() -> None:
+    def negative(texts: list[str]) -> Any:  # eigenvalues 1 ± 0.9 √2, 1
+        return [[1, 0.9, 0], [0.9, 1, 0.9], [0, 0.9, 1]]
+
+    with pytest.raises(ModelError, match=r"similarities of 3 texts with an eigenvalue of -0\.273"):
+        VendiScore(kernel=negative)(["a", "b", "c"])
+    # Rounding is no fault.
+    units = np.random.default_rng(0).normal(size=(40, 3))
+    units /= np.linalg.norm(units, axis=1, keepdims=True)
+    for kind in (np.float16, np.float32):
+        rounded = (units @ units.T).astype(kind)
+        np.fill_diagonal(rounded, 1)
+        texts = [str(i) for i in range(40)]
+        assert VendiScore(kernel=lambda asked, rounded=rounded: rounded)(texts) == pytest.approx(
+            VendiScore(kernel=lambda asked: units @ units.T)(texts), abs=0.05
+        )
 
 
 def test_an_embedding_of_length_zero_is_apart() -> None:

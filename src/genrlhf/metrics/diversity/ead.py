@@ -37,7 +37,8 @@ class EAD(OrderMean):
         n: an order of n-grams, or several, whose values are averaged. Orders longer than every text are left out.
         tokenize: splits a text into words; by default `words`.
         definition: "released-code" does as the code of Kirk et al. 2024: words are what blanks separate, without full
-            stops, and an order longer than every text counts 0. The other two do not differ.
+            stops, and an order longer than every text counts 0, as does a set without words. The other two do not
+            differ.
 
     Raises:
         ConfigError: for an order below 1, or a vocabulary of fewer than 2 words.

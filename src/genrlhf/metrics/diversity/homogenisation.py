@@ -26,10 +26,12 @@ class Homogenisation(PairwiseMetric):
 
     Args:
         measure: "rouge_l", the F-measure of the longest common subsequence of lower-case words (Lin 2004);
-            "bert_score", that of the best-matching contextual embeddings of tokens (Zhang et al. 2020, without the
-            weights and the rescaling that its authors leave optional); or a callable from pairs of texts to numbers,
-            NaN for pairs that shall not count.
+            "bert_score", that of the best-matching contextual embeddings of tokens (Zhang et al. 2020, as their package
+            `bert-score` has it, without the weights and the rescaling that it leaves optional); or a callable from
+            pairs of texts to numbers, NaN for pairs that shall not count.
         model: the encoder of "bert_score": a hub name or folder.
+        layer: whose hidden states "bert_score" takes; by default the package's for a model that it knows, and the last
+            one of any other.
         max_pairs: draw so many pairs of texts where there are more; None takes all. The default takes all pairs of up
             to 200 texts. `pair_error` says what the draw adds to the error.
         seed: of the draw.
@@ -49,6 +51,7 @@ class Homogenisation(PairwiseMetric):
         measure: Literal["rouge_l", "bert_score"] | PairScorer = "rouge_l",
         *,
         model: str = "distilbert/distilbert-base-uncased",
+        layer: int | None = None,
         max_pairs: int | None = 20000,
         seed: int = 0,
     ) -> None:
@@ -56,7 +59,7 @@ class Homogenisation(PairwiseMetric):
         if isinstance(measure, str):
             if measure not in ("rouge_l", "bert_score"):
                 raise ConfigError(f"measure is {measure!r}; give 'rouge_l', 'bert_score' or a callable.")
-            self._score: Any = rouge_l if measure == "rouge_l" else BERTScorer(model)
+            self._score: Any = rouge_l if measure == "rouge_l" else BERTScorer(model, layer=layer)
         else:
             self._score = measure
         self.measure = measure

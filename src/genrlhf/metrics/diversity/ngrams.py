@@ -122,14 +122,15 @@ def mean_over_orders(
     *,
     missing: float | None = None,
 ) -> list[float]:
-    """Return, for every set, the mean over orders of `score(distinct, total)`; NaN for a set without a single word.
+    """Return, for every set, the mean over orders of `score(distinct, total)`.
 
     Args:
         sets: sets of texts.
         orders: orders of n-grams.
         tokenize: splits a text into words.
         score: of arrays (sets,) with `total` at least 1.
-        missing: what an order counts that a set has no n-grams of; None leaves it out of the mean.
+        missing: what an order counts that a set has no n-grams of; None leaves it out of the mean, which is NaN for a
+            set without a single word.
     """
     table = ngram_table(sets, tokenize)
     counts = [table.counts(n) for n in orders]
@@ -178,8 +179,6 @@ def _means(
 
 def _mean(scores: Sequence[float], missing: float | None) -> float:
     defined = [score for score in scores if not math.isnan(score)]
-    if not defined:
-        return math.nan
     if missing is not None:
         defined += [missing] * (len(scores) - len(defined))
-    return sum(defined) / len(defined)
+    return sum(defined) / len(defined) if defined else math.nan

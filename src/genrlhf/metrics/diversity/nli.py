@@ -135,12 +135,12 @@ class NLIDiversity(PairwiseMetric):
         parts = {text: self._parts(text) for text in texts}
         pieces = [[self._pieces(parts[a], parts[b], each.draw) for a, b in each.pairs] for each in drawn]
         flat = [piece for of_set in pieces for of_pair in of_set for piece in of_pair]
-        scores = self._scores(flat)
         counts = np.array([len(of_pair) for of_set in pieces for of_pair in of_set], dtype=np.int64)
-        sums = np.bincount(np.repeat(np.arange(len(counts)), counts), scores, minlength=len(counts))
-        # The released code divides by how many pieces it draws of a pair twice: when it scores, and when it averages.
-        means = np.divide(sums, counts**2, out=np.full(len(counts), math.nan), where=counts > 0)
-        return split_by(means, [len(each.pairs) for each in drawn])
+        sums = np.bincount(np.repeat(np.arange(len(counts)), counts), self._scores(flat), minlength=len(counts))
+        sizes = [len(each.pairs) for each in drawn]
+        # The released code divides twice by how many pieces it draws of a pair: when it scores, and when it averages.
+        drawn_of_each = [of_set.mean() if of_set.any() else math.nan for of_set in split_by(counts, sizes)]
+        return [of_set / each**2 for of_set, each in zip(split_by(sums, sizes), drawn_of_each, strict=True)]
 
     def _parts(self, text: str) -> Sequence[str]:
         """Return what of a text may be drawn: itself, its sentences, or what the released code takes for these."""

@@ -16,6 +16,9 @@ from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["VendiScore"]
 
+_NEGATIVE = 1e-4
+"""How far an eigenvalue may lie below 0, over the number of texts: rounding to float16 does that."""
+
 
 class VendiScore(SetMetric):
     """The exponential of the entropy of a similarity matrix's eigenvalues: the effective number of different texts.
@@ -31,11 +34,13 @@ class VendiScore(SetMetric):
 
     Args:
         encoder: as of `SentenceBERT`.
-        kernel: similarities of one's own in place of embeddings: `texts -> (n, n)`, positive semi-definite.
+        kernel: similarities of one's own in place of embeddings: `texts -> (n, n)`, symmetric, with 1 on the diagonal
+            and no negative eigenvalues.
         q: the order, at least 0; higher ones look at the commonest texts, 0 counts the distinct ones.
 
     Raises:
         ConfigError: for an order below 0.
+        ModelError: what the kernel returned is no such matrix.
 
     Example:
         >>> metric = VendiScore(kernel=lambda texts: [[float(a == b) for b in texts] for a in texts])
@@ -71,6 +76,7 @@ class VendiScore(SetMetric):
             eigenvalues = np.linalg.eigvalsh(np.stack([matrix for _, matrix, _ in found]))
             for (row, _, apart), spectrum in zip(found, eigenvalues, strict=True):
                 n = len(checked[row])
+                _check_spectrum(spectrum, n)
                 values[row] = self._score(np.r_[np.clip(spectrum, 0, None) / n, np.full(apart, 1 / n)])
         return values
 
@@ -89,12 +95,34 @@ class VendiScore(SetMetric):
     def _score(self, shares: np.ndarray) -> float:
         # What rounding leaves of a zero eigenvalue would count as a text of its own at q = 0.
         p = shares[shares > 1e-12 * len(shares)]
-        p = p / p.sum()
-        if self.q == 1:
-            return float(np.exp(-(p * np.log(p)).sum()))
-        if math.isinf(self.q):
-            return float(1 / p.max())
-        return float(np.exp(np.log((p**self.q).sum()) / (1 - self.q)))
+        return _exp_entropy(np.log(p / p.sum()), self.q)
+
+
+def _exp_entropy(logs: np.ndarray, q: float) -> float:
+    """Return exp(log(Σ p^q) / (1 − q)), the exponential of the entropy of order q, from log p.
+
+    The sum is taken in logarithms: p^q of a large q is 0 in floating point, and beside q = 1 the sum is 1 but for what
+    rounding leaves.
+    """
+    if q == 1:
+        return float(np.exp(-(np.exp(logs) * logs).sum()))
+    if math.isinf(q):
+        return float(np.exp(-logs.max()))
+    if abs(q - 1) * abs(logs).max() < 1:  # Σ p^q = 1 + Σ p (p^(q − 1) − 1)
+        log_sum = math.log1p(float((np.exp(logs) * np.expm1((q - 1) * logs)).sum()))
+    else:
+        largest = float((q * logs).max())
+        log_sum = largest + math.log(float(np.exp(q * logs - largest).sum()))
+    return math.exp(log_sum / (1 - q))
+
+
+def _check_spectrum(spectrum: np.ndarray, n: int) -> None:
+    least = float(spectrum.min(initial=0.0))
+    if least < -_NEGATIVE * n:
+        raise ModelError(
+            f"kernel returned similarities of {n} texts with an eigenvalue of {least:.3g}: they are those of no "
+            "features (positive semi-definite), and have no Vendi score; give a kernel, such as cosines."
+        )
 
 
 def _check_kernel(returned: Any, n: int) -> np.ndarray:
