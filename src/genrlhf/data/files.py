@@ -93,6 +93,8 @@ def _objects(rows: Iterator[tuple[str, Any]], path: str | Path) -> Iterator[tupl
 def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) -> None:
     """Write rows as JSON lines, or as one list; the file appears whole or not at all.
 
+    A half of a character, which no file can hold, becomes a question mark.
+
     Args:
         rows: a dataset, or dictionaries that JSON can hold.
         path: a name that ends in one of `SUFFIXES`, see `read_rows`; its folder is made where it is missing.
@@ -106,7 +108,7 @@ def write_rows(rows: Iterable[Mapping[str, Any]], path: str | os.PathLike[str]) 
     lines = []
     for number, row in enumerate(rows):
         try:
-            lines.append(json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode())
+            lines.append(json.dumps(dict(row), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace"))
         except (TypeError, ValueError) as error:
             raise DataError(f"row {number} cannot be written as JSON ({error}); change {excerpt(row)}.") from error
     if file.name.endswith((".jsonl", ".jsonl.gz")):

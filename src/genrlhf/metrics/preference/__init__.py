@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.preference.counting.length_control import length_controlled
     from genrlhf.metrics.preference.counting.winrate import WinRate, preference_vs_reference, win_rate
     from genrlhf.metrics.preference.judging.alpaca_eval import AlpacaEvalJudge, load_alpaca_eval_judge
-    from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer
+    from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer, NoAnswer
     from genrlhf.metrics.preference.judging.comparisons import Comparison, JudgedComparisons, judge_comparisons
     from genrlhf.metrics.preference.judging.endpoint import ChatEndpoint
     from genrlhf.metrics.preference.judging.judges import ScoreJudge
@@ -46,6 +46,7 @@ _HOMES = {
     "JudgeValidation": "validating.validation",
     "JudgedComparisons": "judging.comparisons",
     "ModelAnswer": "judging.answer_store",
+    "NoAnswer": "judging.answer_store",
     "OpenAIJudge": "judging.openai_judge",
     "PromptJudge": "judging.prompt_judge",
     "ScoreJudge": "judging.judges",
@@ -83,6 +84,7 @@ __all__ = [
     "JudgeValidation",
     "JudgedComparisons",
     "ModelAnswer",
+    "NoAnswer",
     "OpenAIJudge",
     "PromptJudge",
     "ScoreJudge",

@@ -7,13 +7,13 @@ import sys
 from pathlib import Path
 
 from genrlhf.metrics.preference import AnswerStore, ChatEndpoint, PromptJudge
-from genrlhf.metrics.preference.judging import endpoint
+from genrlhf.openai_client import session
 from tests.metrics.preference.judging.chat_server import verdict
 from tests.metrics.preference.judging.test_endpoint import conversations, pairs
 
 
 def main(url: str, folder: Path, n: int) -> None:
-    endpoint._LONGEST_PAUSE = 0.02
+    session._LONGEST_PAUSE = 0.02
     asked = ChatEndpoint(
         "judge", base_url=url, store=AnswerStore(folder / "s.sqlite"), concurrency=8, timeout=0.8, max_retries=12
     )

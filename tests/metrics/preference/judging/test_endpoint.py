@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from genrlhf.errors import ConfigError, JudgeError
-from genrlhf.metrics.preference import AnswerStore, ChatEndpoint, PromptJudge, judge_template
+from genrlhf.metrics.preference import AnswerStore, ChatEndpoint, ModelAnswer, PromptJudge, judge_template
 from tests.metrics.preference.judging.chat_server import ChatServer, tokens_of, verdict
 
 pytestmark = pytest.mark.enable_socket
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[4]
 
 @pytest.fixture(autouse=True)
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("genrlhf.metrics.preference.judging.endpoint._LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr("genrlhf.openai_client.session._LONGEST_PAUSE", 0.02)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -41,7 +41,7 @@ def conversations(n: int) -> list[list[dict[str, str]]]:
 
 
 def texts(answers: list[Any]) -> list[str | None]:
-    return [None if answer is None else answer.text for answer in answers]
+    return [answer.text if isinstance(answer, ModelAnswer) else None for answer in answers]
 
 
 def test_answers_and_the_bill(tmp_path: Path) -> None:
@@ -198,10 +198,9 @@ def test_an_endpoint_that_is_down_leaves_no_answers(tmp_path: Path) -> None:
         url = server.url
     store = AnswerStore(tmp_path / "s.sqlite")
     endpoint = ChatEndpoint("judge", base_url=url, store=store, max_retries=1)
-    judge = PromptJudge(endpoint)
-    assert judge(*pairs(3)) == [None] * 3
-    assert endpoint.usage.failed == 3 and "onnection" in endpoint.usage.last_error
-    assert store.total() == (0, 0, 0)
+    with pytest.raises(JudgeError, match=r"cannot be reached \(.*\) \(2 attempts\)"):
+        PromptJudge(endpoint)(*pairs(3))
+    assert endpoint.usage.answered == endpoint.usage.unknown == 0 and store.total() == (0, 0, 0)
     with ChatServer() as server:
         again = ChatEndpoint("judge", base_url=server.url, store=store)
         assert None not in again(conversations(3))

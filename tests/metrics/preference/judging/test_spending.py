@@ -12,12 +12,20 @@ def test_what_may_be_spent_is_set_aside_until_it_is_known() -> None:
     # 10 prompt and 5 completion tokens at 100,000 and 200,000 a million: 1 + 1 = 2.
     spending = Spending((1e5, 2e5), 5.0)
     assert [spending.reserve(10, 5), spending.reserve(10, 5)] == [2.0, 2.0]
+    # As long as calls are in flight, it is not known whether another fits.
+    assert spending.reserve(10, 5) is None and not spending.exhausted
     spending.count(10, 0)
     spending.release(2.0)
-    assert spending.usage.cost == 1.0 and not spending.exhausted
+    assert spending.usage.cost == 1.0
     assert spending.reserve(10, 5) == 2.0
-    assert spending.reserve(1, 0) == 0.0 and spending.exhausted
-    with pytest.raises(JudgeError, match=r"The budget of 5 is reached: 1 is spent on 1 answers"):
+    assert spending.reserve(1, 0) is None and not spending.exhausted
+    spending.count(10, 5, estimated=True)
+    spending.count_unknown(10, 0)
+    spending.release(2.0)
+    spending.release(2.0)
+    assert spending.usage.cost == 3.0 and spending.usage.unknown_cost == 1.0
+    assert spending.reserve(10, 1) is None and spending.exhausted
+    with pytest.raises(JudgeError, match=r"budget of 5 is reached: 3 is spent .* 1 of them .* up to 1 on 1 attempts"):
         spending.raise_if_exhausted()
 
 
@@ -27,8 +35,8 @@ def test_without_a_budget_all_is_counted() -> None:
     spending.count(3, 4)
     spending.raise_if_exhausted()
     assert spending.usage.cost is None and spending.cost(1, 1) is None
-    assert (spending.usage.prompt_tokens, spending.usage.completion_tokens, spending.usage.answered) == (3, 4, 1)
-    with pytest.raises(ConfigError, match="budget must be above 0, not 0"):
+    assert (spending.usage.prompt_tokens, spending.usage.completion_tokens) == (3, 4)
+    with pytest.raises(ConfigError, match="budget must be above 0, and finite, not 0"):
         Spending((1, 1), 0)
 
 

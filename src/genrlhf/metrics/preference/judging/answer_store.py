@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.keyed_table import KeyedTable
+from genrlhf.metrics.preference.judging.claims import CLAIMS_TABLE, Claims
 from genrlhf.metrics.preference.judging.conversation import Conversation
 
-__all__ = ["AnswerStore", "ModelAnswer"]
+__all__ = ["AnswerStore", "ModelAnswer", "NoAnswer"]
+
+_VERSION = 2
+_BILLS_TABLE = """CREATE TABLE IF NOT EXISTS bills (
+    number INTEGER PRIMARY KEY, key BLOB, prompt_tokens INTEGER NOT NULL, completion_tokens INTEGER NOT NULL
+)"""
 
 
 @dataclass(frozen=True)
@@ -26,26 +32,40 @@ class ModelAnswer:
         completion_tokens: that it counted.
         top_logprobs: of every position of the answer, the likeliest tokens and their log-probabilities; None where the
             endpoint gave none.
+        ended: whether the model ended it; False where it was cut off at its longest.
     """
 
     text: str
     prompt_tokens: int = 0
     completion_tokens: int = 0
     top_logprobs: list[dict[str, float]] | None = None
+    ended: bool = True
+
+
+@dataclass(frozen=True)
+class NoAnswer:
+    """Why there is no answer.
+
+    Attributes:
+        reason: in one line.
+    """
+
+    reason: str
 
 
 class AnswerStore:
-    """Answers in a file of SQLite, keyed by all that an answer depends on: model, settings and conversation.
+    """Answers in a file of SQLite, keyed by all that an answer depends on: endpoint, model, settings and conversation.
 
     The conversation holds template, instruction and both outputs in their order, so that another of any of these is
     another key. An answer is on disk before the next is looked at, so that a kill loses none that has come. Calls that
-    failed leave nothing, and are made again by the next run.
+    failed leave nothing, and are made again by the next run; of those that were billed without an answer, the bill is
+    kept. Several processes may use one file at a time: what one of them has claimed the others leave to it.
 
     Args:
         file: made where it is missing, with its folder.
 
     Raises:
-        ConfigError: the file is no such store.
+        ConfigError: the file is no such store, or one of an older version, which does not say who answered.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -55,33 +75,86 @@ class AnswerStore:
             "prompt_tokens": "INTEGER NOT NULL",
             "completion_tokens": "INTEGER NOT NULL",
             "top_logprobs": "TEXT",
+            "ended": "INTEGER NOT NULL",
         }
-        self._table = KeyedTable(Path(file).expanduser(), "answers", columns, what="store of answers")
+        self._table = KeyedTable(
+            Path(file).expanduser(),
+            "answers",
+            columns,
+            what="store of answers",
+            version=_VERSION,
+            others=(_BILLS_TABLE, CLAIMS_TABLE),
+        )
+        self._claims = Claims()
 
     @staticmethod
-    def key(settings: Mapping[str, Any], conversation: Sequence[Mapping[str, str]]) -> bytes:
-        """Return what tells a call from all others; the random mark that fences a conversation does not."""
+    def key(settings: Mapping[str, Any], conversation: Sequence[Mapping[str, str]], endpoint: str = "") -> bytes:
+        """Return what tells a call from all others.
+
+        Args:
+            settings: of the request, `model` among them.
+            conversation: whose random mark, if it is fenced by one, is no part of the key.
+            endpoint: where it goes.
+        """
         asked = conversation.without_mark() if isinstance(conversation, Conversation) else conversation
-        content = json.dumps([dict(settings), list(map(dict, asked))], sort_keys=True)
+        content = json.dumps([endpoint, dict(settings), list(map(dict, asked))], sort_keys=True)
         return hashlib.sha256(content.encode()).digest()
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, ModelAnswer]:
         """Return the answers that are there."""
-        return {
-            key: ModelAnswer(text, prompt_tokens, completion_tokens, None if logprobs is None else json.loads(logprobs))
-            for key, (_, text, prompt_tokens, completion_tokens, logprobs) in self._table.read(keys).items()
-        }
+        return {key: _answer(*row) for key, row in self._table.read(keys).items()}
 
     def write(self, key: bytes, model: str, answer: ModelAnswer) -> None:
-        """Keep an answer; on return it is on disk."""
+        """Keep an answer, and take a claim to it back; on return it is on disk."""
         logprobs = None if answer.top_logprobs is None else json.dumps(answer.top_logprobs)
-        text = whole_characters(answer.text)
-        self._table.write([(key, model, text, answer.prompt_tokens, answer.completion_tokens, logprobs)])
+        row = (
+            key,
+            whole_characters(model),
+            whole_characters(answer.text),
+            answer.prompt_tokens,
+            answer.completion_tokens,
+            logprobs,
+            answer.ended,
+        )
+        with self._table.open() as database:
+            self._table.write([row], database=database)
+            self._claims.drop(database, [key])
+
+    def bill(self, key: bytes, prompt_tokens: int, completion_tokens: int) -> None:
+        """Keep what was billed without an answer to keep."""
+        with self._table.open() as database:
+            database.execute("INSERT INTO bills VALUES (NULL, ?, ?, ?)", (key, prompt_tokens, completion_tokens))
+
+    def claim(self, keys: Sequence[bytes]) -> tuple[dict[bytes, ModelAnswer], list[bytes]]:
+        """Return the answers that have come, and the keys that are now ours to ask; the rest is asked elsewhere."""
+        with self._table.open() as database:
+            database.execute("BEGIN IMMEDIATE")
+            found = self._table.read(keys, database=database)
+            ours = self._claims.take(database, [key for key in keys if key not in found])
+        return {key: _answer(*row) for key, row in found.items()}, ours
+
+    def release(self, keys: Iterable[bytes]) -> None:
+        """Take claims back, of what was not answered."""
+        with self._table.open() as database:
+            self._claims.drop(database, keys)
+
+    def renew(self) -> float:
+        """Renew all claims of this store, and return after how many seconds to do so again."""
+        with self._table.open() as database:
+            self._claims.renew(database)
+        return self._claims.renew_every
 
     def total(self) -> tuple[int, int, int]:
-        """Return the number of answers, and the sums of their prompt and completion tokens."""
+        """Return the number of answers, and all prompt and completion tokens on the bill."""
+        sums = "COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0)"
         with self._table.open() as database:
-            row = database.execute(
-                "SELECT COUNT(*), COALESCE(SUM(prompt_tokens), 0), COALESCE(SUM(completion_tokens), 0) FROM answers"
-            ).fetchone()
-        return int(row[0]), int(row[1]), int(row[2])
+            answers = database.execute(f"SELECT {sums} FROM answers").fetchone()
+            bills = database.execute(f"SELECT {sums} FROM bills").fetchone()
+        return int(answers[0]), int(answers[1] + bills[1]), int(answers[2] + bills[2])
+
+
+def _answer(
+    _: str, text: str, prompt_tokens: int, completion_tokens: int, logprobs: str | None, ended: int
+) -> ModelAnswer:
+    top_logprobs = None if logprobs is None else json.loads(logprobs)
+    return ModelAnswer(text, prompt_tokens, completion_tokens, top_logprobs, bool(ended))

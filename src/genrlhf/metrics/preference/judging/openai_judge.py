@@ -49,3 +49,5 @@ class OpenAIJudge(PromptJudge):
             },
         )
         super().__init__(self.endpoint, template)
+        # A letter is all there, however the endpoint ended it; the middle of a sentence is no answer to keep.
+        self.endpoint.keeps = lambda answer: self._read(("", "", ""), answer).preference is not None

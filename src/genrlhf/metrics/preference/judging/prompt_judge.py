@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from genrlhf.errors import JudgeError
-from genrlhf.metrics.preference.judging.answer_store import ModelAnswer
+from genrlhf.metrics.preference.judging.answer_store import ModelAnswer, NoAnswer
 from genrlhf.metrics.preference.judging.conversation import Conversation
 from genrlhf.metrics.preference.judging.logprobs import NO_LETTER
 from genrlhf.metrics.preference.judging.templates import JudgeTemplate, judge_template
@@ -16,8 +16,8 @@ from genrlhf.metrics.preference.judging.thinking import THINKING_WAS_CUT_OFF, be
 
 __all__ = ["Complete", "JudgeAnswer", "PromptJudge"]
 
-Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | ModelAnswer | None]"]
-"""From conversations to an answer each, as text or with log-probabilities, None where there is none."""
+Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | ModelAnswer | NoAnswer | None]"]
+"""From conversations to an answer each, as text or with log-probabilities; None, or the reason, where there is none."""
 NO_ANSWER = "the judge did not answer"
 EMPTY = "the answer is empty"
 UNREADABLE = "the answer says no verdict, or several"
@@ -82,15 +82,12 @@ class PromptJudge:
         conversations: list[list[dict[str, str]]] = [self.ask(*row) for row in shown]
         found = list(self.complete(conversations))
         if len(found) != len(conversations) or not all(
-            isinstance(one, (str, ModelAnswer, type(None))) for one in found
+            isinstance(one, (str, ModelAnswer, NoAnswer, type(None))) for one in found
         ):
             raise JudgeError(
                 f"The judge's model must return a text, or None, for each of {len(conversations)} conversations."
             )
-        answers = [
-            JudgeAnswer(row, None, None, NO_ANSWER) if one is None else self._read(row, one)
-            for row, one in zip(shown, found, strict=True)
-        ]
+        answers = [self._judged(row, one) for row, one in zip(shown, found, strict=True)]
         self.answers += answers
         return [answer.preference for answer in answers]
 
@@ -100,6 +97,11 @@ class PromptJudge:
             return Conversation(self.template.fill(prompt, first, second))
         mark = self.mark(prompt, first, second)
         return Conversation(self.template.fill(prompt, first, second, mark), mark=mark)
+
+    def _judged(self, shown: tuple[str, str, str], given: str | ModelAnswer | NoAnswer | None) -> JudgeAnswer:
+        if given is None or isinstance(given, NoAnswer):
+            return JudgeAnswer(shown, None, None, NO_ANSWER if given is None else given.reason)
+        return self._read(shown, given)
 
     def _read(self, shown: tuple[str, str, str], given: str | ModelAnswer) -> JudgeAnswer:
         answer = ModelAnswer(given) if isinstance(given, str) else given

@@ -1,0 +1,94 @@
+"""The answer in what a server sent: data of a stranger."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from genrlhf.errors import excerpt
+from genrlhf.metrics.preference.judging.answer_store import ModelAnswer
+from genrlhf.openai_client.failures import RequestError, Scope
+
+__all__ = ["has_message", "read_answer"]
+
+_CUT = ("length", "content_filter", "error")
+_WITHOUT_TEXT = {
+    "length": "its tokens went into thinking, or are too few; raise max_tokens",
+    "content_filter": "a content filter of the endpoint took it",
+    "error": "the server failed while it answered",
+}
+
+
+def read_answer(found: dict[str, Any], prompt_tokens: int, completion_tokens: int) -> ModelAnswer:
+    """Return the answer in a chat completion.
+
+    Where the model called a function, as it may have been asked to, its arguments are the answer. Content in parts, as
+    of models that show their thinking, is the text among them.
+
+    Raises:
+        RequestError: there is none; another attempt may help only where there is no message.
+    """
+    choice = _choice(found)
+    message = choice.get("message")
+    if not isinstance(message, dict):
+        raise RequestError(f"The answer holds no message: {excerpt(found)}", Scope.ATTEMPT)
+    text, end = _text(message), choice.get("finish_reason")
+    if not text.strip():
+        refused = message.get("refusal")
+        if isinstance(refused, str) and refused:
+            raise RequestError(f"The model refused to answer: {excerpt(refused, 200)}", Scope.REQUEST)
+        # It is on the bill, and another one would be too: the next run may ask again.
+        reason = _WITHOUT_TEXT.get(end) if isinstance(end, str) else None
+        reason = reason or f"the model ended it at once (finish_reason {excerpt(end)})"
+        raise RequestError(f"The answer has no text: {reason}", Scope.REQUEST)
+    logprobs = _logprobs(choice.get("logprobs"))
+    return ModelAnswer(text, prompt_tokens, completion_tokens, logprobs, ended=end not in _CUT)
+
+
+def has_message(found: dict[str, Any]) -> bool:
+    """Say whether there is something that a model may have written."""
+    return isinstance(_choice(found).get("message"), dict)
+
+
+def _choice(found: dict[str, Any]) -> dict[str, Any]:
+    choices = found.get("choices")
+    return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+
+
+def _text(message: dict[str, Any]) -> str:
+    calls = message.get("tool_calls")
+    call = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
+    function = call.get("function")
+    if isinstance(function, dict) and isinstance(function.get("arguments"), str):
+        return str(function["arguments"])
+    content = message.get("content")
+    if isinstance(content, list):
+        content = "".join(
+            part["text"]
+            for part in content
+            if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+        )
+    return content if isinstance(content, str) else ""
+
+
+def _logprobs(found: Any) -> list[dict[str, float]] | None:
+    """Return the likeliest tokens of every position; the first counts where a server names a token twice."""
+    positions = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(positions, list) or not positions:
+        return None
+    return [_likeliest(position.get("top_logprobs") if isinstance(position, dict) else None) for position in positions]
+
+
+def _likeliest(found: Any) -> dict[str, float]:
+    tokens: dict[str, float] = {}
+    for one in found if isinstance(found, list) else []:
+        token, logprob = (one.get("token"), one.get("logprob")) if isinstance(one, dict) else (None, None)
+        if not isinstance(token, str) or isinstance(logprob, bool) or not isinstance(logprob, (int, float)):
+            continue
+        try:
+            value = min(0.0, float(logprob))
+        except OverflowError:
+            continue
+        if not math.isnan(value):
+            tokens.setdefault(token, value)
+    return tokens
