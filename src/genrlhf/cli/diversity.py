@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.reading import READS, add_reading_options, read_outputs, reading_settings
 from genrlhf.cli.terminal import print_json, say
-from genrlhf.errors import ConfigError, DataError, excerpt, printable
+from genrlhf.data.files import named
+from genrlhf.errors import ConfigError, DataError, printable
 
 if TYPE_CHECKING:
     from genrlhf.metrics.diversity.catalogue import MetricOptions
@@ -26,16 +28,16 @@ def add_command(commands: Any) -> None:
         commands,
         "diversity",
         run,
-        help="measure how diverse the outputs in JSONL files are, and compare models",
+        help="measure how diverse the outputs in files are, and compare models",
         description="Measure the diversity of outputs, per input and across inputs, with 95 %% intervals. Files have a "
-        'row an input, {"prompt": …, "outputs": ["…", …]}, such as `genrlhf sample` writes.',
+        'row an input, {"prompt": …, "outputs": ["…", …]}, as `genrlhf sample` writes, or are those of other tools.',
         seed="of draws and intervals",
-        reads=("files",),
+        reads=("files", *READS),
         writes=("csv", "plot"),
         folders=("embedding_cache",),
         kept=_kept,
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="outputs of a model: .jsonl or .json, plain or .gz")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="outputs of a model")
     parser.add_argument(
         "--metrics",
         default="ead,distinct",
@@ -97,6 +99,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--device", help="where models run, such as cuda")
     parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table")
     parser.add_argument("--plot", metavar="FILE", help="also draw the figures, as .png, .pdf or .svg")
+    add_reading_options(parser)
 
 
 def _kept(args: argparse.Namespace) -> str | None:
@@ -125,14 +128,15 @@ def run(args: argparse.Namespace) -> int:
     levels = _levels(args.levels)
     _check(args)
     metrics = build_metrics(_names(args.metrics, "--metrics"), _options(args))
-    found = _evaluate(args, metrics, levels)
+    notes: list[str] = []
+    found = _evaluate(args, metrics, levels, notes)
     if args.compare:
         first = found[args.files[0]]
         found = {
             name: evaluation if evaluation is first else evaluation.in_order_of(first, (args.files[0], name))
             for name, evaluation in found.items()
         }
-    warnings = [
+    warnings = notes + [
         warning
         for name in args.files[1:]
         if (warning := length_warning(found[args.files[0]].mean_words, found[name].mean_words, (args.files[0], name)))
@@ -221,15 +225,17 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         *("definition", "vocab_size", "encoder", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes"),
         *("threshold", "bert_score_model", "draws", "seed", "outputs_per_input", "limit", "match_lengths"),
     )
-    return {"words": words, **{name: getattr(args, name) for name in kept}}
+    return {"words": words, **{name: getattr(args, name) for name in kept}, **reading_settings(args)}
 
 
-def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> dict[str, DiversityEvaluation]:
+def _evaluate(
+    args: argparse.Namespace, metrics: Any, levels: list[Level], notes: list[str]
+) -> dict[str, DiversityEvaluation]:
     from tqdm.auto import tqdm
 
     from genrlhf.metrics.diversity.evaluation import evaluate_diversity
 
-    streams: dict[str, Iterable[OutputsRow]] = {file: _rows(file, args) for file in args.files}
+    streams: dict[str, Iterable[OutputsRow]] = {file: _rows(file, args, notes) for file in args.files}
     if args.match_lengths:
         streams = dict(zip(args.files, _matched(*streams.values()), strict=True))
     found = {}
@@ -241,16 +247,12 @@ def _evaluate(args: argparse.Namespace, metrics: Any, levels: list[Level]) -> di
     return found
 
 
-def _rows(file: str, args: argparse.Namespace) -> Iterator[OutputsRow]:
-    from genrlhf.data.files import iter_rows, named
+def _rows(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[OutputsRow]:
     from genrlhf.metrics.diversity.evaluation import OutputsRow
 
     number = 0
-    for number, (place, row) in enumerate(iter_rows(file), start=1):
-        where = f"{named(file)}, {place}"
-        outputs = row.get("outputs")
-        if not isinstance(outputs, list) or not all(isinstance(text, str) for text in outputs):
-            raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
+    for number, (where, row) in enumerate(read_outputs(file, args, notes), start=1):
+        outputs = row["outputs"]
         if args.outputs_per_input is not None:
             if 0 < len(outputs) < args.outputs_per_input:
                 raise DataError(

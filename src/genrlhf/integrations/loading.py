@@ -76,7 +76,8 @@ class OutputsFile:
         if records.kind == "empty":
             return
         self.outputs_left_out, self.rows_left_out, self.first_left_out, self.rows_alike = 0, 0, None, 0
-        samples = self._with_prompts(self._by_flags(self._samples(records), records), records.name)
+        top = records.first()
+        samples = self._with_prompts(self._by_flags(self._samples(records, top), records.name, top), records.name)
         first = next(samples, None)
         if first is None:
             return
@@ -104,8 +105,7 @@ class OutputsFile:
             )
         return found
 
-    def _samples(self, records: Records) -> Iterator[Sample]:
-        first = records.first()
+    def _samples(self, records: Records, first: Any) -> Iterator[Sample]:
         if self.outputs_column is not None:
             columns = (self.prompt_column, self.outputs_column, self.reference_column, self.group_by, "prompt")
             return self._explicit(records.rows(_tops(columns)), first, records)
@@ -132,26 +132,28 @@ class OutputsFile:
             prompt = plain_messages(mapping(record, where).get("prompt")) if prompts else None
             yield Sample(place, record, texts_of(cell, where, column), prompt)
 
-    def _by_flags(self, samples: Iterable[Sample], records: Records) -> Iterator[Sample]:
+    def _by_flags(self, samples: Iterable[Sample], file: str, first: Any) -> Iterator[Sample]:
         """Take prompt, reference and key from the columns that were named."""
         named = (self.prompt_column, self.reference_column, self.group_by)
         if named == (None, None, None):
             yield from samples
             return
         for sample in samples:
-            where = f"{records.name}, {sample.place}"
+            where = f"{file}, {sample.place}"
             changed: dict[str, Any] = {}
             if self.group_by is not None:
-                changed["key"] = _value(sample.record, self.group_by, where)
+                changed["key"] = _value(sample.record, self.group_by, where, first)
                 changed["astray"] = False
                 if sample.prompt is None and self.prompt_column is None and isinstance(changed["key"], str):
                     changed["prompt"] = changed["key"]
             if self.prompt_column is not None:
-                changed["prompt"] = _prompt(_value(sample.record, self.prompt_column, where), where, self.prompt_column)
+                changed["prompt"] = _prompt(
+                    _value(sample.record, self.prompt_column, where, first), where, self.prompt_column
+                )
                 changed["astray"] = False
             if self.reference_column is not None:
                 changed["reference"] = _reference(
-                    _value(sample.record, self.reference_column, where), where, self.reference_column
+                    _value(sample.record, self.reference_column, where, first), where, self.reference_column
                 )
             yield replace(sample, **changed)
 
@@ -255,7 +257,7 @@ def _tops(columns: Iterable[str | None]) -> list[str]:
     return [name for column in columns if column is not None for name in (column, column.partition(".")[0])]
 
 
-def _value(record: Any, column: str, where: str, first: Any = None) -> Any:
+def _value(record: Any, column: str, where: str, first: Any) -> Any:
     """Return the value of a column, also one within objects by its path.
 
     Raises:
@@ -266,7 +268,7 @@ def _value(record: Any, column: str, where: str, first: Any = None) -> Any:
         return row[column]
     for name in column.split("."):
         if not isinstance(row, Mapping) or name not in row:
-            raise DataError(f"{where} has no column {column!r}; {columns_of(first or record)}.")
+            raise DataError(f"{where} has no column {column!r}; {columns_of(first)}.")
         row = row[name]
     return row
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genrlhf.cli.reading import read_outputs
+from genrlhf.cli.terminal import say
 from genrlhf.data.files import STDIN, iter_rows, named
 from genrlhf.errors import DataError, excerpt
 
@@ -31,13 +34,19 @@ class ComparedOutputs:
     datasets: list[Any]
 
 
-def read_models(first: str, second: str, limit: int | None) -> ComparedOutputs:
+def read_models(first: str, second: str, args: argparse.Namespace) -> ComparedOutputs:
     """Return the first outputs of two files with the same prompts.
+
+    Args:
+        first: one file.
+        second: the other.
+        args: with `limit`, and the options of `add_reading_options`.
 
     Raises:
         DataError: they do not hold the same prompts, saying how many and which.
     """
-    one, other = _read(first, limit), _read(second, None)
+    limit = args.limit
+    one, other = _read(first, args, limit), _read(second, args, None)
     lost = [prompt for prompt in one if prompt not in other]
     if lost or (limit is None and len(other) != len(one)):
         shown = f", such as {excerpt(lost[0])}" if lost else ""
@@ -55,9 +64,9 @@ def read_models(first: str, second: str, limit: int | None) -> ComparedOutputs:
     )
 
 
-def read_references(file: str, limit: int | None) -> ComparedOutputs:
+def read_references(file: str, args: argparse.Namespace) -> ComparedOutputs:
     """Return the first outputs of a file against the references of its rows, which come first."""
-    read = _read(file, limit)
+    read = _read(file, args, args.limit)
     for place, row in read.values():
         if not isinstance(row.get("reference"), str):
             raise DataError(f'{place} has no "reference"; add it, or give outputs of a second model.')
@@ -71,7 +80,7 @@ def read_references(file: str, limit: int | None) -> ComparedOutputs:
     )
 
 
-def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
+def read_preferences(file: str, args: argparse.Namespace) -> ComparedOutputs:
     """Return the rejected and the chosen texts of a set of human preferences.
 
     The win rate of the chosen ones is how often a judge agrees with the humans. A pair that occurs twice counts once;
@@ -82,7 +91,7 @@ def read_preferences(file: str, limit: int | None) -> ComparedOutputs:
     pairs: dict[tuple[str, str, str], Any] = {}
     for row in pairs_from_preferences(row for _, row in iter_rows(file)):
         pairs.setdefault((row["instruction"], row["output_2"], row["output_1"]), row.get("dataset"))
-        if len(pairs) == limit:
+        if len(pairs) == args.limit:
             break
     prompts, rejecteds, chosens = (list(column) for column in zip(*pairs, strict=True))
     return ComparedOutputs(("rejected", "chosen"), prompts, rejecteds, chosens, list(pairs.values()))
@@ -92,22 +101,23 @@ def _stem(file: str) -> str:
     return "stdin" if file == STDIN else Path(file).name.split(".")[0]
 
 
-def _read(file: str, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
+def _read(file: str, args: argparse.Namespace, limit: int | None) -> dict[str, tuple[str, dict[str, Any]]]:
     """Return place and content of every row, by the text of its prompt."""
     from genrlhf.metrics.preference.validating.matching import said
 
     rows: dict[str, tuple[str, dict[str, Any]]] = {}
-    for place, row in iter_rows(file):
-        where = f"{named(file)}, {place}"
-        outputs = row.get("outputs")
-        if not isinstance(outputs, list) or not outputs or not isinstance(outputs[0], str):
-            raise DataError(f'{where} has {excerpt(outputs)} for "outputs"; give a list of strings.')
+    notes: list[str] = []
+    for where, row in read_outputs(file, args, notes):
+        if not row["outputs"]:
+            raise DataError(f'{where} has [] for "outputs"; give a list of strings.')
         prompt = said(row.get("prompt"), f"{where}, prompt,")
         if prompt in rows:
             raise DataError(f"{where} has the same prompt as {rows[prompt][0]}; a comparison needs every prompt once.")
         rows[prompt] = (where, row)
         if len(rows) == limit:
             break
+    for note in notes:
+        say(note)
     if not rows:
         raise DataError(f"{named(file)} holds no rows; write one JSON object a row.")
     return rows

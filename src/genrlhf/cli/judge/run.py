@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.judge.comparisons import ComparedOutputs, read_models, read_preferences, read_references
 from genrlhf.cli.judge.report import print_judged
+from genrlhf.cli.reading import READS, add_reading_options
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, JudgeError, excerpt
 
@@ -33,11 +34,11 @@ def add_command(commands: Any) -> None:
         seed="of the order",
         output="where the judgements go: .jsonl, or .json as AlpacaEval writes them",
         default_output="annotations.jsonl",
-        reads=("first", "second", "known"),
+        reads=("first", "second", "known", *READS),
         writes=("store",),
         kept=_kept,
     )
-    parser.add_argument("first", help="outputs of one model, such as the reference model: .jsonl or .json")
+    parser.add_argument("first", help="outputs of one model, such as the reference model")
     parser.add_argument("second", nargs="?", help="outputs of the other model, whose win rate is counted")
     parser.add_argument(
         "--references", action="store_true", help='compare the one file with the "reference" of its rows instead'
@@ -91,6 +92,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--budget", type=float, help="stop before more than this could be spent in this run")
     parser.add_argument("--dry-run", action="store_true", help="say what it would take at most, and ask nothing")
+    add_reading_options(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -154,8 +156,8 @@ def _compared(args: argparse.Namespace) -> ComparedOutputs:
     if args.limit is not None and args.limit < 1:
         raise ConfigError(f"--limit must be at least 1, not {args.limit}.")
     if args.second:
-        return read_models(args.first, args.second, args.limit)
-    return (read_references if args.references else read_preferences)(args.first, args.limit)
+        return read_models(args.first, args.second, args)
+    return (read_references if args.references else read_preferences)(args.first, args)
 
 
 def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardModelJudge, str]:

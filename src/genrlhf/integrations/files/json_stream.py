@@ -14,6 +14,7 @@ __all__ = ["JsonReader", "json_records", "parse_json", "read_head"]
 
 _HEAD = 2**20
 _BLANK = " \t\r\n"
+_BLANK_BYTES = b" \t\r\n" + codecs.BOM_UTF8
 
 
 def json_records(stream: IO[bytes], head: bytes, file: str) -> Iterator[tuple[str, Any]]:
@@ -78,7 +79,9 @@ def _shape(head: bytes) -> str:
     if text[:1] != b"{":
         return "lines"
     if whole:
-        return "lines" if rest.strip() else "object"
+        # One object in one line is a row, but for a log with its samples.
+        log = not rest.strip() and b'"eval"' in line and b'"samples"' in line
+        return "object" if log else "lines"
     return "object" if newline and ends_early else "lines"
 
 
@@ -100,7 +103,8 @@ def _lines(stream: IO[bytes], file: str) -> Iterator[tuple[str, Any]]:
         number += 1
         if len(line) > MOST_BYTES:
             raise DataError(f"{file}, line {number} has more than {MOST_BYTES:,} bytes; a line must be one row.")
-        if line.strip():
+        # The mark of Windows may stand alone in its line.
+        if line.strip(_BLANK_BYTES):
             yield f"line {number}", parse_json(line.rstrip(), f"{file}, line {number}")
 
 
@@ -158,8 +162,8 @@ class JsonReader:
                 raise self._wrong(error.msg, error.pos) from error
             except (RecursionError, ValueError) as error:
                 raise DataError(f"{self._where()} cannot be read as JSON ({error}); correct or delete it.") from error
-            # A number at the end of what is there may go on.
-            if end < len(self._text) or not self._more():
+            # A number at the end of what is there may go on, after a point or "e+" too.
+            if len(self._text) - end > 3 or not self._more():
                 self._at = end
                 return value
 

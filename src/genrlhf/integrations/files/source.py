@@ -54,10 +54,10 @@ class Source:
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.name = os.fspath(path)
+        self.name = "standard input" if os.fspath(path) == "-" else os.fspath(path)
         file = Path(path).expanduser()
         self._copy: IO[bytes] | None = None
-        if self.name == "-":
+        if os.fspath(path) == "-":
             self._copy = _copied(sys.stdin.buffer)
         elif file.is_dir():
             raise DataError(f"{self.name} is a folder; give the path of a file of outputs.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator, Sequence
 from typing import IO, Any
 
@@ -70,23 +69,18 @@ def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
 
 
 def _lines(stream: IO[bytes], file: str) -> Iterator[str]:
-    text = io.TextIOWrapper(stream, "utf-8-sig", newline="")
     number = 0
-    try:
-        while line := text.readline(MOST_BYTES + 1):
-            number += 1
-            if len(line) > MOST_BYTES:
-                raise DataError(
-                    f"{file}, line {number} has more than {MOST_BYTES:,} characters; a line cannot be so long."
-                )
-            yield line
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"{file} is not UTF-8 after line {number} ({error.reason}); save it as UTF-8 (Excel: CSV UTF-8)."
-        ) from error
-    finally:
-        # The wrapper would close what the caller opened.
-        text.detach()
+    while line := stream.readline(MOST_BYTES + 1):
+        number += 1
+        if len(line) > MOST_BYTES:
+            raise DataError(f"{file}, line {number} has more than {MOST_BYTES:,} bytes; a line cannot be so long.")
+        try:
+            yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{file}, line {number} is not UTF-8 ({error.reason} at byte {error.start}); save the table as UTF-8 "
+                "(in Excel: CSV UTF-8)."
+            ) from error
 
 
 def parquet_records(
