@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,11 @@ def test_every_format_knows_its_own_files_only() -> None:
     assert set(known.values()) == {one.name for one in FORMATS} - {"genrlhf"}
     for name, expected in known.items():
         assert [one.name for one in FORMATS if one.recognise(first(FILES / name))] == [expected]
+
+
+def test_the_table_of_the_docs_has_every_format() -> None:
+    table = (Path(__file__).parents[2] / "docs" / "outputs.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [one.name for one in FORMATS]
 
 
 def first(path: Path) -> Any:
