@@ -11,6 +11,7 @@ from typing import ClassVar, Literal
 
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
+from genrlhf.text import composed
 
 __all__ = ["CompressionRatio"]
 
@@ -20,7 +21,8 @@ class CompressionRatio:
     """The size of the texts, joined by blanks, over their size when compressed: repetition compresses.
 
     Shaib et al. 2024, "Standardizing the Measurement of Text Diversity". Above 0, **lower is more diverse**; a few
-    short texts stay below 1, since the format has a header, so compare like amounts of text. NaN for empty texts.
+    short texts stay below 1, since the format has a header, so compare like amounts of text. Blank texts are left out,
+    and equal ones in different forms of Unicode are one (NFC). NaN where no text is left.
 
     Attributes:
         algorithm: "gzip" (at level 9, without a time stamp) or "xz".
@@ -44,8 +46,9 @@ class CompressionRatio:
 
     def __call__(self, texts: Sequence[str]) -> float:
         """Return the compression ratio of `texts`."""
-        data = " ".join(check_texts(texts, "texts")).encode("utf-8", "surrogatepass")
-        if not data.strip():
+        kept = [composed(text) for text in check_texts(texts, "texts") if text.strip()]
+        if not kept:
             return math.nan
+        data = " ".join(kept).encode("utf-8", "surrogatepass")
         packed = gzip.compress(data, mtime=0) if self.algorithm == "gzip" else lzma.compress(data)
         return len(data) / len(packed)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from genrlhf.errors import DataError
+from genrlhf.text import count_words, first_words
 
 __all__ = ["LENGTHS_DIFFER", "count_words", "length_warning", "match_lengths", "mean_words"]
 
 LENGTHS_DIFFER = 1.2
 """From this ratio of two mean lengths on, figures that depend on length mislead."""
 
-_PIECE = re.compile(r"\S+")
-
-
-def count_words(text: str) -> int:
-    """Return the number of blank-separated pieces of `text`."""
-    return len(text.split())
-
 
 def mean_words(outputs: Sequence[Sequence[str]]) -> float:
-    """Return the mean number of blank-separated pieces of an output."""
+    """Return the mean length of an output in words: blank-separated pieces, in scripts without blanks characters.
+
+    See `genrlhf.text.count_words`.
+    """
     counts = [count_words(text) for texts in outputs for text in texts]
     return sum(counts) / len(counts) if counts else 0.0
 
@@ -72,16 +68,9 @@ def match_lengths(
         sizes = [min(count_words(ours[i]), count_words(theirs[j])) for i, j in zip(*ranks, strict=True)]
         for texts, rank, result in zip((ours, theirs), ranks, cut, strict=True):
             kept = dict(zip(rank, sizes, strict=True))
-            result.append([_first_words(text, kept[i]) for i, text in enumerate(texts)])
+            result.append([first_words(text, kept[i]) for i, text in enumerate(texts)])
     return cut
 
 
 def _longest_first(texts: Sequence[str]) -> list[int]:
     return sorted(range(len(texts)), key=lambda index: -count_words(texts[index]))
-
-
-def _first_words(text: str, count: int) -> str:
-    ends = [match.end() for match in _PIECE.finditer(text)]
-    if count >= len(ends):
-        return text
-    return text[: ends[count - 1]] if count else ""

@@ -27,7 +27,9 @@ class NgramCosine(SetMetric):
 
     averaged over orders n. Tevet & Berant 2021, "Evaluating the Evaluation of Diversity in Natural Language
     Generation", section 5 (cos-sim, n = 1 … 5; they report the negated mean, which is this less 1). Higher is more
-    diverse. A text without n-grams is unlike all others. NaN for fewer than 2 texts.
+    diverse. Of two texts only the orders count that one of them has n-grams of, so that equal texts are equal however
+    short; a text without n-grams is unlike one that has some. Texts without words are left out. NaN for fewer than 2
+    texts.
 
     Attributes:
         n: an order of n-grams, or several, whose values are averaged; by default 1 … 5, and 3 for "released-code".
@@ -63,23 +65,59 @@ class NgramCosine(SetMetric):
         """Return the diversity of every set of texts."""
         default = pieces_without_stops if self.definition == "released-code" else words
         table = ngram_table(sets, self.tokenize or default)
-        similarity = np.mean([_similarity(table, n) for n in check_orders(self._orders())], axis=0)
-        return [1 - float(value) if len(texts) > 1 else math.nan for value, texts in zip(similarity, sets, strict=True)]
+        sums, pairs = _sums_of_cosines(table, sorted(set(check_orders(self._orders()))))
+        return [1 - total / count if count else math.nan for total, count in zip(sums, pairs, strict=True)]
 
 
-def _similarity(table: NgramTable, n: int) -> np.ndarray:
-    """Return the mean cosine similarity of the n-gram counts of two texts of every set, (sets,) float64."""
-    codes, texts = table.ngrams(n)
-    width = int(codes.max(initial=0)) + 1
-    keys, counts = np.unique(texts * width + codes, return_counts=True)
-    owners, codes = keys // width, keys % width
-    lengths = np.sqrt(np.bincount(owners, counts.astype(float) ** 2, minlength=len(table.lengths)))
-    units = counts / lengths[owners]
-    # Σ_{i≠j} u_i · u_j = |Σ u_i|² − Σ |u_i|², where |u_i| is 1 for a text that has n-grams.
-    places, group = np.unique(table.sets[owners] * width + codes, return_inverse=True)
-    squares = np.bincount(group, units, minlength=len(places)) ** 2
-    sums = np.bincount(places // width, squares, minlength=table.num_sets)
-    with_ngrams = np.bincount(table.sets[lengths > 0], minlength=table.num_sets)
-    sizes = np.bincount(table.sets, minlength=table.num_sets)
-    mean: np.ndarray = (sums - with_ngrams) / np.maximum(sizes * (sizes - 1), 1)
-    return mean
+def _sums_of_cosines(table: NgramTable, orders: Sequence[int]) -> tuple[list[float], list[int]]:
+    """Return the sum of the pairs' mean cosines over the orders that they have, and the number of such pairs, by set.
+
+    A pair whose longer text has n-grams of the first j orders has j of them. The sum over those pairs is that over all
+    texts that have no more than j, less that over all that have no more than j − 1.
+    """
+    sums, pairs = np.zeros(table.num_sets), np.zeros(table.num_sets, dtype=np.int64)
+    has = np.searchsorted(orders, table.lengths, side="right")
+    before, pairs_before = sums.copy(), _pairs(table, (table.lengths > 0) & (has == 0))
+    units: list[_Units] = []
+    for j in range(1, len(orders) + 1):
+        units.append(_Units(table, orders[j - 1]))
+        within = (table.lengths > 0) & (has <= j)
+        found, count = before, pairs_before
+        if (within & (has == j)).any():
+            found = np.sum([each.sums(within) for each in units], axis=0)
+            count = _pairs(table, within)
+        sums += (found - before) / j
+        pairs += count - pairs_before
+        before, pairs_before = found, count
+    return sums.tolist(), pairs.tolist()
+
+
+def _pairs(table: NgramTable, within: np.ndarray) -> np.ndarray:
+    """Return the number of ordered pairs of two of these texts in every set, (sets,) int64."""
+    sizes = np.bincount(table.sets[within], minlength=table.num_sets)
+    return sizes * (sizes - 1)
+
+
+class _Units:
+    """The n-gram counts of texts, scaled to length 1."""
+
+    def __init__(self, table: NgramTable, n: int) -> None:
+        codes, texts = table.ngrams(n)
+        self.table = table
+        self.width = int(codes.max(initial=0)) + 1
+        keys, counts = np.unique(texts * self.width + codes, return_counts=True)
+        self.owners, self.codes = keys // self.width, keys % self.width
+        self.lengths = np.sqrt(np.bincount(self.owners, counts.astype(float) ** 2, minlength=len(table.lengths)))
+        self.values = counts / self.lengths[self.owners]
+
+    def sums(self, within: np.ndarray) -> np.ndarray:
+        """Return the sum of the cosines of all ordered pairs of two of these texts in every set, (sets,) float64."""
+        kept = within[self.owners]
+        sets = self.table.sets[self.owners[kept]]
+        # Σ_{i≠j} u_i · u_j = |Σ u_i|² − Σ |u_i|², where |u_i| is 1 for a text that has n-grams.
+        places, group = np.unique(sets * self.width + self.codes[kept], return_inverse=True)
+        squares = np.bincount(group, self.values[kept], minlength=len(places)) ** 2
+        totals = np.bincount(places // self.width, squares, minlength=self.table.num_sets)
+        alone = np.bincount(self.table.sets[within & (self.lengths > 0)], minlength=self.table.num_sets)
+        difference: np.ndarray = totals - alone
+        return difference

@@ -25,8 +25,10 @@ class SelfBLEU(SetMetric):
 
     Zhu et al. 2018, "Texygen: A Benchmarking Platform for Text Generation Models". BLEU (Papineni et al. 2002) is the
     geometric mean of the clipped precisions of orders 1 … n times the brevity penalty, here of single texts, where an
-    order without a match counts 0.1 matches (Chen & Cherry 2014, method 1), and a text without a known word 0. In
-    [0, 1], **lower is more diverse**; it grows with the number of texts. NaN for fewer than 2 texts.
+    order without a match counts 0.1 matches (Chen & Cherry 2014, method 1), and a text without a known word 0. Of a
+    text with fewer than n words the orders that it has count, so that equal texts score 1 however short. In [0, 1],
+    **lower is more diverse**; it grows with the number of texts. Texts without words are left out. NaN for fewer than
+    2 texts.
 
     Attributes:
         n: the highest order of n-grams.
@@ -52,19 +54,20 @@ class SelfBLEU(SetMetric):
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the Self-BLEU of every set of texts."""
         table = ngram_table(sets, self.tokenize)
+        there = table.lengths > 0
+        orders = np.minimum(np.maximum(table.lengths, 1), self.n)
         logs = np.zeros(len(table.lengths))
-        known = np.ones(len(table.lengths), dtype=bool)
+        known = there
         for n in range(1, self.n + 1):
             matches = _matches(table, n)
             if n == 1:
                 known = matches > 0
             total = np.maximum(table.lengths - n + 1, 1)
-            logs += np.log(np.where(matches > 0, matches, _EPSILON) / total) / self.n
-        bleu = np.where(known, np.exp(logs + _log_brevity(table)), 0.0)
-        sums = np.bincount(table.sets, bleu, minlength=table.num_sets)
-        return [
-            float(total) / len(texts) if len(texts) > 1 else math.nan for total, texts in zip(sums, sets, strict=True)
-        ]
+            logs += np.where(n <= orders, np.log(np.where(matches > 0, matches, _EPSILON) / total) / orders, 0)
+        bleu = np.where(known, np.exp(logs + _log_brevity(table, there)), 0.0)
+        sums = np.bincount(table.sets, bleu, minlength=table.num_sets).tolist()
+        counts = np.bincount(table.sets[there], minlength=table.num_sets).tolist()
+        return [total / count if count > 1 else math.nan for total, count in zip(sums, counts, strict=True)]
 
 
 def _matches(table: NgramTable, n: int) -> np.ndarray:
@@ -85,9 +88,14 @@ def _matches(table: NgramTable, n: int) -> np.ndarray:
     return np.bincount(owners, clipped, minlength=len(table.lengths))
 
 
-def _log_brevity(table: NgramTable) -> np.ndarray:
-    """Return the logarithm of every text's brevity penalty, by the closest length of another, the shorter of two."""
-    lengths, sets = table.lengths, table.sets
+def _log_brevity(table: NgramTable, there: np.ndarray) -> np.ndarray:
+    """Return the logarithm of every text's brevity penalty, by the closest length of another, the shorter of two.
+
+    Args:
+        table: of the texts.
+        there: (texts,) bool, which of them count.
+    """
+    lengths, sets = table.lengths[there], table.sets[there]
     order = np.lexsort((lengths, sets))
     sorted_lengths, sorted_sets = lengths[order], sets[order]
     same = sorted_sets[1:] == sorted_sets[:-1]
@@ -95,6 +103,6 @@ def _log_brevity(table: NgramTable) -> np.ndarray:
     shorter = np.r_[-far, np.where(same, sorted_lengths[:-1], -far)][: len(order)]
     longer = np.r_[np.where(same, sorted_lengths[1:], far), far][: len(order)]
     closest = np.where(sorted_lengths - shorter <= longer - sorted_lengths, shorter, longer)
-    brevity = np.zeros(len(order))
-    brevity[order] = np.minimum(0.0, 1 - closest / np.maximum(sorted_lengths, 1))
+    brevity = np.zeros(len(table.lengths))
+    brevity[np.flatnonzero(there)[order]] = np.minimum(0.0, 1 - closest / sorted_lengths)
     return brevity

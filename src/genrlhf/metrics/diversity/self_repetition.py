@@ -9,7 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, ngram_table
+from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
 from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.metrics.diversity.tokenize import words
 
@@ -23,7 +23,8 @@ class SelfRepetition(SetMetric):
     The sum goes over the distinct n-grams g of the text, and m_g is the number of other texts of the set with g in
     them. Salkar et al. 2022, "Self-Repetition in Abstractive Neural Summarizers"; in this form Shaib et al. 2024,
     "Standardizing the Measurement of Text Diversity". At least 0 (natural logarithm), **lower is more diverse**; it
-    grows with the number and length of texts. NaN for no texts.
+    grows with the number and length of texts. A text of fewer than n words counts as one n-gram, which others have in
+    them where its words stand in them in a row. Texts without words are left out. NaN for fewer than 2 texts.
 
     Attributes:
         n: the order of the n-grams.
@@ -39,6 +40,7 @@ class SelfRepetition(SetMetric):
 
     name: ClassVar[str] = "self_repetition"
     higher_is_more_diverse: ClassVar[bool] = False
+    min_texts: ClassVar[int] = 2
     n: int = 4
     tokenize: Tokenizer = words
 
@@ -48,11 +50,20 @@ class SelfRepetition(SetMetric):
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the self-repetition of every set of texts."""
         table = ngram_table(sets, self.tokenize)
-        codes, texts = table.ngrams(self.n)
-        width = int(codes.max(initial=0)) + 1
-        keys = np.unique(texts * width + codes)
-        owners, codes = keys // width, keys % width
-        _, group, having = np.unique(table.sets[owners] * width + codes, return_inverse=True, return_counts=True)
-        others = np.bincount(owners, having[group] - 1, minlength=len(table.lengths))
-        sums = np.bincount(table.sets, np.log1p(others), minlength=table.num_sets)
-        return [float(total) / len(texts) if len(texts) else math.nan for total, texts in zip(sums, sets, strict=True)]
+        others = _found_elsewhere(table, self.n)
+        for order in range(1, self.n):
+            if (table.lengths == order).any():
+                others += np.where(table.lengths == order, _found_elsewhere(table, order), 0)
+        sums = np.bincount(table.sets, np.log1p(others), minlength=table.num_sets).tolist()
+        counts = np.bincount(table.sets[table.lengths > 0], minlength=table.num_sets).tolist()
+        return [total / count if count > 1 else math.nan for total, count in zip(sums, counts, strict=True)]
+
+
+def _found_elsewhere(table: NgramTable, n: int) -> np.ndarray:
+    """Return how often the distinct n-grams of every text are in another text of its set, (texts,) float64."""
+    codes, texts = table.ngrams(n)
+    width = int(codes.max(initial=0)) + 1
+    keys = np.unique(texts * width + codes)
+    owners, codes = keys // width, keys % width
+    _, group, having = np.unique(table.sets[owners] * width + codes, return_inverse=True, return_counts=True)
+    return np.bincount(owners, having[group] - 1.0, minlength=len(table.lengths)).astype(np.float64)
