@@ -52,7 +52,7 @@ from genrlhf.metrics import (
 )
 from genrlhf.metrics.diversity.ngrams import _shared_table
 from genrlhf.metrics.diversity.nli_model import NLIModel
-from genrlhf.metrics.diversity.tokenize import words
+from genrlhf.text import words
 
 Plain = Callable[[list[str]], float]
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.diversity.bert_score import BERTScorer
+from genrlhf.metrics.diversity.ngrams import Tokenizer
 from genrlhf.metrics.diversity.pairs import check_max_pairs
 from genrlhf.metrics.diversity.pairwise import PairwiseMetric
+from genrlhf.text import rouge_l_of_words, terms
 
 __all__ = ["Homogenisation", "rouge_l"]
 
@@ -22,16 +25,18 @@ class Homogenisation(PairwiseMetric):
 
     Padmakumar & He 2024, "Does Writing with Language Models Reduce Content Diversity?"; Shaib et al. 2024,
     "Standardizing the Measurement of Text Diversity". **Lower is more diverse**; in [0, 1] for ROUGE-L, at most 1 for
-    BERTScore. NaN for fewer than 2 texts.
+    BERTScore. Texts without words are left out of ROUGE-L. NaN for fewer than 2 texts.
 
     Args:
-        measure: "rouge_l", the F-measure of the longest common subsequence of lower-case words (Lin 2004);
+        measure: "rouge_l", the F-measure of the longest common subsequence of lower-case words of any script, in
+            scripts without blanks of characters (Lin 2004; see `terms` in `genrlhf.text`);
             "bert_score", that of the best-matching contextual embeddings of tokens (Zhang et al. 2020, as their package
             `bert-score` has it, without the weights and the rescaling that it leaves optional); or a callable from
             pairs of texts to numbers, NaN for pairs that shall not count.
         model: the encoder of "bert_score": a hub name or folder.
         layer: whose hidden states "bert_score" takes; by default the package's for a model that it knows, and the last
             one of any other.
+        tokenize: splits a text into the words of "rouge_l" in place of `terms`.
         max_pairs: draw so many pairs of texts where there are more; None takes all. The default takes all pairs of up
             to 200 texts. `pair_error` says what the draw adds to the error.
         seed: of the draw.
@@ -52,6 +57,7 @@ class Homogenisation(PairwiseMetric):
         *,
         model: str = "distilbert/distilbert-base-uncased",
         layer: int | None = None,
+        tokenize: Tokenizer = terms,
         max_pairs: int | None = 20000,
         seed: int = 0,
     ) -> None:
@@ -59,7 +65,9 @@ class Homogenisation(PairwiseMetric):
         if isinstance(measure, str):
             if measure not in ("rouge_l", "bert_score"):
                 raise ConfigError(f"measure is {measure!r}; give 'rouge_l', 'bert_score' or a callable.")
-            self._score: Any = rouge_l if measure == "rouge_l" else BERTScorer(model, layer=layer)
+            self._score: Any = (
+                BERTScorer(model, layer=layer) if measure == "bert_score" else partial(rouge_l, tokenize=tokenize)
+            )
         else:
             self._score = measure
         self.measure = measure
@@ -78,32 +86,12 @@ class Homogenisation(PairwiseMetric):
         return found
 
 
-def rouge_l(pairs: list[tuple[str, str]]) -> list[float]:
-    """Return the ROUGE-L F-measure of every pair: 2 L / (n_a + n_b), with L the longest common subsequence.
+def rouge_l(pairs: list[tuple[str, str]], tokenize: Tokenizer = terms) -> list[float]:
+    """Return the ROUGE-L F-measure of every pair, NaN where one of the texts has no words.
 
-    Words are runs of ASCII letters and digits, in lower case, as in the usual scorer. Texts without words score 0.
+    Args:
+        pairs: of texts.
+        tokenize: splits a text into words, by default letters and digits in lower case (see `terms` of `genrlhf.text`).
     """
-    words = {text: re.findall(r"[a-z0-9]+", text.lower()) for pair in pairs for text in pair}
-    return [_f_measure(words[a], words[b]) for a, b in pairs]
-
-
-def _f_measure(a: list[str], b: list[str]) -> float:
-    if not a or not b:
-        return 0.0
-    return 2 * _common_subsequence(a, b) / (len(a) + len(b))
-
-
-def _common_subsequence(a: list[str], b: list[str]) -> int:
-    """Return the length of the longest common subsequence, a row of the table at a time in the bits of a number.
-
-    Hyyrö 2004, "Bit-parallel LCS-length computation revisited".
-    """
-    places: dict[str, int] = {}
-    for place, word in enumerate(a):
-        places[word] = places.get(word, 0) | 1 << place
-    full = (1 << len(a)) - 1
-    row = full
-    for word in b:
-        met = row & places.get(word, 0)
-        row = ((row + met) | (row - met)) & full
-    return len(a) - row.bit_count()
+    words = {text: tokenize(text) for pair in pairs for text in pair}
+    return [rouge_l_of_words(words[a], words[b]) if words[a] and words[b] else math.nan for a, b in pairs]

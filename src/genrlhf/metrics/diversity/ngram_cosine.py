@@ -12,7 +12,7 @@ import numpy as np
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
 from genrlhf.metrics.diversity.set_metric import SetMetric
-from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
+from genrlhf.text import pieces_without_stops, words
 
 __all__ = ["NgramCosine"]
 

@@ -14,7 +14,7 @@ from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.nli_scorer import NLIScorer, SharedScorer
 from genrlhf.metrics.diversity.pairs import check_max_pairs
 from genrlhf.metrics.diversity.pairwise import Drawn, PairwiseMetric, split_by
-from genrlhf.metrics.diversity.tokenize import sentences
+from genrlhf.text import sentences
 
 __all__ = ["NLIDiversity"]
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
 from genrlhf.metrics.diversity.set_metric import SetMetric
-from genrlhf.metrics.diversity.tokenize import words
+from genrlhf.text import words
 
 __all__ = ["SelfBLEU"]
 

@@ -12,7 +12,7 @@ import numpy as np
 from genrlhf.errors import ModelError
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
-from genrlhf.metrics.diversity.tokenize import pieces_without_stops, words
+from genrlhf.text import pieces_without_stops, words
 from genrlhf.types import DiversityMetric, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
 
 __all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "as_set_metric"]

@@ -133,7 +133,7 @@ def _slope(x: np.ndarray, g: np.ndarray, covariance: np.ndarray) -> Estimate:
 def word_shift(first: Iterable[str], second: Iterable[str]) -> float:
     """Return how far apart the words of two sets of inputs are: the Jensen–Shannon divergence in bits, in [0, 1].
 
-    With p and q the frequencies of words (lower case, as `genrlhf.metrics.diversity.tokenize` splits them) and m their
+    With p and q the frequencies of words (lower case, as `genrlhf.text` splits them) and m their
     mean, ``½ KL(p ‖ m) + ½ KL(q ‖ m)`` (Lin 1991, "Divergence measures based on the Shannon entropy"). Small sets are
     apart by chance alone: compare with that of two halves of one set.
 
@@ -148,7 +148,7 @@ def word_shift(first: Iterable[str], second: Iterable[str]) -> float:
         >>> word_shift(["a b"], ["c d"]), word_shift(["a b"], ["b a"]), round(word_shift(["a a"], ["a b"]), 4)
         (1.0, 0.0, 0.3113)
     """
-    from genrlhf.metrics.diversity.tokenize import words
+    from genrlhf.text import words
 
     counts = []
     for name, texts in (("first", first), ("second", second)):
