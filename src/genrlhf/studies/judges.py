@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from genrlhf.metrics.preference import AnswerStore, ModelAnswer, PromptJudge, ScoreJudge, judge_template
+from genrlhf.metrics.preference.judging.request_options import THINKING_ROOM, Auto, thinks
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.types import Sampler, SamplingParams
 
@@ -56,6 +57,8 @@ class LocalJudge(PromptJudge):
         store: keeps the answers, so that a judgement that was killed goes on.
         name: tells the model from others in the store, such as its fingerprint.
         progress: called after every answer.
+        max_new_tokens: of an answer with all that is thought before it; "auto" for the template's, and `THINKING_ROOM`
+            more for a model whose name says that it thinks.
     """
 
     def __init__(
@@ -66,6 +69,7 @@ class LocalJudge(PromptJudge):
         store: AnswerStore | None = None,
         name: str = "local",
         progress: Callable[[], object] | None = None,
+        max_new_tokens: int | Auto | None = "auto",
     ) -> None:
         # No text can hold a mark that is made of all that is shown, and the same texts are asked for in the same words.
         super().__init__(self._complete, template or judge_template(), mark=_mark_of)
@@ -73,11 +77,12 @@ class LocalJudge(PromptJudge):
         self.store = store
         self.name = name
         self.progress = progress
+        self.max_new_tokens = max_new_tokens
         self.answered = 0
         self.stored = 0
 
     def _complete(self, conversations: list[list[dict[str, str]]]) -> Sequence[ModelAnswer]:
-        longest = self.template.max_new_tokens or _LONGEST_ANSWER
+        longest = self._longest()
         settings = {"model": self.name, "max_tokens": longest, "temperature": 0}
         keys = [AnswerStore.key(settings, conversation) for conversation in conversations]
         found = self.store.read(keys) if self.store is not None else {}
@@ -97,6 +102,12 @@ class LocalJudge(PromptJudge):
                 self.answered += 1
                 self._report()
         return [found[key] for key in keys]
+
+    def _longest(self) -> int:
+        if self.max_new_tokens != "auto":
+            return self.max_new_tokens or _LONGEST_ANSWER
+        room = THINKING_ROOM if thinks(self.name) else 0
+        return (self.template.max_new_tokens or _LONGEST_ANSWER) + room
 
     def _report(self) -> None:
         if self.progress is not None:

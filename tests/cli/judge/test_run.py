@@ -174,9 +174,69 @@ def test_unreadable_and_missing_answers(files: list[str], capsys: pytest.Capture
     assert "cannot be reached" in capsys.readouterr().err
 
 
+def test_options_of_requests(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with ChatServer() as server:
+        command = ["judge", "run", *files, "--base-url", server.url, "--json"]
+        options = ["--max-tokens", "3000", "--temperature", "none", "--reasoning-effort", "low"]
+        body = ["--extra-body", '{"seed": 3, "chat_template_kwargs": {"enable_thinking": false}}']
+        assert main([*command, "--model", "m", *options, *body]) == 0
+        sent = {name: value for name, value in server.requests[-1].items() if name != "messages"}
+        assert sent == {
+            "model": "m",
+            "max_tokens": 3000,
+            "reasoning_effort": "low",
+            "seed": 3,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        assert main([*command, "--model", "gpt-5", "--output", "other.jsonl"]) == 0
+        assert set(server.requests[-1]) == {"model", "messages", "max_completion_tokens"}
+        assert (
+            main([*command, "--model", "m", "--max-tokens", "none", "--temperature", "0.5", "--output", "c.jsonl"]) == 0
+        )
+        assert set(server.requests[-1]) == {"model", "messages", "temperature"}
+    assert capsys.readouterr().err == ""
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--max-tokens", "many"], "must be a number, none or auto, not 'many'"),
+        (["--temperature", "hot"], "must be a number, none or auto, not 'hot'"),
+        (["--extra-body", "{"], "is no JSON"),
+        (["--extra-body", "[1]"], "must be an object"),
+        (["--extra-body", "[" * 100_000], "is no JSON"),
+    ],
+)
+def test_options_of_requests_that_are_none(
+    files: list[str], options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["judge", "run", *files, "--model", "m", *options])
+    assert stopped.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_why_comparisons_have_no_answer(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    ranking = '[{"model": "model_1", "rank": 1}, {"model": "model_2", "rank": 2}]'
+
+    def answer(messages: list[dict[str, str]]) -> str:
+        return "<think>Well" if "p2" in messages[-1]["content"] else f"<think>…</think>{ranking}"
+
+    with ChatServer(answer=answer) as server:
+        command = ["judge", "run", *files, "--model", "m", "--base-url", server.url]
+        assert main(command) == 0
+        assert "    1 of these: it was cut off while it was thinking" in capsys.readouterr().out
+        (row,) = (row for row in lines("annotations.jsonl") if row["reason"])
+        assert row["preference"] is None and row["raw_completion"] == "<think>Well"
+        assert main([*command, "--json"]) == 0
+        assert list(json.loads(capsys.readouterr().out)["reasons"].values()) == [1]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--model", "m", "--max-tokens", "0"], "max_tokens must be a whole number of at least 1"),
+        (["--model", "m", "--temperature", "-1"], "temperature must be 0 or more"),
+        (["--local-model", "x", "--temperature", "1"], "--temperature is for an endpoint"),
         ([], "There is no judge; name a model"),
         (["--model", "m", "--references"], "Give outputs of two models, or of one and --references"),
         (["--model", "m", "--output", "a.csv"], "must end in .jsonl"),

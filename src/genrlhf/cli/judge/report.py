@@ -43,6 +43,8 @@ def print_judged(
         f"{figures['n_unanswered']} without an answer ({spent['unreadable']} answers could not be read, "
         f"{spent.get('failed', 0)} calls failed)"
     )
+    for reason, count in spent["reasons"].items():
+        print(f"    {count} of these: {printable(reason)}")
     print(
         f"at equal lengths {100 * controlled['value']:.2f} % "
         f"[{100 * controlled['ci'][0]:.2f}, {100 * controlled['ci'][1]:.2f}]"

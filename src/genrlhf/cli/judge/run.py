@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +23,9 @@ if TYPE_CHECKING:
     from genrlhf.studies.judges import LocalJudge, RewardModelJudge
 
 __all__ = ["add_command"]
+
+_REASONS = 5
+"""Of comparisons without an answer that are shown, the most common ones."""
 
 
 def add_command(commands: Any) -> None:
@@ -83,6 +90,31 @@ def add_command(commands: Any) -> None:
         help="judgements of the same judge that are there already, such as AlpacaEval's annotations.json; these pairs "
         "are not asked for",
     )
+    parser.add_argument(
+        "--max-tokens",
+        type=partial(_number_or_none, number=int),
+        metavar="N",
+        default="auto",
+        help="tokens of an answer with all that is thought before it, or none to leave that to the endpoint (default: "
+        "the template's, and room for thinking for a model that is known to think, or turns out to)",
+    )
+    parser.add_argument(
+        "--temperature",
+        type=partial(_number_or_none, number=float),
+        metavar="X",
+        default="auto",
+        help="of the answers, or none to send no temperature (default: 0, or 1 for --answer logprobs; none for "
+        "OpenAI's reasoning models)",
+    )
+    parser.add_argument(
+        "--reasoning-effort", metavar="EFFORT", help="how long a reasoning model thinks, such as low (default: its own)"
+    )
+    parser.add_argument(
+        "--extra-body",
+        type=_object,
+        metavar="JSON",
+        help="further fields of every request, an object; null for one that is not to be sent",
+    )
     parser.add_argument("--store", help="where the answers are kept (default: beside --output)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
     parser.add_argument("--max-retries", type=int, default=8, help="attempts after the first (default: %(default)s)")
@@ -93,6 +125,27 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--budget", type=float, help="stop before more than this could be spent in this run")
     parser.add_argument("--dry-run", action="store_true", help="say what it would take at most, and ask nothing")
     add_reading_options(parser)
+
+
+def _number_or_none(text: str, number: Callable[[str], Any]) -> Any:
+    """Parse a number, "none" or "auto"."""
+    if text.lower() in ("none", "null", "auto"):
+        return "auto" if text.lower() == "auto" else None
+    try:
+        return number(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, none or auto, not {excerpt(text, 40)}") from None
+
+
+def _object(text: str) -> dict[str, Any]:
+    """Parse an object of JSON."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise argparse.ArgumentTypeError(f"is no JSON ({excerpt(str(error))}): {excerpt(text, 40)}") from None
+    if not isinstance(found, dict):
+        raise argparse.ArgumentTypeError(f'must be an object, such as {{"top_p": 0.9}}, not {excerpt(text, 40)}')
+    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -129,14 +182,16 @@ def run(args: argparse.Namespace) -> int:
             f"{spent['failed']} calls were not answered, the last for this: {spent.pop('last_error')}; the same "
             "command asks for them again."
         )
+    reasons = dict(Counter(row["reason"] for row in rows if row["reason"] is not None).most_common(_REASONS))
     if not any(row["preference"] is not None for row in rows):
         raise JudgeError(
             f"None of the {len(rows)} comparisons has an answer that can be read, such as "
-            f"{excerpt(answers[0].text if answers else None)}; use another judge or form of answer."
+            f"{excerpt(answers[0].text if answers else None)} ({excerpt(next(iter(reasons), 'no answer'), 300)}); use "
+            "another judge or form of answer."
         )
     figures = annotation_win_rates(rows, baseline=names[0], control_length=True, seed=args.seed)[names[1]].to_dict()
     unreadable = sum(answer.text is not None and answer.preference is None for answer in answers)
-    print_judged(args, names, figures, judged, {**spent, "unreadable": unreadable})
+    print_judged(args, names, figures, judged, {**spent, "unreadable": unreadable, "reasons": reasons})
     return 0
 
 
@@ -168,6 +223,10 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
         return RewardModelJudge(args.reward_model), f"reward_model:{Path(args.reward_model).name}"
     if args.reward_model or (args.local_model and (args.model or args.base_url)):
         raise ConfigError("Give one judge: --model, --local-model or --reward-model.")
+    if args.local_model:
+        for name in ("temperature", "reasoning_effort", "extra_body"):
+            if getattr(args, name) not in (None, "auto"):
+                raise ConfigError(f"--{name.replace('_', '-')} is for an endpoint; a local judge takes --max-tokens.")
     template, settings, model, base_url = _asked(args)
     from genrlhf.metrics.preference.judging.answer_store import AnswerStore
 
@@ -179,13 +238,21 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
 
         name = Path(args.local_model).name
         label = f"{name}@{model_fingerprint(args.local_model)}"
-        return LocalJudge(sampler_of(args.local_model), template, store=store, name=label), f"{name}:{template.name}"
+        judge = LocalJudge(
+            sampler_of(args.local_model), template, store=store, name=label, max_new_tokens=args.max_tokens
+        )
+        return judge, f"{name}:{template.name}"
     from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
 
-    judge = OpenAIJudge(
+    endpoint = OpenAIJudge(
         model,
         template,
         settings=settings,
+        max_tokens=args.max_tokens,
+        temperature=args.temperature,
+        reasoning_effort=args.reasoning_effort,
+        extra_body=args.extra_body,
+        report=say,
         base_url=base_url,
         store=store,
         concurrency=args.concurrency,
@@ -194,7 +261,7 @@ def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardM
         prices=tuple(args.prices) if args.prices else None,
         budget=args.budget,
     )
-    return judge, f"{model}:{template.name}"
+    return endpoint, f"{model}:{template.name}"
 
 
 def _asked(args: argparse.Namespace) -> tuple[JudgeTemplate, dict[str, Any], str, str | None]:

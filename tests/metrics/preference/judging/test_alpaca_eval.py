@@ -131,6 +131,9 @@ def test_null_is_not_sent(tmp_path: Path) -> None:
     judge = load_alpaca_eval_judge(tmp_path / "my_judge")
     assert judge.settings == {} and judge.template.settings == {"temperature": 0.7, "top_p": 1.0}
     assert judge.template.max_new_tokens == 2048
+    (tmp_path / "my_judge" / "configs.yaml").write_text(RANKING.replace("max_tokens: 50", "max_completion_tokens: 900"))
+    judge = load_alpaca_eval_judge(tmp_path / "my_judge")
+    assert judge.settings == {"temperature": 0, "max_completion_tokens": 900} and judge.template.max_new_tokens == 900
 
 
 @pytest.mark.parametrize(

@@ -112,9 +112,15 @@ def test_letters_that_are_not_among_the_likeliest() -> None:
 
 def test_log_probabilities_behind_reasoning() -> None:
     said = [{"<think>": -0.01, "M": -9.0}, {"…": -0.1}, {"</think>": -0.1}, {" m": -1.0, " M": -1.0}]
-    answers = [ModelAnswer("<think>…</think> m", top_logprobs=said), ModelAnswer("<think>…", top_logprobs=said[:2])]
+    # vLLM keeps the text of the reasoning apart, but not its log-probabilities.
+    apart = [{"M": -9.0, "We": -0.1}, *said]
+    answers = [
+        ModelAnswer("<think>…</think> m", top_logprobs=said),
+        ModelAnswer("<think>…", top_logprobs=said[:2]),
+        ModelAnswer("m", top_logprobs=apart),
+    ]
     judge = PromptJudge(lambda conversations: answers, judge_template("news", "logprobs"))
-    assert judge(["p"] * 2, ["a"] * 2, ["b"] * 2) == [1.5, None]
+    assert judge(["p"] * 3, ["a"] * 3, ["b"] * 3) == [1.5, None, 1.5]
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -64,6 +64,11 @@ def test_what_is_asked_for_is_sent_and_none_is_not() -> None:
         "top_k": 3,
     }
     assert fields("o3", settings={"max_tokens": 9, "temperature": 1}) == {"max_tokens": 9, "temperature": 1}
+    # Arguments before settings, and the extra body before all.
+    assert fields("m", settings={"max_completion_tokens": 9, "temperature": 1}, max_tokens=5, temperature=None) == {
+        "max_tokens": 5
+    }
+    assert fields("m", extra_body={"temperature": 1, "max_tokens": None}, temperature=0.3) == {"temperature": 1}
     assert request_options("m", longest_answer=None).longest is None
     assert request_options("m", longest_answer=100, reasoning_effort="high").longest == 100 + THINKING_ROOM
 
@@ -77,6 +82,7 @@ def test_what_is_asked_for_is_sent_and_none_is_not() -> None:
         ({"temperature": -1}, "temperature must be 0 or more, or None"),
         ({"temperature": float("nan")}, "temperature must be"),
         ({"settings": {"stream": True}}, "must not ask for a stream"),
+        ({"extra_body": {"messages": []}}, "must not have messages"),
     ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], message: str) -> None:

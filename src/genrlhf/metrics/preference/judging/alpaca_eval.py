@@ -94,7 +94,8 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
         settings={key: value for key, value in _DEFAULTS.items() if key not in called},
     )
     base_url = (called.get("client_kwargs") or {}).get("base_url")
-    left_out = {"model_name", *_LENGTHS, *_OWN_ARGUMENTS}
+    # By this name it goes to the endpoint.
+    left_out = {"model_name", *_LENGTHS, *_OWN_ARGUMENTS} - {"max_completion_tokens"}
     settings = {key: value for key, value in called.items() if key not in left_out}
     return AlpacaEvalJudge(template, str(called.get("model_name") or ""), settings, base_url)
 

@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from genrlhf.errors import JudgeError, excerpt
+from genrlhf.metrics.preference.judging.adapting import AdaptingOptions
 from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer, NoAnswer
-from genrlhf.metrics.preference.judging.reading import has_message, read_answer
+from genrlhf.metrics.preference.judging.reading import has_message, read_answer, thinking_was_cut_off
+from genrlhf.metrics.preference.judging.request_options import RequestOptions
 from genrlhf.metrics.preference.judging.spending import Spending, counted_tokens, longest_prompt
 from genrlhf.openai_client.client import OpenAIClient
 from genrlhf.openai_client.failures import RequestError, Scope
@@ -30,8 +32,7 @@ class Asking:
 
     Args:
         conversations: to ask.
-        settings: fields of every request.
-        longest_answer: tokens that an answer may have.
+        requests: the fields of every request.
         spending: counts, and has the budget.
         store: for the answers, None for none.
         keeps: whether an answer that was cut off is one to keep.
@@ -41,17 +42,15 @@ class Asking:
     def __init__(
         self,
         conversations: Mapping[bytes, Sequence[Mapping[str, str]]],
-        settings: Mapping[str, Any],
+        requests: AdaptingOptions,
         *,
-        longest_answer: int,
         spending: Spending,
         store: AnswerStore | None,
         keeps: Callable[[ModelAnswer], bool],
         done: Callable[[], None],
     ) -> None:
         self._conversations = conversations
-        self._settings = settings
-        self._longest_answer = longest_answer
+        self._requests = requests
         self._spending = spending
         self._store = store
         self._keeps = keeps
@@ -147,10 +146,23 @@ class Asking:
         return answer
 
     async def _attempt(self, session: Session, key: bytes) -> ModelAnswer:
-        """Ask once, and count what that takes, whatever comes."""
+        """Ask once, and again where the endpoint turns out to take other fields than were sent."""
+        while True:
+            sent = self._requests.options
+            try:
+                answer = await self._attempt_with(sent, session, key)
+            except RequestError as failure:
+                if not self._requests.after_refusal(sent, failure, answered=session.answers > 0):
+                    raise
+            else:
+                if answer is not None:
+                    return answer
+
+    async def _attempt_with(self, sent: RequestOptions, session: Session, key: bytes) -> ModelAnswer | None:
+        """Ask once, and count what that takes, whatever comes; None where an answer has no room for its thinking."""
         conversation = self._conversations[key]
-        body = {**self._settings, "messages": list(map(dict, conversation))}
-        most = longest_prompt(conversation), self._longest_answer
+        body = {**sent.fields, "messages": list(map(dict, conversation))}
+        most = longest_prompt(conversation), sent.most_tokens
         reserved = await self._reserve(*most)
         try:
             self._spending.usage.attempts += 1
@@ -167,6 +179,9 @@ class Asking:
         finally:
             self._spending.release(reserved)
             self._wake()
+        if thinking_was_cut_off(found) and self._requests.after_thinking(sent):
+            await self._bill(key, tokens)
+            return None
         try:
             answer = read_answer(found, *(tokens or (0, 0)))
         except RequestError:
@@ -185,7 +200,7 @@ class Asking:
 
         Something that has neither a count nor a message may have been billed or not: None.
         """
-        counted = counted_tokens(found.get("usage"), body, self._longest_answer, size)
+        counted = counted_tokens(found.get("usage"), body, most[1], size)
         if counted is None and not has_message(found):
             self._spending.count_unknown(*most)
             return None
@@ -194,7 +209,9 @@ class Asking:
 
     async def _write(self, key: bytes, answer: ModelAnswer) -> None:
         if self._store is not None:
-            await asyncio.shield(asyncio.to_thread(self._store.write, key, str(self._settings["model"]), answer))
+            await asyncio.shield(
+                asyncio.to_thread(self._store.write, key, str(self._requests.options.fields["model"]), answer)
+            )
 
     async def _bill(self, key: bytes, tokens: tuple[int, int] | None) -> None:
         if self._store is not None and tokens is not None:

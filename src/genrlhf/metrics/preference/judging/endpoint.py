@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from genrlhf.errors import ConfigError
+from genrlhf.metrics.preference.judging.adapting import AdaptingOptions
 from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer, NoAnswer
 from genrlhf.metrics.preference.judging.asking import Asking
+from genrlhf.metrics.preference.judging.request_options import RequestOptions, request_options
 from genrlhf.metrics.preference.judging.spending import Spending, Usage, longest_prompt
 from genrlhf.openai_client.client import OpenAIClient, check_at_least
 from genrlhf.openai_client.threads import run_in_thread
 
 __all__ = ["ChatEndpoint"]
-
-_LONGEST_ANSWER = 2**17
-"""Tokens that an answer has at most where no request says how many it may have."""
 
 
 class ChatEndpoint:
@@ -32,7 +31,7 @@ class ChatEndpoint:
         base_url: such as http://localhost:8000/v1; by default `OPENAI_BASE_URL`, or OpenAI's own.
         api_key: by default `OPENAI_API_KEY`, or a placeholder; it is neither stored, printed nor part of an error.
         max_tokens: of an answer; None to leave it to the server.
-        settings: further fields of every request, such as `temperature`, 0 by default, `seed` or
+        settings: further fields of every request, such as `temperature`, `seed` or
             `max_completion_tokens`, which takes the place of `max_tokens`. A field that is None is not sent.
         store: a file for the answers.
         concurrency: requests in flight at a time.
@@ -43,6 +42,8 @@ class ChatEndpoint:
             flight, as long as they may get, leave too little for another, it waits for them.
         keeps: whether an answer that was cut off is one all the same, and kept in the store; by default none is.
         progress: called after every conversation that is done with.
+        report: called with what the requests no longer ask for, or ask for otherwise, because the endpoint refuses it
+            or the model turns out to think; by default it is a warning.
 
     Raises:
         ConfigError: a setting is out of range, a budget without prices, or an address, key or proxy that cannot work.
@@ -56,6 +57,7 @@ class ChatEndpoint:
         api_key: str | None = None,
         max_tokens: int | None = 100,
         settings: Mapping[str, Any] | None = None,
+        options: RequestOptions | None = None,
         store: AnswerStore | None = None,
         concurrency: int = 16,
         timeout: float = 120.0,
@@ -64,10 +66,13 @@ class ChatEndpoint:
         budget: float | None = None,
         keeps: Callable[[ModelAnswer], bool] | None = None,
         progress: Callable[[], None] | None = None,
+        report: Callable[[str], object] | None = None,
     ) -> None:
         check_at_least(concurrency=(concurrency, 1))
         self.model = model
-        self.settings, self.longest_answer = _request_settings(model, max_tokens, settings or {})
+        asked = options or request_options(model, longest_answer=None, settings=settings, max_tokens=max_tokens)
+        self.settings = dict(asked.fields)
+        self.requests = AdaptingOptions(asked, report or self._warn)
         self.store = store
         self.concurrency = concurrency
         self.keeps = keeps or (lambda answer: False)
@@ -103,8 +108,7 @@ class ChatEndpoint:
         if missing:
             asking = Asking(
                 missing,
-                self.settings,
-                longest_answer=self.longest_answer,
+                self.requests,
                 spending=self._spending,
                 store=self.store,
                 keeps=self.keeps,
@@ -122,7 +126,7 @@ class ChatEndpoint:
         stored = self.store.read(list(keys)) if self.store is not None else {}
         missing = [conversation for key, conversation in keys.items() if key not in stored]
         prompts = sum(map(longest_prompt, missing))
-        completions = len(missing) * self.longest_answer
+        completions = len(missing) * self.requests.options.most_tokens
         return Usage(
             answered=len(missing),
             stored=len(stored),
@@ -131,21 +135,9 @@ class ChatEndpoint:
             cost=self._spending.cost(prompts, completions),
         )
 
+    def _warn(self, words: str) -> None:
+        warnings.warn(f"{self.model}: {words}", stacklevel=2)
+
     def _report(self) -> None:
         if self.progress is not None:
             self.progress()
-
-
-def _request_settings(model: str, max_tokens: int | None, given: Mapping[str, Any]) -> tuple[dict[str, Any], int]:
-    """Return the fields of every request, and how many tokens an answer may have."""
-    if given.get("stream"):
-        raise ConfigError("settings must not ask for a stream; answers are read as a whole.")
-    fields = {"model": model, "max_tokens": max_tokens, "temperature": 0, **given}
-    if fields.get("max_completion_tokens") is not None:
-        fields["max_tokens"] = None
-    longest = fields.get("max_completion_tokens") or fields["max_tokens"] or _LONGEST_ANSWER
-    several = fields.get("n") or 1
-    for name, value in (("max_tokens", longest), ("n", several)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ConfigError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    return {name: value for name, value in fields.items() if value is not None}, longest * several

@@ -20,6 +20,8 @@ Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | Mod
 """From conversations to an answer each, as text or with log-probabilities; None, or the reason, where there is none."""
 NO_ANSWER = "the judge did not answer"
 EMPTY = "the answer is empty"
+_POSITIONS_WITHOUT_TEXT = 3
+"""That an answer may have beside one for every character: special tokens at its end."""
 UNREADABLE = "the answer says no verdict, or several"
 
 
@@ -108,9 +110,12 @@ class PromptJudge:
         said, thought = behind_thinking(answer.text)
         if said is None:
             return JudgeAnswer(shown, answer.text, None, THINKING_WAS_CUT_OFF)
+        positions = answer.top_logprobs or []
         # Some servers give positions without a token in them.
-        if self.template.read_logprobs is not None and answer.top_logprobs and any(answer.top_logprobs):
-            preference, reason = self.template.read_logprobs(answer.top_logprobs, thought=thought), NO_LETTER
+        if self.template.read_logprobs is not None and any(positions):
+            # vLLM gives those of the thinking that it keeps apart, too.
+            apart = len(positions) > len(answer.text) + _POSITIONS_WITHOUT_TEXT
+            preference, reason = self.template.read_logprobs(positions, thought=thought or apart), NO_LETTER
         else:
             preference, reason = self.template.read(said), UNREADABLE if said.strip() else EMPTY
         return JudgeAnswer(shown, answer.text, preference, reason if preference is None else None)

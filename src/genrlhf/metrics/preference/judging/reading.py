@@ -7,9 +7,10 @@ from typing import Any
 
 from genrlhf.errors import excerpt
 from genrlhf.metrics.preference.judging.answer_store import ModelAnswer
+from genrlhf.metrics.preference.judging.thinking import behind_thinking
 from genrlhf.openai_client.failures import RequestError, Scope
 
-__all__ = ["has_message", "read_answer"]
+__all__ = ["has_message", "read_answer", "thinking_was_cut_off"]
 
 _CUT = ("length", "content_filter", "error")
 _WITHOUT_TEXT = {
@@ -48,6 +49,22 @@ def read_answer(found: dict[str, Any], prompt_tokens: int, completion_tokens: in
 def has_message(found: dict[str, Any]) -> bool:
     """Say whether there is something that a model may have written."""
     return isinstance(_choice(found).get("message"), dict)
+
+
+def thinking_was_cut_off(found: dict[str, Any]) -> bool:
+    """Say whether a model was still thinking when its answer had the tokens that it may have."""
+    choice = _choice(found)
+    message = choice.get("message")
+    if choice.get("finish_reason") != "length" or not isinstance(message, dict):
+        return False
+    text = _text(message)
+    if text.strip():
+        return behind_thinking(text)[0] is None
+    usage = found.get("usage")
+    details = usage.get("completion_tokens_details") if isinstance(usage, dict) else None
+    counted = isinstance(details, dict) and details.get("reasoning_tokens")
+    # vLLM, SGLang and DeepSeek call it one or the other.
+    return bool(counted or message.get("reasoning_content") or message.get("reasoning"))
 
 
 def _choice(found: dict[str, Any]) -> dict[str, Any]:

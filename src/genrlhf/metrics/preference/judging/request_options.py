@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeAlias
 
 from genrlhf.errors import ConfigError
 
-__all__ = ["THINKING_ROOM", "Auto", "RequestOptions", "request_options"]
+__all__ = ["THINKING_ROOM", "Auto", "RequestOptions", "request_options", "thinks"]
 
 Auto: TypeAlias = Literal["auto"]
 """What the model and the template say."""
@@ -36,6 +36,8 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _TOO_LARGE = re.compile(r"too large|greater than|exceed|at most|less than|too high|larger than", re.IGNORECASE)
+_LONGEST_ANSWER = 2**17
+"""Tokens that an answer has at most where no request says how many it may have."""
 _REFUSING = (400, 403, 422)
 """Statuses with which endpoints refuse a field."""
 
@@ -60,6 +62,12 @@ class RequestOptions:
     def longest(self) -> int | None:
         """How many tokens an answer may have; None where the endpoint decides."""
         return next((self.fields[name] for name in _LENGTHS if name in self.fields), None)
+
+    @property
+    def most_tokens(self) -> int:
+        """How many tokens of answers a request may be billed, also where the endpoint decides."""
+        several: int = self.fields.get("n", 1)
+        return (self.longest or _LONGEST_ANSWER) * several
 
     def without_refused(self, status: int | None, said: str) -> tuple[RequestOptions, str] | None:
         """Return what to ask for instead, and what that changes in words; None where the refusal has another cause.
@@ -127,6 +135,7 @@ def request_options(
     longest_answer: int | None,
     needed: Mapping[str, Any] | None = None,
     settings: Mapping[str, Any] | None = None,
+    extra_body: Mapping[str, Any] | None = None,
     max_tokens: int | Auto | None = "auto",
     temperature: float | Auto | None = "auto",
     reasoning_effort: str | None = None,
@@ -138,7 +147,8 @@ def request_options(
             or not), and others that think.
         longest_answer: tokens of the answer alone, None to leave that to the endpoint.
         needed: fields that the template needs.
-        settings: further fields; None for one that is not to be sent.
+        settings: further fields; None for one that is not to be sent. The arguments below take their place.
+        extra_body: further fields, which take the place of all others.
         max_tokens: of an answer with all that is thought before it; "auto" for `longest_answer`, and `THINKING_ROOM`
             more for a model that is known to think; None to send no such field.
         temperature: "auto" for 0, or what the template needs, but for a reasoning model of OpenAI's; None to send none.
@@ -153,23 +163,23 @@ def request_options(
         {'model': 'o4-mini', 'max_completion_tokens': 8292}
     """
     given = dict(settings or {})
-    if given.get("stream"):
-        raise ConfigError("settings must not ask for a stream; answers are read as a whole.")
-    name = model.lower().rsplit("/", 1)[-1]
-    reasoning = bool(_OPENAI_REASONING.fullmatch(name))
-    thinks = reasoning or bool(_THINKS.search(name)) or reasoning_effort is not None
+    reasoning = bool(_OPENAI_REASONING.fullmatch(model.lower().rsplit("/", 1)[-1]))
+    roomy = thinks(model) or reasoning_effort is not None
     own: dict[str, Any] = {"temperature": 0, **(needed or {})}
     if reasoning:
         own = {key: value for key, value in own.items() if key not in _NOT_OF_REASONING}
+    if max_tokens != "auto":
+        given = {key: value for key, value in given.items() if key not in _LENGTHS}
     if temperature != "auto":
-        given.setdefault("temperature", temperature)
+        given["temperature"] = temperature
     if reasoning_effort is not None:
-        given.setdefault("reasoning_effort", reasoning_effort)
+        given["reasoning_effort"] = reasoning_effort
+    given |= extra_body or {}
     length = "max_completion_tokens" if reasoning else "max_tokens"
     automatic = False
     if not any(given.get(one) is not None for one in _LENGTHS):
         if max_tokens == "auto":
-            own[length] = longest_answer and longest_answer + (THINKING_ROOM if thinks else 0)
+            own[length] = longest_answer and longest_answer + (THINKING_ROOM if roomy else 0)
             automatic = True
         else:
             own[length] = max_tokens
@@ -178,12 +188,22 @@ def request_options(
     return RequestOptions(
         fields,
         frozenset(own) & frozenset(fields) - frozenset(given),
-        room=THINKING_ROOM if automatic and not thinks else 0,
-        roomy=automatic and thinks,
+        room=THINKING_ROOM if automatic and not roomy else 0,
+        roomy=automatic and roomy,
     )
 
 
+def thinks(model: str) -> bool:
+    """Say whether a model is known by its name to think before it answers."""
+    name = model.lower().rsplit("/", 1)[-1]
+    return bool(_OPENAI_REASONING.fullmatch(name) or _THINKS.search(name))
+
+
 def _check(fields: Mapping[str, Any]) -> None:
+    if fields.get("stream"):
+        raise ConfigError("settings must not ask for a stream; answers are read as a whole.")
+    if "messages" in fields:
+        raise ConfigError("settings must not have messages; those are the template's.")
     for name in (*_LENGTHS, "n"):
         value = fields.get(name, 1)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
