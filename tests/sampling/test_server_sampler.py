@@ -116,7 +116,8 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture(autouse=True)
-def no_key_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_key_in_the_environment_and_short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genrlhf.openai_client.session._LONGEST_PAUSE", 0.02)
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
 
 
@@ -229,7 +230,7 @@ def test_passing_failures_are_tried_again(server: Server, status: int) -> None:
 
 def test_failures_that_stay_are_reported(server: Server) -> None:
     server.answer = lambda path, body, number: (500, {"error": {"message": "CUDA is gone"}})
-    with pytest.raises(ModelError, match=r"row 0: the prompt 'a'.* answered 500 .*CUDA is gone.*Lower concurrency"):
+    with pytest.raises(ModelError, match=r"row 0: the prompt 'a'.* answered 500: 'CUDA is gone'.*Lower concurrency"):
         sampler(server, max_retries=1).sample(["a"], 1, PARAMS, seed=0)
     assert len(server.requests) == 2
 
@@ -248,7 +249,7 @@ def test_what_was_complete_before_a_failure_is_yielded(server: Server) -> None:
 def test_unknown_model(server: Server) -> None:
     server.answer = lambda *_: (404, {"error": {"message": "The model `m` does not exist.", "code": 404}})
     with pytest.raises(
-        ModelError, match=r"row 0: .* answered 404 for the model 'm': 'The model `m` does not exist"
+        ModelError, match=r"row 0: .* knows no model 'm', or is not .* \(404\): 'The model `m` does not exist"
     ) as e:
         sampler(server, max_retries=3).sample(["a"], 1, PARAMS, seed=0)
     assert server.url in str(e.value)
@@ -258,7 +259,9 @@ def test_unknown_model(server: Server) -> None:
 
 def test_unknown_field_as_transformers_serve_reports_it(server: Server) -> None:
     server.answer = lambda *_: (422, {"detail": "Unexpected fields in the request: {'top_k'}"})
-    with pytest.raises(ModelError, match=r"answered 422 .*Unexpected fields.*top_k.*switch off the sampling parameter"):
+    with pytest.raises(
+        ModelError, match=r"answered 422: .*Unexpected fields.*top_k.*switch off the sampling parameter"
+    ):
         sampler(server).sample(["a"], 1, SamplingParams(top_k=3), seed=0)
 
 
@@ -281,20 +284,22 @@ def test_refused_connection(server: Server) -> None:
 
 def test_time_out(server: Server) -> None:
     server.delay = 1.0
-    with pytest.raises(ModelError, match=r"row 0: .* did not answer in time; raise timeout"):
+    with pytest.raises(ModelError, match=r"row 0: .* did not answer in time, which is 0.1 s; raise timeout"):
         sampler(server, timeout=0.1).sample(["a"], 1, PARAMS, seed=0)
 
 
 def test_answer_that_is_no_completion(server: Server) -> None:
     server.answer = lambda *_: (200, b"<html>welcome</html>")
-    with pytest.raises(ModelError, match=r"row 0: .* without a completion; check that base_url"):
+    with pytest.raises(ModelError, match=r"row 0: .* sent something that is no answer .*welcome.*; check base_url"):
         sampler(server).sample(["a"], 1, PARAMS, seed=0)
 
 
 def test_key_is_sent_and_shown_nowhere(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.answer = lambda *_: (401, {"error": {"message": f"Incorrect API key provided: {KEY}."}})
     made = sampler(server, api_key=KEY)
-    with pytest.raises(ModelError, match="answered 401 .*Incorrect API key provided.*Give the server's api_key") as e:
+    with pytest.raises(
+        ModelError, match="refuses the key .*Incorrect API key provided.*check OPENAI_API_KEY, or api_key"
+    ) as e:
         made.sample(["a"], 1, PARAMS, seed=0)
     assert server.requests[0][2] == f"Bearer {KEY}"
     shown = "".join(str(x) for x in (e.value, repr(e.value), e.value.__cause__, made, vars(made)))
@@ -423,3 +428,51 @@ def test_settings_are_checked(server: Server) -> None:
             sampler(server, **{name: value})
     with pytest.raises(ConfigError, match="n, the samples of a prompt, must be at least 1, not 0"):
         sampler(server).sample(PROMPTS, 0, PARAMS, seed=0)
+
+
+def test_answers_that_are_none_are_tried_again(server: Server) -> None:
+    bad = [b"<html>", b"[" * 100_000, b"[]", b"{}", {"choices": []}, {"choices": [{}]}, {"error": {"message": "down"}}]
+
+    def answer(path: str, body: dict[str, Any], number: int) -> tuple[int, Any]:
+        return 200, bad[number] if number < len(bad) else completion(path, text(body))
+
+    server.answer = answer
+    made = sampler(server, max_retries=len(bad), concurrency=1)
+    assert made.sample(["a"], 1, PARAMS, seed=5) == [[expected(5, 1)[0][0]]]
+    assert len(server.requests) == len(bad) + 1
+
+
+@pytest.mark.parametrize("tokens", [10**30, -1, "many", 1.5, True])
+def test_counts_that_are_none_are_not_taken(server: Server, tokens: Any) -> None:
+    server.answer = lambda path, body, _: (
+        200,
+        {**completion(path, "x", logprobs=[-1.0, -2.0]), "usage": {"completion_tokens": tokens}},
+    )
+    assert dict(sampler(server).stream(["a"], 1, PARAMS, 0))[0][0].num_tokens == 2
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning"])
+def test_samples_that_are_thoughts_alone_are_counted_and_said(
+    server: Server, field: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def answer(path: str, body: dict[str, Any], number: int) -> tuple[int, Any]:
+        found = completion(path, "x" if number == 0 else None, finish_reason="length")
+        found["choices"][0]["message"][field] = "let me think"
+        return 200, found
+
+    server.answer = answer
+    made = sampler(server, concurrency=1)
+    assert made.sample([CHAT], 4, PARAMS, seed=0) == [["x", "", "", ""]]
+    assert "3 of 4 samples are empty, for the model spent their tokens on thinking" in caplog.text
+    server.requests.clear()
+    made.sample([CHAT], 12, PARAMS, seed=0)
+    server.answer = lambda path, body, number: answer(path, body, number + 1)
+    server.requests.clear()
+    with pytest.raises(ModelError, match="all of the first 8 samples are empty, .* raise max_new_tokens"):
+        made.sample([CHAT], 12, PARAMS, seed=0)
+    assert len(server.requests) <= 9
+
+
+def test_halves_of_characters_are_made_whole(server: Server) -> None:
+    sampler(server).sample(["cut \ud83d"], 1, PARAMS, seed=0)
+    assert server.bodies[0]["prompt"] == "cut ?"

@@ -104,15 +104,18 @@ class OpenAIClient:
             raise ConfigError(f"There is no key for {self.address}; set OPENAI_API_KEY.")
 
     @asynccontextmanager
-    async def session(self) -> AsyncIterator[Session]:
+    async def session(self, *, known_good: bool = False) -> AsyncIterator[Session]:
         """Open connections for one run in one event loop.
+
+        Args:
+            known_good: the server has answered such requests before, so that a refusal is the fault of one of them.
 
         Raises:
             ConfigError: there is no key, or a proxy that cannot be used.
         """
         self.check_key()
         async with behind_proxy(self._build) as client:
-            yield Session(self, client)
+            yield Session(self, client, known_good=known_good)
 
 
 def check_at_least(**settings: tuple[float, float]) -> None:

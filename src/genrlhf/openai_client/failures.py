@@ -34,6 +34,7 @@ class RequestError(Exception):
         wait: seconds that the server asks to wait.
         may_be_billed: whether the server may have worked on it.
         unreachable: no connection came about.
+        timed_out: it took longer than it may.
         doubtful: the server refused it for a reason that we do not know, so that it may refuse all.
         too_long: it, or what it may be answered, is longer than the model takes.
     """
@@ -48,6 +49,7 @@ class RequestError(Exception):
         wait: float | None = None,
         may_be_billed: bool = False,
         unreachable: bool = False,
+        timed_out: bool = False,
         doubtful: bool = False,
         too_long: bool = False,
     ) -> None:
@@ -58,6 +60,7 @@ class RequestError(Exception):
         self.wait = wait
         self.may_be_billed = may_be_billed
         self.unreachable = unreachable
+        self.timed_out = timed_out
         self.doubtful = doubtful
         self.too_long = too_long
 

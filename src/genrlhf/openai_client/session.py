@@ -25,7 +25,8 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_ASKED_FOR = 120.0
 _TRIES_OF_A_DEAD_ADDRESS = 3
 _DOUBTFUL_REFUSALS = 3
-_LOST_REQUESTS, _LOST_ATTEMPTS = 3, 20
+_LOST_REQUESTS, _LOST_REQUESTS_OF_A_GOOD_SERVER = 3, 10
+_LOST_ATTEMPTS = 20
 
 
 class Session:
@@ -34,11 +35,13 @@ class Session:
     Attributes:
         attempts: requests sent.
         answers: requests that were answered.
+        known_good: whether the server has answered such requests, in this run or before.
         last_failure: the latest one, None before any.
     """
 
-    def __init__(self, client: OpenAIClient, http: openai.AsyncOpenAI) -> None:
+    def __init__(self, client: OpenAIClient, http: openai.AsyncOpenAI, *, known_good: bool) -> None:
         self.client = client
+        self.known_good = known_good
         self.attempts = 0
         self.answers = 0
         self.last_failure: RequestError | None = None
@@ -96,6 +99,7 @@ class Session:
                 pause = self._weigh(failure, tries, others_answered=self.answers > answers)
             else:
                 self.answers += 1
+                self.known_good = True
                 self._doubtful = self._lost_requests = self._lost_attempts = 0
                 return found
             await asyncio.sleep(pause)
@@ -104,17 +108,18 @@ class Session:
     def refusal_of_all(self) -> RequestError | None:
         """Why a run that ended without any answer has none, where that may be no fault of its requests."""
         failed = self.last_failure
-        return failed if failed is not None and not self.answers and (self._doubtful or self._lost_requests) else None
+        lost = self._doubtful or self._lost_requests
+        return failed if failed is not None and lost and not self.known_good else None
 
     def _weigh(self, failure: RequestError, tries: int, *, others_answered: bool) -> float:
         """Return how long to wait before the next attempt, or raise the failure for what it is."""
-        forbidden = failure.scope is Scope.RUN and failure.status == 403 and self.answers
+        forbidden = failure.scope is Scope.RUN and failure.status == 403 and self.known_good
         if failure.scope is Scope.RUN and not forbidden:
             raise failure
         if failure.scope is Scope.REQUEST or forbidden:
             self._doubtful += failure.doubtful
             failure.scope = Scope.REQUEST
-            if failure.doubtful and not self.answers and self._doubtful >= _DOUBTFUL_REFUSALS:
+            if failure.doubtful and not self.known_good and self._doubtful >= _DOUBTFUL_REFUSALS:
                 failure.scope = Scope.RUN
             raise failure
         self._lost_attempts += 1
@@ -125,7 +130,8 @@ class Session:
         dead = failure.unreachable and not others_answered
         if tries > self.client.max_retries or (dead and not self._reached and tries >= _TRIES_OF_A_DEAD_ADDRESS):
             self._lost_requests += 1
-            barren = self._lost_requests >= _LOST_REQUESTS and self._lost_attempts >= _LOST_ATTEMPTS
+            enough = _LOST_REQUESTS_OF_A_GOOD_SERVER if self.known_good else _LOST_REQUESTS
+            barren = self._lost_requests >= enough and self._lost_attempts >= _LOST_ATTEMPTS
             failure.scope = Scope.RUN if dead or barren else Scope.REQUEST
             if tries > 1:
                 failure.args = (f"{failure} ({tries} attempts)",)
@@ -162,6 +168,7 @@ class Session:
                 Scope.ATTEMPT,
                 may_be_billed=not unreachable,
                 unreachable=unreachable,
+                timed_out=True,
             )
         if _speaks_no_tls(error):
             return RequestError(f"{where} cannot be trusted: {cause}; check http or https", Scope.RUN)
@@ -177,7 +184,7 @@ class Session:
     def _named(self, failure: RequestError) -> RequestError:
         """Add what to do about a refusal."""
         remedy = {
-            401: "check OPENAI_API_KEY" if self.client.has_key else "no key was sent: set OPENAI_API_KEY",
+            401: "check OPENAI_API_KEY, or api_key" if self.client.has_key else "no key was sent: set OPENAI_API_KEY",
             404: "check base_url, which often ends in /v1, and that the server has this model under this name",
         }.get(failure.status or 0)
         if remedy and failure.scope is Scope.RUN:

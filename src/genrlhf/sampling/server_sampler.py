@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-import os
+import logging
 import queue
-import re
 import threading
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any
 
-import openai
-from openai import AsyncOpenAI
-
 from genrlhf.data.chat import ChatPrompt, Prompt
 from genrlhf.errors import ConfigError, DataError, GenRLHFError, ModelError, excerpt
+from genrlhf.openai_client.client import OpenAIClient, check_at_least
+from genrlhf.openai_client.failures import RequestError, Scope
+from genrlhf.openai_client.session import Session
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.server_answers import Completion, read_completion
 from genrlhf.types import Sample, SamplingParams
 
 __all__ = ["ServerSampler"]
 
-_NO_KEY = "none"
-_TOO_LONG = re.compile(r"context.length|maximum context|longer than the model|too long", re.IGNORECASE)
+logger = logging.getLogger(__name__)
+
+_LARGEST_ANSWER = 16 * 2**20
+_ENOUGH_WITHOUT_TEXT = 8
+"""Samples after which it is no accident that all of them were thoughts alone."""
 _Job = tuple[int, int, int]
 _Result = tuple[int, list[Sample]]
 
@@ -51,9 +54,9 @@ class ServerSampler:
         base_url: of the API, with most servers ending in `/v1`.
         api_key: sent to the server; by default the environment variable `OPENAI_API_KEY`, or else a placeholder.
         concurrency: requests in flight at a time.
-        timeout: seconds to wait for the answer to one attempt at a request.
-        max_retries: further attempts, with growing pauses, after a lost connection, a time-out or an answer 408, 409,
-            429 or 5xx.
+        timeout: seconds that one attempt at a request may take in all.
+        max_retries: further attempts, with growing pauses, after a lost connection, a time-out, an answer 408, 409,
+            429 or 5xx, or one that is none.
         extra_body: further fields of every request; those that come from `SamplingParams` win.
     """
 
@@ -68,29 +71,17 @@ class ServerSampler:
         max_retries: int = 5,
         extra_body: Mapping[str, Any] | None = None,
     ) -> None:
-        for name, value, good, wanted in (
-            ("concurrency", concurrency, concurrency >= 1, "at least 1"),
-            ("timeout", timeout, timeout > 0, "above 0"),
-            ("max_retries", max_retries, max_retries >= 0, "0 or more"),
-        ):
-            if not good:
-                raise ConfigError(f"{name} must be {wanted}, not {value}.")
+        check_at_least(concurrency=(concurrency, 1))
         self.model = model
         self.concurrency = concurrency
         self.extra_body = dict(extra_body or {})
-        self._where = re.sub(r"//[^/@]*@", "//", base_url)
-        key = api_key or os.environ.get("OPENAI_API_KEY") or _NO_KEY
-
-        # A client belongs to one event loop. No attribute holds the key, so that none is dumped with the sampler.
-        def client() -> AsyncOpenAI:
-            patience = openai.Timeout(timeout, connect=min(timeout, 30.0))
-            return AsyncOpenAI(base_url=base_url, api_key=key, timeout=patience, max_retries=max_retries)
-
-        def redact(text: str) -> str:
-            return text if key == _NO_KEY else text.replace(key, "[key]")
-
-        self._client: Callable[[], AsyncOpenAI] = client
-        self._redact: Callable[[str], str] = redact
+        self._client = OpenAIClient(
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=max_retries,
+            largest_answer=_LARGEST_ANSWER,
+        )
 
     def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
         """Return the texts of `n` completions of every prompt, in the order of the prompts."""
@@ -124,6 +115,7 @@ class ServerSampler:
         """
         if n < 1:
             raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
+        thoughts = _Thoughts()
         rows = range(len(prompts)) if rows is None else rows
         jobs = (
             (place, number, chosen % 2**31)  # some servers read 32-bit seeds
@@ -133,10 +125,10 @@ class ServerSampler:
         )
         results: queue.SimpleQueue[_Result | BaseException | None] = queue.SimpleQueue()
 
-        async def ask(client: AsyncOpenAI, job: _Job) -> Sample:
+        async def ask(session: Session, job: _Job) -> Sample:
             place, _, chosen = job
             where = f"prompts, row {rows[place]}: the prompt {excerpt(prompts[place])}"
-            return await self._ask(client, prompts[place], params, chosen, where)
+            return await self._ask(session, prompts[place], params, chosen, where, thoughts)
 
         # A thread, because a caller in a notebook is inside a running event loop.
         loop = asyncio.new_event_loop()
@@ -163,28 +155,29 @@ class ServerSampler:
             loop.call_soon_threadsafe(task.cancel)
             thread.join()
             loop.close()
+            thoughts.warn()
 
     async def _answer_all(
         self,
         jobs: Iterator[_Job],
         n: int,
-        ask: Callable[[AsyncOpenAI, _Job], Any],
+        ask: Callable[[Session, _Job], Any],
         results: queue.SimpleQueue[_Result | BaseException | None],
     ) -> None:
         """Send the jobs in their order, `concurrency` at a time, and hand on the samples of every complete prompt."""
         open_prompts: dict[int, dict[int, Sample]] = {}
 
-        async def work(client: AsyncOpenAI) -> None:
+        async def work(session: Session) -> None:
             for job in jobs:
                 place, number, _ = job
                 samples = open_prompts.setdefault(place, {})
-                samples[number] = await ask(client, job)
+                samples[number] = await ask(session, job)
                 if len(samples) == n:
                     results.put((place, [samples[k] for k in range(n)]))
                     del open_prompts[place]
 
-        async with self._client() as client:
-            workers = [asyncio.ensure_future(work(client)) for _ in range(self.concurrency)]
+        async with self._client.session() as session:
+            workers = [asyncio.ensure_future(work(session)) for _ in range(self.concurrency)]
             try:
                 await asyncio.gather(*workers)
             finally:
@@ -192,29 +185,35 @@ class ServerSampler:
                     worker.cancel()
                 await asyncio.gather(*workers, return_exceptions=True)
 
-    async def _ask(self, client: AsyncOpenAI, prompt: Any, params: SamplingParams, seed: int, where: str) -> Sample:
+    async def _ask(
+        self, session: Session, prompt: Any, params: SamplingParams, seed: int, where: str, thoughts: _Thoughts
+    ) -> Sample:
         chat = not isinstance(prompt, str)
-        fields = self._fields(params, seed, chat=chat)
+        fields = self._fields(params, seed)
+        if params.logprobs:
+            fields["logprobs"] = True if chat else 1
         if isinstance(prompt, ChatPrompt):
             options = dict(prompt.options)
             if "tools" in options:
                 fields["tools"] = options.pop("tools")
                 fields["tool_choice"] = "none"  # the template shows them; what comes is the model's own text
             if options:
-                fields["extra_body"] = {**fields["extra_body"], "chat_template_kwargs": options}
+                fields["chat_template_kwargs"] = options
             prompt = prompt.messages
-        answer: Any
-        try:
-            if chat:
-                answer = await client.chat.completions.create(messages=prompt, **fields)
-            else:
-                answer = await client.completions.create(prompt=prompt, **fields)
-        except openai.OpenAIError as error:
-            # Without its cause, whose request holds the key and whose text may repeat it.
-            raise self._explain(error, where) from None
-        return self._read(answer, params, where, chat=chat)
+        path, name = ("chat/completions", "messages") if chat else ("completions", "prompt")
 
-    def _fields(self, params: SamplingParams, seed: int, *, chat: bool) -> dict[str, Any]:
+        async def attempt() -> Completion:
+            found, _ = await session.post(path, {**fields, name: prompt})
+            return read_completion(found, chat=chat, where=self._client.address)
+
+        try:
+            found = await session.ask(attempt)
+        except RequestError as failure:
+            raise self._explain(failure, where) from None
+        thoughts.note(found, where)
+        return self._sample(found, params, where)
+
+    def _fields(self, params: SamplingParams, seed: int) -> dict[str, Any]:
         fields: dict[str, Any] = {
             "model": self.model,
             "max_tokens": params.max_new_tokens,
@@ -224,96 +223,86 @@ class ServerSampler:
         }
         if params.stop:
             fields["stop"] = list(params.stop) if len(params.stop) > 1 else params.stop[0]
-        if params.logprobs:
-            fields["logprobs"] = True if chat else 1
         switched_on = {
             "top_k": (params.top_k, params.top_k > 0),
             "min_p": (params.min_p, params.min_p > 0),
             "repetition_penalty": (params.repetition_penalty, params.repetition_penalty != 1),
             "min_tokens": (params.min_new_tokens, params.min_new_tokens > 0),
         }
-        extra = {name: value for name, value in self.extra_body.items() if name not in fields}
-        fields["extra_body"] = extra | {name: value for name, (value, on) in switched_on.items() if on}
-        return fields
+        fields |= {name: value for name, (value, on) in switched_on.items() if on}
+        return {**self.extra_body, **fields}
 
-    def _read(self, answer: Any, params: SamplingParams, where: str, *, chat: bool) -> Sample:
-        choices = getattr(answer, "choices", None)
-        if not choices:
-            raise ModelError(
-                f"{where}: {self._where} answered without a completion; check that base_url is that of an "
-                "OpenAI-compatible API, which often ends in /v1."
-            )
-        choice = choices[0]
-        finish_reason = choice.finish_reason
+    def _sample(self, found: Completion, params: SamplingParams, where: str) -> Sample:
+        finish_reason, server = found.finish_reason, self._client.address
         if finish_reason not in ("stop", "length"):
             raise ModelError(
-                f"{where}: {self._where} ended the completion with finish_reason {excerpt(finish_reason)}, and "
+                f"{where}: {server} ended the completion with finish_reason {excerpt(finish_reason)}, and "
                 "samples can only end with 'stop' or 'length'; switch off what ends it on the server (filters, tools), "
                 "or drop the prompt."
             )
-        logprobs = _logprobs(choice, chat=chat)
-        if params.logprobs and logprobs is None:
+        if params.logprobs and found.logprobs is None:
             raise ModelError(
-                f"{where}: {self._where} returned no log-probabilities; set logprobs=False, or use a server that "
+                f"{where}: {server} returned no log-probabilities; set logprobs=False, or use a server that "
                 "returns them, such as vLLM."
             )
-        count = getattr(getattr(answer, "usage", None), "completion_tokens", None)
-        if count is None and logprobs is not None:
-            count = len(logprobs)
+        count = found.num_tokens
+        if count is None and found.logprobs is not None:
+            count = len(found.logprobs)
         if count is None:
             raise ModelError(
-                f"{where}: {self._where} returned no usage.completion_tokens; set logprobs=True to count tokens by "
+                f"{where}: {server} returned no usage.completion_tokens; set logprobs=True to count tokens by "
                 "their log-probabilities, or use a server that counts them."
             )
-        text = (choice.message.content if chat else choice.text) or ""
+        text = found.text
         cuts = [place for stop in params.stop if (place := text.find(stop)) >= 0]
         if cuts and params.min_new_tokens == 0:
             text, finish_reason = text[: min(cuts)], "stop"
-        return Sample(text, finish_reason, int(count), logprobs if params.logprobs else None)
+        return Sample(text, finish_reason, count, found.logprobs if params.logprobs else None)
 
-    def _explain(self, error: openai.OpenAIError, where: str) -> GenRLHFError:
-        if isinstance(error, openai.APIStatusError):
-            said = self._redact(_said(error))
-            answered = f"{where}: {self._where} answered {error.status_code} for the model {self.model!r}"
-            if error.status_code in (400, 413, 422) and _TOO_LONG.search(said):
-                return DataError(
-                    f"{answered}: {excerpt(said, 300)}. Shorten or drop the prompt, lower max_new_tokens, or serve the "
-                    "model with a longer context."
-                )
-            return ModelError(f"{answered}: {excerpt(said, 300)}. {_remedy(error.status_code)}")
-        if isinstance(error, openai.APITimeoutError):
-            return ModelError(
-                f"{where}: {self._where} did not answer in time; raise timeout, or lower concurrency or max_new_tokens."
+    def _explain(self, failure: RequestError, where: str) -> GenRLHFError:
+        said = f"{where}: {failure}"
+        if failure.too_long:
+            return DataError(
+                f"{said}. Shorten or drop the prompt, lower max_new_tokens, or serve the model with a longer context."
             )
-        cause = self._redact(str(error.__cause__ or error))
-        return ModelError(
-            f"{where}: {self._where} cannot be reached ({cause}); check base_url and that the server is running."
-        )
+        if failure.unreachable:
+            return ModelError(f"{said}; check base_url and that the server is running.")
+        if failure.status is None and failure.timed_out:
+            return ModelError(f"{said}; raise timeout, or lower concurrency or max_new_tokens.")
+        if failure.status in (400, 422):
+            return ModelError(
+                f"{said}. If the server does not know one of the fields sent, switch off the sampling parameter it "
+                "belongs to."
+            )
+        if failure.scope is not Scope.RUN and failure.status is not None:
+            return ModelError(f"{said}. Lower concurrency or raise max_retries, and look at the server's log.")
+        return ModelError(f"{said}.")
 
 
-def _logprobs(choice: Any, *, chat: bool) -> list[float] | None:
-    """Return the log-probabilities of a choice, None if there are none."""
-    found = getattr(choice, "logprobs", None)
-    entries = getattr(found, "content" if chat else "token_logprobs", None)
-    if entries is None:
-        return None
-    values = [entry.logprob for entry in entries] if chat else entries
-    return None if any(value is None for value in values) else [float(value) for value in values]
+class _Thoughts:
+    """Counts samples without a text because all of their tokens went into thinking."""
 
+    def __init__(self) -> None:
+        self.drawn = 0
+        self.empty = 0
 
-def _said(error: openai.APIStatusError) -> str:
-    """Return what the server said: OpenAI calls it message, FastAPI detail."""
-    body = error.body if isinstance(error.body, dict) else {}
-    return str(body.get("message") or body.get("detail") or error.response.text)
+    def note(self, found: Completion, where: str) -> None:
+        """Add a sample, or raise `ModelError` where none of the first ones has a text."""
+        self.drawn += 1
+        self.empty += found.only_thought
+        if self.empty == self.drawn == _ENOUGH_WITHOUT_TEXT:
+            raise ModelError(
+                f"{where}: all of the first {self.drawn} samples are empty, for the model spent their tokens on "
+                "thinking; raise max_new_tokens, or switch thinking off, with vLLM and SGLang by "
+                'extra_body={"chat_template_kwargs": {"enable_thinking": false}}.'
+            )
 
-
-def _remedy(status: int) -> str:
-    if status in (401, 403):
-        return "Give the server's api_key."
-    if status == 404:
-        return "Check base_url, which often ends in /v1, and that the server has this model under this name."
-    if status == 422:
-        return "The server does not know one of the fields sent; switch off the sampling parameter it belongs to."
-    if status == 429 or status >= 500:
-        return "Lower concurrency or raise max_retries, and look at the server's log."
-    return "Change the setting that the server complains about."
+    def warn(self) -> None:
+        """Say how many there were."""
+        if self.empty:
+            logger.warning(
+                "%d of %d samples are empty, for the model spent their tokens on thinking; raise max_new_tokens, or "
+                "switch thinking off.",
+                self.empty,
+                self.drawn,
+            )

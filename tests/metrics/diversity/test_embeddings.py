@@ -90,8 +90,10 @@ class _Endpoint(BaseHTTPRequestHandler):
         data = [{"object": "embedding", "index": i, "embedding": vector} for i, vector in enumerate(vectors)]
         if body["model"] == "short":
             data = data[:-1]
+        if getattr(self, "bad", None):
+            data = self.bad.pop()
         # Servers may answer out of order.
-        answer = {"object": "list", "model": body["model"], "data": data[::-1], "usage": {}}
+        answer = {"object": "list", "model": body["model"], "data": data and data[::-1], "usage": {}}
         status = 400 if body["model"] == "refused" else 200
         payload = json.dumps({"error": {"message": "no such model"}} if status == 400 else answer).encode()
         self.send_response(status)
@@ -115,7 +117,8 @@ def endpoint() -> Iterator[str]:
 
 
 @pytest.mark.enable_socket
-def test_embeddings_from_a_server(endpoint: str, tmp_path: Path) -> None:
+def test_embeddings_from_a_server(endpoint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("genrlhf.openai_client.session._LONGEST_PAUSE", 0.01)
     encoder = OpenAIEmbeddings("some-model", base_url=endpoint, api_key="secret", batch_size=2)
     assert encoder(["a", "", "ccc"]).tolist() == [[1, 1], [1, 1], [3, 1]]
     assert [(r["path"], r["model"], r["input"]) for r in _Endpoint.requests] == [
@@ -131,6 +134,17 @@ def test_embeddings_from_a_server(endpoint: str, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such model") as raised:
         OpenAIEmbeddings("refused", base_url=endpoint, api_key="secret")(["a"])
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.enable_socket
+def test_bad_answers_of_an_embeddings_server_are_asked_for_again(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("genrlhf.openai_client.session._LONGEST_PAUSE", 0.01)
+    bad: list[Any] = [[], [{"index": 0, "embedding": [10**400]}], [{"index": 0, "embedding": ["x"]}], [7], None]
+    monkeypatch.setattr(_Endpoint, "bad", bad.copy(), raising=False)
+    assert OpenAIEmbeddings("m", base_url=endpoint)(["cut \ud83d"]).tolist() == [[5, 1]]
+    assert [request["input"] for request in _Endpoint.requests] == [["cut ?"]] * (len(bad) + 1)
 
 
 def test_no_key(monkeypatch: pytest.MonkeyPatch) -> None:

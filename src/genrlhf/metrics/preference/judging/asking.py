@@ -69,7 +69,7 @@ class Asking:
         self._claiming = asyncio.Lock()
         self._freed = asyncio.Event()
         self._at_once = concurrency
-        async with client.session() as session:
+        async with client.session(known_good=self._spending.usage.stored > 0) as session:
             workers = [asyncio.create_task(self._work(session)) for _ in range(min(concurrency, len(self._pending)))]
             tasks = [*workers, asyncio.create_task(self._renew())]
             try:
