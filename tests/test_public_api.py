@@ -42,7 +42,7 @@ PUBLIC = {
         BestOfNConfig BestOfNOutput BestOfNTrainer Objective PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer
         SFTConfig SFTTrainer SupervisedBatch
     """,
-    "genrlhf.methods": "GEM",
+    "genrlhf.methods": "GEM METHODS Method get_method method_names",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
 CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import demo, diversity, judge, sample, win_rate
+from genrlhf.cli import demo, diversity, judge, methods, sample, train, win_rate
 from genrlhf.cli.frame import Parser, run_to_the_end
 
 __all__ = ["build_parser", "main"]
@@ -22,6 +22,8 @@ def build_parser() -> Parser:
     parser.add_argument("--version", action="version", version=f"genrlhf {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     demo.add_command(commands)
+    methods.add_command(commands)
+    train.add_command(commands)
     sample.add_command(commands)
     diversity.add_command(commands)
     judge.add_commands(commands)

@@ -8,9 +8,17 @@ from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
     from genrlhf.methods.gem import GEM
+    from genrlhf.methods.method import Method
+    from genrlhf.methods.registry import METHODS, get_method, method_names
 
-__all__ = ["GEM"]
+__all__ = ["GEM", "METHODS", "Method", "get_method", "method_names"]
 
-_HOMES = {"GEM": "gem"}
+_HOMES = {
+    "GEM": "gem",
+    "METHODS": "registry",
+    "Method": "method",
+    "get_method": "registry",
+    "method_names": "registry",
+}
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from genrlhf.errors import ConfigError
+from genrlhf.methods.method import Method
 from genrlhf.trainers.objective import Objective, SupervisedBatch
 
-__all__ = ["GEM"]
+__all__ = ["GEM", "METHOD"]
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class GEM(Objective):
         >>> SFTTrainer(task.model, args, task.demonstrations, objective=GEM(beta=0.7)).train()  # doctest: +SKIP
     """
 
-    beta: float = 0.7
+    beta: float = field(default=0.7, metadata={"help": "β: 1 is the cross-entropy; below 1 diversity is kept."})
 
     def __post_init__(self) -> None:
         if not self.beta > 0:
@@ -44,3 +45,16 @@ class GEM(Objective):
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
         """Return the loss of every token, (N,)."""
         return self.beta * cross_entropy(batch.logits() / self.beta, batch.labels, reduction="none")
+
+
+METHOD = Method(
+    name="gem",
+    label="GEM",
+    paper="Li et al. 2024, arXiv 2408.16673",
+    loop="supervised",
+    needs=("demonstrations",),
+    trainer="genrlhf.trainers:SFTTrainer",
+    config="genrlhf.trainers:SFTConfig",
+    recipe={"learning_rate": 2e-5, "num_train_epochs": 3.0, "lr_scheduler_type": "cosine", "warmup_steps": 0.03},
+    settings="genrlhf.methods.gem:GEM",
+)

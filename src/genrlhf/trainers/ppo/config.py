@@ -42,6 +42,8 @@ class PPOConfig(TrainingArguments):
     `save_steps` and the learning-rate schedule count.
     """
 
+    _VALID_DICT_FIELDS = [*TrainingArguments._VALID_DICT_FIELDS, "model_init_kwargs"]  # noqa: RUF012
+
     learning_rate: float = field(default=1.5e-5, metadata={"help": "Peak learning rate of AdamW."})
     logging_steps: float = field(default=10, metadata={"help": "Log every this many optimizer steps."})
     per_device_train_batch_size: int = field(
@@ -219,7 +221,7 @@ class PPOConfig(TrainingArguments):
     )
     num_completions_to_print: Annotated[int, AT_LEAST_ONE] = field(default=4, metadata={"help": "How many to print."})
 
-    model_init_kwargs: dict[str, Any] | None = field(
+    model_init_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Keyword arguments of `from_pretrained` where the model is given by name."}
     )
     trust_remote_code: bool = field(

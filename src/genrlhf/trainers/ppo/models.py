@@ -126,7 +126,8 @@ def _load_reference(source: str | PreTrainedModel | None, policy: Loaded, args: 
     if source is None:
         return None
     options: dict[str, Any] = {"trust_remote_code": args.trust_remote_code}
-    model = load_causal_lm(source, model_init_kwargs=args.model_init_kwargs, **options)
+    init_kwargs: Any = args.model_init_kwargs
+    model = load_causal_lm(source, model_init_kwargs=init_kwargs, **options)
     check_same_vocabulary("ref_model", model, _own_tokenizer(source, model, args), policy.tokenizer)
     ensure_pad_token(policy.tokenizer, model)
     refuse_reading_ahead(model, device=args.device, label="ref_model")

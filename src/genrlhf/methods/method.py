@@ -1,0 +1,129 @@
+"""What a method is: a loop, what it adds to it, and what it needs."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal, TypeAlias, get_args
+
+from genrlhf.errors import ConfigError
+
+__all__ = ["LOOPS", "NEEDS", "Loop", "Method", "Need"]
+
+Loop: TypeAlias = Literal["supervised", "sample_and_tune", "rollout", "pairs"]
+LOOPS: tuple[str, ...] = get_args(Loop)
+
+Need: TypeAlias = Literal["demonstrations", "preferences", "labels", "prompts", "reward"]
+NEEDS: tuple[str, ...] = get_args(Need)
+"""Rows of `prompt` and `completion`; `chosen` and `rejected`; `completion` and `label`; `prompt`. And a reward."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to post-train a model.
+
+    Attributes:
+        name: on the command line and in files, such as "ppo".
+        label: in tables.
+        paper: authors, year and arXiv id or venue.
+        loop: that it runs on.
+        needs: what it is trained with; the first is what its dataset holds.
+        trainer: "module:class" of the trainer.
+        config: "module:class" of its settings.
+        recipe: settings whose defaults differ from the config's.
+        settings: "module:class" of a dataclass of further settings, whose object the trainer gets as `argument`; None
+            for none.
+        argument: see `settings`.
+
+    Example:
+        >>> from genrlhf.methods import get_method
+        >>> get_method("gem").loop
+        'supervised'
+    """
+
+    name: str
+    label: str
+    paper: str
+    loop: Loop
+    needs: tuple[Need, ...]
+    trainer: str
+    config: str
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    settings: str | None = None
+    argument: str = "objective"
+
+    def __post_init__(self) -> None:
+        if self.loop not in LOOPS:
+            raise ConfigError(f"The method {self.name!r} has loop {self.loop!r}; it must be one of {', '.join(LOOPS)}.")
+        if not self.needs or set(self.needs) - set(NEEDS):
+            raise ConfigError(
+                f"The method {self.name!r} needs {', '.join(map(repr, self.needs)) or 'nothing'}; give some of "
+                f"{', '.join(NEEDS)}, first what its dataset holds."
+            )
+        object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
+
+    def config_class(self) -> type[Any]:
+        """Return the class of the trainer's settings."""
+        found: type[Any] = _load(self.config, self.name)
+        return found
+
+    def settings_class(self) -> type[Any] | None:
+        """Return the class of the method's own settings."""
+        return None if self.settings is None else _load(self.settings, self.name)
+
+    def build(
+        self,
+        model: Any,
+        args: Any,
+        train_dataset: Any,
+        *,
+        eval_dataset: Any = None,
+        reward: Any = None,
+        settings: Any = None,
+        **options: Any,
+    ) -> Any:
+        """Return the trainer.
+
+        Args:
+            model: to start from: a name, a folder or a module.
+            args: an object of `config_class`.
+            train_dataset: rows of what the method needs.
+            eval_dataset: likewise.
+            reward: as `PPOTrainer` takes it, where the method needs one.
+            settings: an object of `settings_class`, by default with its defaults.
+            options: further arguments of the trainer.
+
+        Raises:
+            ConfigError: for a reward that is missing, or not wanted.
+        """
+        wants = "reward" in self.needs
+        if wants != (reward is not None):
+            raise ConfigError(f"The method {self.name!r} {'needs a reward' if wants else 'takes no reward'}.")
+        if wants:
+            options["reward"] = reward
+        kind = self.settings_class()
+        if kind is not None:
+            options[self.argument] = kind() if settings is None else settings
+        trainer = _load(self.trainer, self.name)
+        return trainer(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `genrlhf methods --json` prints of it."""
+        return {
+            "label": self.label,
+            "paper": self.paper,
+            "loop": self.loop,
+            "needs": list(self.needs),
+            "trainer": self.trainer,
+            "recipe": dict(self.recipe),
+        }
+
+
+def _load(place: str, name: str) -> Any:
+    module, _, attribute = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"The method {name!r} names {place!r}, which cannot be loaded: {error}.") from error

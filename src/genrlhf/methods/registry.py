@@ -1,0 +1,68 @@
+"""Methods by name: those of the package, of installed packages, and of any module that can be imported."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from importlib.metadata import entry_points
+from typing import Any
+
+from genrlhf.errors import ConfigError
+from genrlhf.methods.method import Method
+
+__all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
+
+METHODS = ("sft", "gem", "reward_model", "ppo", "nlpo", "best_of_n")
+"""Those of the package; each is `METHOD` in a module of its name."""
+
+ENTRY_POINTS = "genrlhf.methods"
+"""The group of entry points under which other packages offer methods."""
+
+
+def method_names() -> list[str]:
+    """Return the names of all methods: the package's, then those that installed packages offer."""
+    return [*METHODS, *sorted({point.name for point in entry_points(group=ENTRY_POINTS)} - set(METHODS))]
+
+
+def get_method(name: str) -> Method:
+    """Return a method by its name, or by where it is: "package.module:NAME".
+
+    Raises:
+        ConfigError: where there is none, or what is there is no `Method`.
+
+    Example:
+        >>> get_method("ppo").needs
+        ('prompts', 'reward')
+    """
+    if name in METHODS:
+        return _checked(_attribute(f"genrlhf.methods.{name}", "METHOD", name), name)
+    if ":" in name:
+        module, _, attribute = name.partition(":")
+        return _checked(_attribute(module, attribute, name), name)
+    points = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
+    if points:
+        try:
+            found = points[0].load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(f"The method {name!r} of an installed package cannot be loaded: {error}.") from error
+        return _checked(found, name)
+    known = method_names()
+    close = difflib.get_close_matches(str(name), known, n=2)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    raise ConfigError(
+        f"There is no method {name!r}; {hint}There are {', '.join(known)}, and any other by where it is, such as "
+        "my_package.my_method:METHOD."
+    )
+
+
+def _attribute(module: str, attribute: str, name: str) -> Any:
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"The method {name!r} cannot be loaded: {error}.") from error
+
+
+def _checked(found: Any, name: str) -> Method:
+    if not isinstance(found, Method):
+        raise ConfigError(f"The method {name!r} is a {type(found).__name__}; it must be a genrlhf.methods.Method.")
+    return found

@@ -1,0 +1,175 @@
+"""`genrlhf train` and `genrlhf methods`."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from genrlhf.cli import main
+from genrlhf.data import write_rows
+from genrlhf.methods import METHODS, get_method
+from genrlhf.trainers.run_folder import RUN_FILE
+from tests.helpers import save_model, tiny_llama, tiny_tokenizer
+
+FEW = ["--max_steps", "1", "--per_device_train_batch_size", "4", "--use_cpu", "--report_to", "none"]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(save_model(tiny_llama(), tiny_tokenizer(), tmp_path_factory.mktemp("base") / "model"))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working folder with rows of every kind, and a reward."""
+    monkeypatch.chdir(tmp_path)
+    pair = {"prompt": "q", "completion": "ab", "chosen": "a", "rejected": "b"}
+    write_rows([pair] * 8, "rows.jsonl")
+    Path("my_rewards.py").write_text(
+        "def letters(prompts, completions, **columns):\n    return [float(len(c)) for c in completions]\n",
+        encoding="utf-8",
+    )
+    return tmp_path
+
+
+def output(capsys: pytest.CaptureFixture[str]) -> Any:
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "reward" not in get_method(name).needs])
+def test_trains_on_a_file_of_rows(name: str, base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", name, "--model", base, "--train_file", "rows.jsonl", *FEW, "--json"]) == 0
+    found = output(capsys)
+    assert (found["method"], found["output_dir"], found["steps"]) == (name, name, 1)
+    assert found["figures"]["train_loss"] > 0
+    assert (folder / name / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if "reward" in get_method(name).needs])
+def test_trains_against_a_function_by_name(
+    name: str, base: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--model", base, "--train_file", "rows.jsonl", "--reward", "my_rewards:letters", "--max_new_tokens", "4"]
+    assert main(["train", "--json", name, *given, *FEW]) == 0
+    assert output(capsys)["steps"] == 1
+    AutoModelForCausalLM.from_pretrained(folder / name)
+
+
+def test_settings_of_a_file_under_those_of_the_command(
+    base: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run.yaml").write_text(
+        f"model: {base}\ntrain_file: rows.jsonl\neval_file: rows.jsonl\nmax_steps: 3\nbeta: 0.5\nlora_r: 2\n"
+        "use_peft: true\nlora_target_modules: [q_proj]\noutput_dir: elsewhere\nreport_to: none\nuse_cpu: true\n",
+        encoding="utf-8",
+    )
+    assert main(["train", "gem", "--config", "run.yaml", "--max_steps", "2", "--json"]) == 0
+    found = output(capsys)
+    assert (found["steps"], found["output_dir"]) == (2, "elsewhere")
+    assert "eval_cross_entropy" in found["figures"]
+    run = json.loads((folder / "elsewhere" / RUN_FILE).read_text(encoding="utf-8"))
+    assert run["objective"]["settings"] == {"beta": 0.5}
+    # The recipe's, where nothing else is said.
+    assert run["learning_rate"] == get_method("gem").recipe["learning_rate"]
+    assert json.loads((folder / "elsewhere" / "adapter_config.json").read_text(encoding="utf-8"))["r"] == 2
+
+
+def test_a_method_of_the_users_own(base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "methods.md").read_text(encoding="utf-8")
+    code = page.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    Path("my_methods.py").write_text(code, encoding="utf-8")
+    given = ["--model", base, "--train_file", "rows.jsonl", "--gamma", "1.5", *FEW, "--use_peft", "--json"]
+    assert main(["train", "my_methods:FOCAL", *given]) == 0
+    assert output(capsys)["output_dir"] == "focal"
+    run = json.loads((folder / "focal" / RUN_FILE).read_text(encoding="utf-8"))
+    assert run["objective"]["settings"] == {"gamma": 1.5}
+
+
+def test_a_task_brings_its_model_and_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "sft", "--task", "embedded", *FEW]) == 0
+    assert capsys.readouterr().out.startswith("SFT: 1 steps, sft\n")
+
+
+def test_resumes(base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [
+        "train",
+        "sft",
+        "--model",
+        base,
+        "--train_file",
+        "rows.jsonl",
+        *FEW,
+        "--max_steps",
+        "2",
+        "--save_steps",
+        "1",
+    ]
+    assert main(given) == 0
+    shutil.rmtree(folder / "sft" / "checkpoint-2")
+    assert main([*given, "--resume_from_checkpoint", "true", "--json"]) == 0
+    assert "checkpoint-1" in capsys.readouterr().err or (folder / "sft" / "checkpoint-2").is_dir()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["train", name, "--help"])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    method = get_method(name)
+    for kind in filter(None, (method.config_class(), method.settings_class())):
+        for field in dataclasses.fields(kind):
+            assert not field.init or field.name.startswith("_") or f"--{field.name}" in shown
+
+
+@pytest.mark.parametrize(
+    ("given", "status", "words"),
+    [
+        (["nothing"], 1, "There is no method 'nothing'"),
+        (["sft", "--learning_rat", "1"], 2, "--learning_rat, which is no setting; did you mean --learning_rate?"),
+        (["sft", "--learning_rate", "fast"], 2, "invalid float value: 'fast'"),
+        (["ppo", "--kl_coef", "-1"], 1, "The settings of ppo cannot be read: kl_coef must be 0 or more"),
+        (["sft"], 1, "Give one of --task, --train_file and --dataset_name."),
+        (["sft", "--task", "embedded", "--train_file", "rows.jsonl"], 1, "not task and train_file"),
+        (["sft", "--train_file", "rows.jsonl"], 1, "Give --model"),
+        (["sft", "--train_file", "none.jsonl", "--model", "x"], 1, "none.jsonl does not exist"),
+        (["sft", "--dataset_name", "no/such", "--model", "x"], 1, "The dataset 'no/such' cannot be loaded"),
+        (["sft", "--task", "embedded", "--reward", "x"], 1, "The method 'sft' takes no reward"),
+        (["ppo", "--task", "embedded"], 1, "Give --reward"),
+        (["ppo", "--task", "embedded", "--reward", "a", "b", "--reward_weights", "1"], 1, "2 rewards and 1"),
+        (["ppo", "--task", "embedded", "--reward", "my_rewards:digits"], 1, "'my_rewards:digits' cannot be loaded"),
+        (["sft", "--config", "none.yaml"], 1, "none.yaml"),
+        (["sft", "--config"], 1, "cannot be read"),
+        (["sft", "--config", "list.yaml"], 1, "must contain a YAML mapping"),
+        (["sft", "--config", "wrong.yaml"], 1, "The file of --config has --learning_rat, which is no setting"),
+        (["sft", "--config", "broken.yaml"], 1, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_line(
+    given: list[str], status: int, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, text in (("list", "- 1\n"), ("wrong", "learning_rat: 1\n"), ("broken", "a: [\n")):
+        Path(f"{name}.yaml").write_text(text, encoding="utf-8")
+    try:
+        found = main(["train", *given])
+    except SystemExit as stopped:
+        found = int(str(stopped.code))
+    shown = capsys.readouterr()
+    assert found == status and words in shown.err and "Traceback" not in shown.err
+    assert shown.out == ""
+
+
+def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["methods", "--json"]) == 0
+    found = output(capsys)
+    assert list(found)[: len(METHODS)] == list(METHODS)
+    assert found["ppo"]["needs"] == ["prompts", "reward"]
+    assert main(["methods"]) == 0
+    assert "Li et al. 2024" in capsys.readouterr().out

@@ -1,0 +1,110 @@
+"""The registry of methods: what each says of itself, and where others come from."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import types
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import genrlhf.methods
+from genrlhf.errors import ConfigError
+from genrlhf.methods import METHODS, Method, get_method, method_names, registry
+from tests.helpers import tiny_llama, tiny_tokenizer
+from tests.trainers.runs import QUIET, prompt_rows, share_of_letters
+
+MINE = Method("mine", "Mine", "nobody", "rollout", ("prompts", "reward"), "nowhere:Trainer", "nowhere:Config")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_what_it_is(name: str) -> None:
+    method = get_method(name)
+    assert method.name == name and method.label and method.paper
+    config = {field.name for field in dataclasses.fields(method.config_class())}
+    assert set(method.recipe) <= config
+    settings = method.settings_class()
+    own = {field.name for field in dataclasses.fields(settings)} if settings else set()
+    assert not own & config
+    lines = (Path(genrlhf.methods.__file__).parent / f"{name}.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 120
+
+
+def test_every_file_of_a_method_is_listed() -> None:
+    files = {file.stem for file in Path(genrlhf.methods.__file__).parent.glob("*.py")}
+    assert files - {"__init__", "method", "registry"} == set(METHODS)
+
+
+def test_methods_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = types.ModuleType("my_package")
+    module.MINE, module.WRONG = MINE, 3  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "my_package", module)
+    points = [
+        EntryPoint("theirs", "my_package:MINE", registry.ENTRY_POINTS),
+        EntryPoint("broken", "my_package:NOTHING", registry.ENTRY_POINTS),
+        EntryPoint("sft", "my_package:WRONG", registry.ENTRY_POINTS),
+    ]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    assert method_names() == [*METHODS, "broken", "theirs"]
+    assert get_method("theirs") is MINE
+    assert get_method("my_package:MINE") is MINE
+    # The package's own come first.
+    assert get_method("sft").trainer == "genrlhf.trainers:SFTTrainer"
+    with pytest.raises(ConfigError, match="'broken' of an installed package cannot be loaded"):
+        get_method("broken")
+    with pytest.raises(ConfigError, match=r"'my_package:WRONG' is a int; it must be a genrlhf\.methods\.Method"):
+        get_method("my_package:WRONG")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("pp", "There is no method 'pp'; did you mean 'ppo'"),
+        ("no.such.module:METHOD", "cannot be loaded: No module named"),
+        ("genrlhf:METHOD", "cannot be loaded"),
+        (":", "cannot be loaded"),
+    ],
+)
+def test_names_of_nothing(name: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        get_method(name)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"loop": "magic"}, "has loop 'magic'"), ({"needs": ()}, "needs nothing"), ({"needs": ("luck",)}, "'luck'")],
+)
+def test_a_method_that_cannot_be(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        dataclasses.replace(MINE, **change)
+
+
+def test_a_trainer_that_is_not_there() -> None:
+    with pytest.raises(ConfigError, match="names 'nowhere:Trainer', which cannot be loaded"):
+        MINE.build("model", None, None, reward=share_of_letters)
+
+
+def test_a_reward_where_it_belongs() -> None:
+    with pytest.raises(ConfigError, match="'mine' needs a reward"):
+        MINE.build("model", None, None)
+    with pytest.raises(ConfigError, match="'sft' takes no reward"):
+        get_method("sft").build("model", None, None, reward=share_of_letters)
+
+
+@pytest.mark.parametrize("name", ["ppo", "nlpo", "best_of_n"])
+def test_methods_that_sample_train(name: str, tmp_path: Path) -> None:
+    method = get_method(name)
+    few: dict[str, Any] = {
+        "max_steps": 1,
+        "per_device_train_batch_size": 4,
+        "max_new_tokens": 4,
+        "missing_eos_score": None,
+    }
+    args = method.config_class()(str(tmp_path), **{**QUIET, **few, **method.recipe})
+    trainer = method.build(
+        tiny_llama(), args, prompt_rows(8), reward=share_of_letters, processing_class=tiny_tokenizer()
+    )
+    assert trainer.train().global_step == 1
