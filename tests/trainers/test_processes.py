@@ -10,6 +10,7 @@ from tests.processes import run_in_two
 from tests.trainers import two_processes_figures
 from tests.trainers.runs import best_of_n, largest_difference, logged, ppo_trainer, prompt_rows, weights
 from tests.trainers.two_processes import SETTINGS
+from tests.trainers.two_processes_failing import PARTS
 
 
 def test_two_processes_train_and_resume_as_one(tmp_path: Path) -> None:
@@ -57,3 +58,8 @@ def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
             for key in ("loss", "accuracy", "margin", "mean_reward", "max_reward", "entropy", "mean_token_accuracy"):
                 assert found[name]["logged"].get(key) == pytest.approx(right["logged"].get(key), abs=1e-5), key
             assert found[name]["evaluated"] == pytest.approx(right["evaluated"], abs=1e-5)
+
+
+def test_a_checkpoint_that_one_process_cannot_write_ends_both(tmp_path: Path) -> None:
+    printed = run_in_two("tests.trainers.two_processes_failing", str(tmp_path))
+    assert {part: printed.count(f"{part}: agreed") for part in PARTS} == dict.fromkeys(PARTS, 2)

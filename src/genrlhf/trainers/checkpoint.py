@@ -124,7 +124,7 @@ class ResumableTrainer:
     model: Any
     state: TrainerState
     control: TrainerControl
-    _checkpoint_is_open = False
+    _open_checkpoint: Path | None = None
     _loads_from: Path | None = None
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
@@ -201,28 +201,43 @@ class ResumableTrainer:
         run_dir = Path(self._get_output_dir(trial))  # type: ignore[attr-defined]
         folder = run_dir / f"{PREFIX}{self.state.global_step}"
         writes = bool(self.args.should_save)
-        error = self._attempt(lambda: _begin(folder) if writes else None)
-        self._agree(error, folder)
+        self._together(folder, lambda: _begin(folder) if writes else None)
+        self._together(folder, lambda: self._save_beside(folder))
         limit, self.args.save_total_limit = self.args.save_total_limit, None
-        self._checkpoint_is_open = True
+        self._open_checkpoint = folder
         try:
-            error = self._attempt(lambda: self._write_parts(folder, model, trial))
+            self._together(folder, lambda: super(ResumableTrainer, self)._save_checkpoint(model, trial))  # type: ignore[misc]
         finally:
             self.args.save_total_limit = limit
-            self._checkpoint_is_open = False
-        self._agree(error, folder)
+            self._open_checkpoint = None
         manifest = Manifest(processes=self.args.world_size, batch_size=self._rows_per_step())
-        error = self._attempt(lambda: manifest.write(folder) if writes else None)
-        self._agree(error, folder)
+        self._together(folder, lambda: manifest.write(folder) if writes else None)
         if self.args.push_to_hub:
             self._push_from_checkpoint(str(folder))
         if writes:
             best = self.state.best_model_checkpoint
             _rotate(run_dir, limit=limit, protected={folder, *([Path(best)] if best else [])})
 
-    def _write_parts(self, folder: Path, model: Any, trial: Any) -> None:
-        self._save_beside(folder)
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Save the model; see `transformers.Trainer.save_model`."""
+
+        def write() -> None:
+            super(ResumableTrainer, self).save_model(output_dir, _internal_call=_internal_call)  # type: ignore[misc]
+
+        if self._open_checkpoint is None:
+            write()
+        else:
+            # The Trainer has its processes wait for each other behind this, where the best model is kept: one that
+            # failed would wait for their agreement, and they for it, for ever.
+            self._together(self._open_checkpoint, write)
+
+    def _together(self, folder: Path, write: Callable[[], None]) -> None:
+        """Have every process write a part of a checkpoint, in which none waits for another.
+
+        Raises:
+            CheckpointError: on all of them where one has failed; what there is of the checkpoint has been removed.
+        """
+        self._agree(self._attempt(write), folder)
 
     def _attempt(self, write: Callable[[], None]) -> Exception | None:
         try:
@@ -248,7 +263,7 @@ class ResumableTrainer:
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         # The Trainer asks for this before the checkpoint is whole; `_save_checkpoint` does afterwards.
-        if not self._checkpoint_is_open:
+        if self._open_checkpoint is None:
             super()._push_from_checkpoint(checkpoint_folder)  # type: ignore[misc]
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
