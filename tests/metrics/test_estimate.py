@@ -154,3 +154,53 @@ def test_shares_by_hand() -> None:
     assert proportion_estimate([1.0] * 5).ci == pytest.approx((5 / (5 + 1.959964**2), 1), abs=1e-6)
     with pytest.raises(DataError, match=r"A value is 75.0; a score interval takes values from 0 to 1"):
         proportion_estimate([75.0])
+
+
+def test_the_longer_tail_has_the_longer_arm() -> None:
+    # 0 0 0 0 5: mean 1, s² = 20 / 4, s/√n = 1; deviations −1 (4 times), 4: γ = (60 / 5) / (20 / 5)^1.5 = 1.5
+    # a = (1 + 6/5) 1.5 / √5, and g(T) = T + a T² / 3 + a² T³ / 27 + a / 6 is ± t at the ends.
+    estimate = mean_estimate([0, 0, 0, 0, 5])
+    a, t = 2.2 * 1.5 / math.sqrt(5), 2.776445
+    upper = -(estimate.ci[1] - 1)
+    assert upper + a * upper**2 / 3 + a**2 * upper**3 / 27 + a / 6 == pytest.approx(-t, abs=1e-5)
+    assert estimate.ci[0] == pytest.approx(1 - t, abs=1e-5)
+    mirrored = mean_estimate([0, 0, 0, 0, -5])
+    assert mirrored.ci == pytest.approx((-estimate.ci[1], -estimate.ci[0]), rel=1e-12)
+
+
+@given(st.lists(floats, min_size=2, max_size=30), st.floats(0.1, 10), st.floats(-50, 50))
+def test_the_interval_of_a_mean_moves_with_the_values(values: list[float], scale: float, shift: float) -> None:
+    found, moved = mean_estimate(values), mean_estimate([scale * value + shift for value in values])
+    assert found.ci[0] <= found.value <= found.ci[1]
+    size = 1e-6 * (1 + abs(shift) + scale * (found.ci[1] - found.ci[0] + max(map(abs, values))))
+    assert moved.ci == pytest.approx([scale * end + shift for end in found.ci], abs=size)
+
+
+@pytest.mark.parametrize("n", [10, 25, 100])
+@pytest.mark.parametrize(
+    ("name", "truth"), [("normal", 0.0), ("exponential", 1.0), ("many at a bound", 0.95), ("heavy tails", 0.0)]
+)
+def test_the_interval_of_a_mean_covers_the_truth(n: int, name: str, truth: float) -> None:
+    generator, inside = np.random.default_rng(n), 0
+    for _ in range(400):
+        values = {
+            "normal": lambda: generator.normal(size=n),
+            "exponential": lambda: generator.exponential(size=n),
+            "many at a bound": lambda: np.where(generator.random(n) < 0.9, 1, generator.random(n)),
+            "heavy tails": lambda: generator.standard_t(3, size=n),
+        }[name]()
+        estimate = mean_estimate(values, bounds=(0, 1) if name == "many at a bound" else None)
+        inside += estimate.ci[0] <= truth <= estimate.ci[1]
+    # 93 % less two of the simulation's standard deviations
+    assert inside >= 362
+
+
+def test_bounds() -> None:
+    assert mean_estimate([0.0, 1.0, 1.0], bounds=(0, 1)).ci[1] == 1 < mean_estimate([0.0, 1.0, 1.0]).ci[1]
+    # Wilson's of 1 of 1 and of 8 of 8, n / (n + z²)
+    assert mean_estimate([1.0], bounds=(0, 1)).ci == pytest.approx((0.206549, 1), abs=1e-6)
+    assert mean_estimate([1.0] * 8, bounds=(0, 1)).ci == pytest.approx((0.675592, 1), abs=1e-6)
+    # Equal but for a rounding
+    assert mean_estimate([0.3, 0.1 + 0.2] * 4, bounds=(0, 1)).ci[1] > 0.5
+    with pytest.raises(DataError, match=r"A value is 1.5"):
+        mean_estimate([0.5, 1.5], bounds=(0, 1))

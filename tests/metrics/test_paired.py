@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from genrlhf.metrics.paired import paired_comparison, sign_flip_test
+from genrlhf.metrics.paired import paired_comparison, paired_shares, sign_flip_test
 
 
 @given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
@@ -47,11 +47,21 @@ def test_paired_comparison_leaves_undefined_inputs_out() -> None:
     assert str(found).startswith("+1.500 [")
 
 
-def test_differences_of_bounded_values_have_a_score_interval() -> None:
-    # 21 pairs of shares, 13 of them alike: Tango's interval, as of Fagerland, Lydersen & Laake 2014, table IV
+def test_paired_shares_have_tangos_interval() -> None:
+    # 21 pairs of shares, 13 of them alike: Fagerland, Lydersen & Laake 2014, table IV
     first, second = [0.0] * 13 + [0.0] + [1.0] * 7, [0.0] * 13 + [1.0] + [0.0] * 7
-    found = paired_comparison(first, second, bounds=(0, 1)).difference
-    assert found.ci == pytest.approx((-0.517, -0.026), abs=5.1e-4)
+    found = paired_shares(first, second)
+    assert found.difference.ci == pytest.approx((-0.517, -0.026), abs=5.1e-4)
+    # One of eight discordant pairs or fewer on either side: 2 (1 + 8) / 2⁸
+    assert found.p_value == pytest.approx(18 / 256, abs=0.008)
+    same = paired_shares([0.4] * 8, [0.4] * 8).difference
+    # Of n differences of 0: ± z² / (n + z²)
+    assert same.value == 0 and same.ci == pytest.approx((-0.324408, 0.324408), abs=1e-6)
+
+
+def test_bounds_of_values_are_bounds_of_differences() -> None:
     same = paired_comparison([40.0] * 8, [40.0] * 8, bounds=(0, 100)).difference
-    # Of n differences of 0 in ± 100: ± 100 z² / (n + z²)
-    assert same.value == 0 and same.ci == pytest.approx((-32.4408, 32.4408), abs=1e-4)
+    assert same.ci == pytest.approx((-32.4408, 32.4408), abs=1e-4)
+    assert paired_comparison([40.0] * 8, [40.0] * 8).difference.ci == (0.0, 0.0)
+    wide = paired_comparison([0.0, 100.0, 0.0], [100.0, 100.0, 0.0], bounds=(0, 100)).difference
+    assert wide.ci == (-100, 100) and wide.value == pytest.approx(100 / 3)

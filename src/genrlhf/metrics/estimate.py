@@ -42,27 +42,67 @@ def interval(value: float, stderr: float, df: float) -> tuple[float, float]:
     return value - half, value + half
 
 
-def mean_estimate(values: ArrayLike) -> Estimate:
-    """Return the mean of per-input values, its standard error s / √n (s with n − 1) and Student's 95 % interval.
+def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = None) -> Estimate:
+    """Return the mean of per-input values, its standard error s / √n (s with n − 1) and its 95 % interval.
 
-    NaN marks an input whose value is undefined: it is left out, and `n` counts the others.
+    The interval is Student's, widened on the side of the longer tail to that of Hall 1992, "On the Removal of Skewness
+    by Transformation". With t Student's quantile and γ the skewness::
+
+        value − s/√n g⁻¹(± t),    g⁻¹(x) = 3 ((1 + a (x − a/6))^⅓ − 1) / a,    a = γ / √n
+
+    Few values show less than their population's skewness; it is multiplied by 1 + 6/n for that, about the first term of
+    Bobée & Robitaille 1975, "Correction of Bias in the Estimation of the Coefficient of Skewness". How often it
+    contains the truth is measured: see docs/metrics.md.
 
     Args:
-        values: (m,) floats.
+        values: (m,) floats; NaN marks an input whose value is undefined: it is left out, and `n` counts the others.
+        bounds: the least and the largest value that there can be, if they are known: the interval does not leave them,
+            and where all values are equal it is the score interval (see `score_interval`), not a point.
 
     Raises:
-        DataError: none of the values is defined, or one is infinite.
+        DataError: none of the values is defined, or one is infinite or not between the bounds.
 
     Example:
         >>> estimate = mean_estimate([1.0, 2.0, 3.0, float("nan")])
         >>> print(estimate, estimate.n)
         2.000 [-0.484, 4.484] 3
+        >>> print(mean_estimate([0.0] * 8), mean_estimate([0.0] * 8, bounds=(0, 1)))
+        0.000 [0.000, 0.000] 0.000 [0.000, 0.324]
     """
     defined = _defined(values)
     n = len(defined)
     value = float(defined.mean())
     stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(n - 1, 1)), n=n, values=defined)
+    ci = _skewed_interval(defined, value, stderr)
+    if bounds is not None:
+        low, high = bounds
+        # Also raises where a value is out of bounds.
+        widest = score_interval(defined, low, high)
+        ci = (max(low, ci[0]), min(high, ci[1])) if _differ(defined) else widest
+    return Estimate(value=value, stderr=stderr, ci=ci, n=n, values=defined)
+
+
+def _differ(values: np.ndarray) -> bool:
+    """Say whether values differ by more than rounding."""
+    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
+
+
+def _skewed_interval(values: np.ndarray, value: float, stderr: float) -> tuple[float, float]:
+    """Return Student's interval, widened on the side of the longer tail to Hall's."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    low, high = interval(value, stderr, max(n - 1, 1))
+    if n < 3 or not _differ(values):
+        return low, high
+    away = (values - value) / values.std()
+    a = (1 + 6 / n) * float((away**3).mean()) / math.sqrt(n)
+    # Below this the two intervals are the same to nine digits, and a difference of near equals would be divided.
+    if abs(a) < 1e-9:
+        return low, high
+    t = float(stdtrit(n - 1, 0.975))
+    down, up = (3 * (float(np.cbrt(1 + a * (x - a / 6))) - 1) / a for x in (t, -t))
+    return min(low, value - down * stderr), max(high, value - up * stderr)
 
 
 def proportion_estimate(values: ArrayLike) -> Estimate:

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genrlhf.metrics.estimate import bootstrap_estimate, bounded_estimate
+from genrlhf.metrics.estimate import bounded_estimate, mean_estimate
 from genrlhf.types import Estimate
 
-__all__ = ["PairedComparison", "paired_comparison", "sign_flip_test"]
+__all__ = ["PairedComparison", "paired_comparison", "paired_shares", "sign_flip_test"]
 
 _EXACT_UP_TO = 13
 _NUMBERS_AT_ONCE = 4_000_000
@@ -48,16 +48,33 @@ def paired_comparison(
     Args:
         first: (inputs,) floats.
         second: (inputs,) floats.
-        bounds: the least and the largest value that there can be, such as (0, 1) for shares: the interval is then the
-            score interval of the differences (for wins and losses that of Tango 1998, see `score_interval`), which has
-            a width where all differences are equal. Without bounds it is the bootstrap's (see `bootstrap_estimate`).
-        seed: of bootstrap and flips.
+        bounds: the least and the largest value that there can be, if they are known (see `mean_estimate`).
+        seed: of flips.
     """
     differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
-    if bounds is None:
-        estimate = bootstrap_estimate(differences, seed=seed)
-    else:
-        estimate = bounded_estimate(differences, bounds[0] - bounds[1], bounds[1] - bounds[0])
+    span = None if bounds is None else (bounds[0] - bounds[1], bounds[1] - bounds[0])
+    estimate = mean_estimate(differences, bounds=span)
+    return PairedComparison(estimate, sign_flip_test(estimate.values, seed=seed))
+
+
+def paired_shares(first: ArrayLike, second: ArrayLike, *, seed: int = 0) -> PairedComparison:
+    """Compare shares of the same inputs, such as wins (1), losses (0) and ties (0.5).
+
+    The interval of the difference is the score interval of values between −1 and 1: of wins and losses that of Tango
+    1998, "Equivalence Test and Confidence Interval for the Difference in Proportions for the Paired-Sample Design" (see
+    `score_interval`). It has a width where all differences are equal.
+
+    Args:
+        first: (inputs,) floats in [0, 1]; inputs where either is NaN are left out.
+        second: (inputs,) floats in [0, 1].
+        seed: of flips.
+
+    Example:
+        >>> print(paired_shares([1.0] * 7 + [0.0] * 14, [0.0] * 7 + [1.0] + [0.0] * 13))
+        -0.286 [-0.517, -0.026] p=0.069
+    """
+    differences = np.asarray(second, dtype=np.float64) - np.asarray(first, dtype=np.float64)
+    estimate = bounded_estimate(differences, -1.0, 1.0)
     return PairedComparison(estimate, sign_flip_test(estimate.values, seed=seed))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genrlhf.errors import DataError
-from genrlhf.metrics.paired import PairedComparison, paired_comparison
+from genrlhf.metrics.paired import PairedComparison, paired_shares
 from genrlhf.metrics.preference.counting.annotations import AnnotationWinRate, annotation_win_rates, collect_annotations
 
 __all__ = ["compare_win_rates", "head_to_head"]
@@ -60,7 +60,7 @@ def compare_win_rates(
     """Return the second model's win rate less the first's, on the instructions that both were judged on.
 
     Both were compared with the same baseline. What an instruction adds to both cancels, so the interval is narrower
-    than that of two win rates apart; it is the score interval of paired shares (see `paired_comparison`).
+    than that of two win rates apart; it is the score interval of paired shares (see `paired_shares`).
 
     Args:
         rows: as of `annotation_win_rates`, with `instruction`.
@@ -80,12 +80,8 @@ def compare_win_rates(
     both = [instruction for instruction in ours if instruction in theirs]
     if not both:
         raise DataError(f"No instruction has an answer for both {first!r} and {second!r}; judge them on the same ones.")
-    return paired_comparison(
-        [ours[instruction] for instruction in both],
-        [theirs[instruction] for instruction in both],
-        bounds=(0.0, 1.0),
-        seed=seed,
-    )
+    sides = ([found[instruction] for instruction in both] for found in (ours, theirs))
+    return paired_shares(*sides, seed=seed)
 
 
 def _by_instruction(instructions: list[str], wins: Iterable[float]) -> dict[str, float]:
