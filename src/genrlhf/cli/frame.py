@@ -20,7 +20,22 @@ Namespace = argparse.Namespace
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that tells wrong usage in one line."""
+    """A parser that tells wrong usage in one line, and whose usage names what must be given alone."""
+
+    def format_help(self) -> str:
+        """Return the help, as wide as the terminal: argparse does not break what one option can be."""
+        self.usage = self.usage or self._short_usage()
+        return super().format_help()
+
+    def _short_usage(self) -> str:
+        words = ["%(prog)s", "[options]"]
+        for action in self._actions:
+            name = str(action.metavar or action.dest.upper())
+            if action.option_strings:
+                words += [f"{action.option_strings[0]} {name}"] if action.required else []
+            else:
+                words.append({"?": f"[{name}]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name))
+        return " ".join(words) + (" ..." if self._subparsers else "")
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
@@ -63,7 +78,7 @@ def add_command(
     shared = _shared_options(seed=seed, output=output, default_output=default_output)
     parser: Parser = commands.add_parser(name, parents=[shared], help=help, description=description)
     written = (*(["output"] if output else []), *writes)
-    parser.set_defaults(run=run, reads=tuple(reads), writes=written, folders=tuple(folders), kept=kept)
+    parser.set_defaults(parser=parser, run=run, reads=tuple(reads), writes=written, folders=tuple(folders), kept=kept)
     return parser
 
 
@@ -105,7 +120,9 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
     try:
         with guarded_streams():
             try:
-                args = parser.parse_args(argv)
+                args, further = parser.parse_known_args(argv)
+                if further:
+                    args.parser.error(f"unrecognized arguments: {' '.join(further)}")
                 before = _written(args)
                 return execute(args)
             except GenRLHFError as error:
