@@ -62,7 +62,7 @@ class Workplace:
             "humans.jsonl": HUMANS,
             "far.jsonl": [{**row, "instruction": f"other {row['instruction']}"} for row in JUDGEMENTS],
             "difficulty.jsonl": [{"instruction": f"q{n}", "instruction_difficulty": n / 9} for n in range(6)],
-            "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(3)],
+            "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(6)],
         }.items():
             (folder / name).write_text("".join(json.dumps(_renamed(row, rename)) + "\n" for row in rows))
         self._label(rename)
@@ -123,6 +123,10 @@ class Workplace:
         given = {**self.arguments(*words), **changes}
         if "--difficulty" in changes:
             del given["--ood"]
+        if "--prompts" in changes and words != ("sample",):
+            # Standard input has the prompts of one file.
+            given.pop("second", None)
+            given |= {"files": [given["files"][0]], "": []} if "files" in given else {"--references": []}
         typed = list(words)
         for name, values in given.items():
             if not name.startswith("-"):

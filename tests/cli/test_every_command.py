@@ -139,7 +139,7 @@ def given(place: Workplace, words: tuple[str, ...], name: str) -> tuple[str, str
     """Return an argument as the example has it: how it is typed, and what it is given."""
     arguments = place.arguments(*words)
     typed = name if name in arguments else f"--{name}"
-    return typed, arguments.get(typed, str(place.folder / "difficulty.jsonl"))
+    return typed, arguments.get(typed, str(place.folder / f"{name}.jsonl"))
 
 
 every_file = pytest.mark.parametrize(

@@ -29,8 +29,9 @@ def add_command(commands: Any) -> None:
         "diversity",
         run,
         help="measure how diverse the outputs in files are, and compare models",
-        description="Measure the diversity of outputs, per input and across inputs, with 95 % intervals. Files have a "
-        'row an input, {"prompt": ..., "outputs": ["...", ...]}, as `genrlhf sample` writes, or are those of other tools.',
+        description="Measure the diversity of outputs, per input and across inputs, with 95 % intervals. Files have "
+        'a row an input, {"prompt": ..., "outputs": ["...", ...]}, as `genrlhf sample` writes, or are those of other '
+        "tools.",
         seed="of draws and intervals",
         reads=("files", *READS),
         writes=("csv", "plot"),

@@ -6,7 +6,8 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from genrlhf.data.files import named
+from genrlhf.data.files import STDIN, named
+from genrlhf.errors import ConfigError
 
 __all__ = ["READS", "add_reading_options", "read_outputs", "reading_settings"]
 
@@ -26,7 +27,10 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
         "Parquet and Inspect's .eval are read; a column within others is named by its path, as in doc.query.",
     )
     group.add_argument(
-        "--format", choices=[one.name for one in FORMATS], help="the tool that wrote the files, if it is not to be told"
+        "--format",
+        choices=[one.name for one in FORMATS],
+        metavar="TOOL",
+        help=f"the tool that wrote the files, if it is not to be told: {', '.join(one.name for one in FORMATS)}",
     )
     group.add_argument("--prompt-column", metavar="COLUMN", help="where the prompt is")
     group.add_argument(
@@ -53,6 +57,8 @@ def read_outputs(file: str, args: argparse.Namespace, notes: list[str]) -> Itera
     """
     from genrlhf.integrations.loading import OutputsFile
 
+    if args.prompts == STDIN and vars(args).setdefault("prompts_of", file) != file:
+        raise ConfigError("--prompts - can be read for one file of outputs; give a file.")
     outputs = OutputsFile(file, **{name: getattr(args, name) for name in _OPTIONS})
     try:
         for place, row in outputs:
