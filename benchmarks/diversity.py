@@ -50,7 +50,6 @@ from genrlhf.metrics import (
     SentenceBERT,
     VendiScore,
 )
-from genrlhf.metrics.diversity.ngrams import _shared_table
 from genrlhf.metrics.diversity.nli_model import NLIModel
 from genrlhf.text import words
 
@@ -217,7 +216,6 @@ def against_plain(metric: Any, plain: Plain, outputs: list[list[str]], pairwise:
     # Other texts, so that nothing of them is remembered.
     warm = [[f"{text} warm" for text in texts] for texts in outputs[:2]]
     metric.batch(warm)
-    _shared_table.cache_clear()
     for texts in warm if pairwise >= len(outputs) else warm[:1]:
         plain(texts)
     theirs, plain_seconds = timed(lambda: [plain(texts) for texts in outputs[:pairwise]])

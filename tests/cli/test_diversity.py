@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.models import Pooling, Transformer
 
 from genrlhf.cli import main
-from genrlhf.metrics import EAD, per_input_diversity
+from genrlhf.metrics import EAD, Homogenisation, across_input_diversity, per_input_diversity
 from tests.helpers import save_model, tiny_bert, tiny_reward_model, tiny_tokenizer
 
 
@@ -40,8 +40,10 @@ def test_json_of_one_file(files: list[str], capsys: pytest.CaptureFixture[str]) 
     assert main(["diversity", files[0], "--json"]) == 0
     captured = capsys.readouterr()
     found = json.loads(captured.out)
-    expected = per_input_diversity(some_outputs(0, 6), EAD()).to_dict()
-    assert found["per_input"]["ead"] == expected
+    outputs = some_outputs(0, 6)
+    assert found["per_input"]["ead"] == per_input_diversity(outputs, EAD()).to_dict()
+    assert found["across_input"]["ead"] == across_input_diversity(outputs, EAD()).to_dict()
+    assert found["across_input"]["ead"]["value"] == EAD()([first for first, *_ in outputs])
     assert set(found["across_input"]) == set(found["per_input"]) == {"ead", "distinct"}
     assert found["mean_words"] == 6 and found["inputs"] == 12 and found["outputs_per_input"] == 3
     assert found["lower_is_more_diverse"] == [] and found["warnings"] == []
@@ -207,3 +209,59 @@ def test_the_names_of_all_metrics() -> None:
     command = [sys.executable, "-m", "genrlhf.cli", "diversity", "--list-metrics"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert {"ead", "self_bleu", "nli", "vendi", "utility_k"} <= set(done.stdout.split())
+
+
+def test_python_and_command_give_one_number_for_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    outputs = some_outputs(0, 6, n=60)
+    file = write(tmp_path / "a.jsonl", outputs)
+    options = ["--metrics", "rouge_l", "--max-pairs", "300", "--seed", "7", "--json"]
+    for more, settings in (([], {}), (["--draws", "3"], {"seed": 7, "draws": 3})):
+        assert main(["diversity", file, *options, *more]) == 0
+        found = json.loads(capsys.readouterr().out)["across_input"]["rouge_l"]
+        metric = Homogenisation(max_pairs=300, seed=7)
+        same = across_input_diversity(outputs, metric, **settings)  # type: ignore[arg-type]
+        assert 0 < found.pop("pair_error") < found["stderr"]
+        assert found == same.to_dict()
+    assert main(["diversity", file, "--metrics", "rouge_l", "--max-pairs", "all", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["across_input"]["rouge_l"]
+    assert "pair_error" not in found
+    assert found == across_input_diversity(outputs, Homogenisation(max_pairs=None)).to_dict()
+
+
+def test_comparing_leaves_the_figures_of_a_file_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours, theirs = some_outputs(0, 6, n=40), some_outputs(1, 6, n=40)
+    files = [
+        write(tmp_path / "a.jsonl", ours),
+        write(tmp_path / "b.jsonl", theirs[::-1], [f"prompt {i}" for i in reversed(range(40))]),
+    ]
+    options = ["--metrics", "ead,rouge_l", "--max-pairs", "100", "--json"]
+    assert main(["diversity", files[1], *options]) == 0
+    alone = json.loads(capsys.readouterr().out)
+    assert main(["diversity", *files, *options, "--compare"]) == 0
+    compared = json.loads(capsys.readouterr().out)
+    for level in ("per_input", "across_input"):
+        assert compared["files"][files[1]][level] == alone[level]
+
+
+def test_metrics_over_classes_ask_for_them(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["diversity", files[0], "--metrics", "semantic_entropy"]) == 1
+    assert "must be told what makes them: give --classes exact" in capsys.readouterr().err
+    assert main(["diversity", files[0], "--metrics", "semantic_entropy", "--classes", "exact"]) == 0
+
+
+def test_released_code_names_its_sentence_encoder(files: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    for definition, expected in (
+        ("published", "all-MiniLM-L6-v2"),
+        ("released-code", "bert-large-nli-stsb-mean-tokens"),
+    ):
+        assert main(["diversity", files[0], "--definition", definition, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["settings"]["encoder"] == f"sentence-transformers/{expected}"
+        assert main(["diversity", files[0], "--definition", definition, "--metrics", "sentence_bert"]) == 1
+        assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["some", "1.5", ""])
+def test_max_pairs_is_a_number_or_all(files: list[str], given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["diversity", files[0], "--max-pairs", given])
+    assert "--max-pairs" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.reading import READS, add_reading_options, read_outputs, reading_settings
@@ -64,13 +64,16 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--outputs-per-input", type=int, metavar="K", help="take the first K outputs of every row")
     parser.add_argument("--limit", type=int, help="take the first so many rows")
     parser.add_argument(
-        "--draws", type=int, default=1, help="across inputs, average over so many draws of one output of every input"
+        "--draws",
+        type=int,
+        help="across inputs, average over so many draws of one output of every input (default: the first output of "
+        "each, which stands for the others where all are sampled alike; draw where the best come first)",
     )
     parser.add_argument("--vocab-size", type=int, default=50257, help="V of EAD (default: %(default)s)")
     parser.add_argument(
         "--encoder",
-        default="sentence-transformers/all-MiniLM-L6-v2",
-        help="sentence encoder: hub name or folder (default: %(default)s)",
+        help="sentence encoder: hub name or folder (default: all-MiniLM-L6-v2; with --definition released-code "
+        "bert-large-nli-stsb-mean-tokens, as in that code)",
     )
     parser.add_argument("--embeddings-url", help="take --encoder from a server with OpenAI's embeddings endpoint")
     parser.add_argument("--embedding-cache", metavar="DIR", help="keep embeddings on disk for the next run")
@@ -83,7 +86,10 @@ def add_command(commands: Any) -> None:
         "--nli-split", choices=("sentences", "texts"), help="what NLI compares (default: as the definition says)"
     )
     parser.add_argument(
-        "--max-pairs", type=int, default=2000, help="pairs of texts a set that NLI compares (default: %(default)s)"
+        "--max-pairs",
+        type=_pairs,
+        help="pairs of texts of a set that NLI, ROUGE-L and BERTScore draw where it has more, or all; fewer make the "
+        "interval wider (default: 2000 for NLI, 20000 for the two others); the other metrics take all pairs",
     )
     parser.add_argument(
         "--bert-score-model",
@@ -91,10 +97,17 @@ def add_command(commands: Any) -> None:
         help="encoder of bert_score: hub name or folder (default: %(default)s)",
     )
     parser.add_argument(
+        "--bert-score-layer",
+        type=int,
+        metavar="N",
+        help="take hidden states after this layer of it, from 1 (default: the one of the bert-score package for models "
+        "that it knows, and the last of any other)",
+    )
+    parser.add_argument(
         "--classes",
         choices=("exact", "embedding", "entailment"),
-        default="exact",
-        help="what makes outputs the same for distinct_k, utility_k and semantic_entropy (default: %(default)s)",
+        help="what makes outputs the same for distinct_k, utility_k and semantic_entropy, which need it: equal "
+        "characters but for case and blanks at the ends, a cosine, or entailment both ways round",
     )
     parser.add_argument("--threshold", type=float, default=0.85, help="cosine of one class (default: %(default)s)")
     parser.add_argument("--device", help="where models run, such as cuda")
@@ -131,12 +144,6 @@ def run(args: argparse.Namespace) -> int:
     metrics = build_metrics(_names(args.metrics, "--metrics"), _options(args))
     notes: list[str] = []
     found = _evaluate(args, metrics, levels, notes)
-    if args.compare:
-        first = found[args.files[0]]
-        found = {
-            name: evaluation if evaluation is first else evaluation.in_order_of(first, (args.files[0], name))
-            for name, evaluation in found.items()
-        }
     warnings = notes + [
         warning
         for name in args.files[1:]
@@ -156,6 +163,10 @@ def run(args: argparse.Namespace) -> int:
     if args.plot:
         report.plot(args.plot, found, figures)
     return 0
+
+
+def _pairs(text: str) -> int | Literal["all"]:
+    return "all" if text == "all" else int(text)
 
 
 def _levels(text: str) -> list[Level]:
@@ -192,20 +203,21 @@ def _names(text: str, option: str) -> list[str]:
 
 def _options(args: argparse.Namespace) -> MetricOptions:
     from genrlhf.metrics.diversity.catalogue import MetricOptions
-    from genrlhf.metrics.diversity.embeddings import Embedder
+    from genrlhf.metrics.diversity.embeddings import Embedder, sentence_encoder
     from genrlhf.metrics.diversity.nli_scorer import SharedScorer
 
-    encoder: Any = args.encoder
+    encoder: Any = args.encoder or sentence_encoder(args.definition)
     if args.embeddings_url:
         from genrlhf.metrics.diversity.openai_embeddings import OpenAIEmbeddings
 
-        encoder = OpenAIEmbeddings(args.encoder, base_url=args.embeddings_url)
+        encoder = OpenAIEmbeddings(encoder, base_url=args.embeddings_url)
     return MetricOptions(
         definition=args.definition,
         vocab_size=args.vocab_size,
         embedder=Embedder(encoder, cache=args.embedding_cache, device=args.device),
         scorer=SharedScorer(args.nli_model),
         bert_score_model=args.bert_score_model,
+        bert_score_layer=args.bert_score_layer,
         nli_split=args.nli_split,
         max_pairs=args.max_pairs,
         classes=args.classes,
@@ -216,6 +228,8 @@ def _options(args: argparse.Namespace) -> MetricOptions:
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
     """Return what figures depend on beside the outputs."""
+    from genrlhf.metrics.diversity.embeddings import sentence_encoder
+
     released = args.definition == "released-code"
     words = (
         "blank-separated pieces without full stops"
@@ -223,10 +237,16 @@ def _settings(args: argparse.Namespace) -> dict[str, Any]:
         else "nltk's NLTKWordTokenizer on blank-separated pieces"
     )
     kept = (
-        *("definition", "vocab_size", "encoder", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes"),
-        *("threshold", "bert_score_model", "draws", "seed", "outputs_per_input", "limit", "match_lengths"),
+        *("definition", "vocab_size", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes", "threshold"),
+        *("bert_score_model", "bert_score_layer", "draws", "seed", "outputs_per_input", "limit", "match_lengths"),
     )
-    return {"words": words, **{name: getattr(args, name) for name in kept}, **reading_settings(args)}
+    encoder = args.encoder or sentence_encoder(args.definition)
+    return {
+        "words": words,
+        "encoder": encoder,
+        **{name: getattr(args, name) for name in kept},
+        **reading_settings(args),
+    }
 
 
 def _evaluate(

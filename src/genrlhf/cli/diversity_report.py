@@ -36,10 +36,11 @@ def figures(found: Mapping[str, DiversityEvaluation], levels: Sequence[Level]) -
 
 def comparisons(found: Mapping[str, DiversityEvaluation], levels: Sequence[Level]) -> Comparisons:
     """Return the figures of every file but the first less those of the first."""
-    (_, first), *others = found.items()
+    (first_file, first), *others = found.items()
+    in_order = [(file, one.in_order_of(first, (first_file, file))) for file, one in others]
     return {
         file: {level: {name: one.comparison(first, level, name) for name in one.metrics} for level in levels}
-        for file, one in others
+        for file, one in in_order
     }
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError, DataError, ModelError
 from genrlhf.metrics import (
     EAD,
     DistinctN,
@@ -26,6 +27,7 @@ from genrlhf.metrics.diversity.catalogue import METRICS, MetricOptions, build_me
 from genrlhf.metrics.diversity.evaluation import OutputsRow, Undefined, evaluate_diversity
 from genrlhf.metrics.diversity.levels import across_input_diversity
 from genrlhf.metrics.diversity.pairs import draw_pairs
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.types import Estimate
 
 
@@ -59,7 +61,7 @@ def test_figures_are_those_of_the_functions(monkeypatch: pytest.MonkeyPatch) -> 
     for name, metric in metrics.items():
         for level, expected in (
             ("per_input", per_input_diversity(outputs, metric)),
-            ("across_input", across_input_diversity([[text] for text in found.drawn[0]], metric)),
+            ("across_input", across_input_diversity(outputs, metric)),
             ("pooled", pooled_diversity(outputs, metric)),
         ):
             figure: Any = found.figure(level, name)  # type: ignore[arg-type]
@@ -83,7 +85,7 @@ def test_comparison_goes_by_prompt() -> None:
     assert found.p_value == pytest.approx(expected.p_value)
     across: Any = aligned.comparison(first, "across_input", "distinct")
     assert across.difference.n == 40
-    assert all(text in theirs[i] for texts in aligned.drawn for i, text in enumerate(texts))
+    assert all(text in theirs[i] for texts in aligned.texts["across_input"] for i, (text,) in enumerate(texts))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +149,8 @@ def test_the_error_of_a_pair_budget() -> None:
     )
     # The same 100 of the 780 pairs of places in every draw: the mean over draws of each is what varies.
     places = draw_pairs(40, 100, random.Random(0))
-    scores = np.array([[-2 if texts[i][0] == texts[j][0] else 1.6 for i, j in places] for texts in found.drawn])
+    drawn = [[text for (text,) in inputs] for inputs in found.texts["across_input"]]
+    scores = np.array([[-2 if texts[i][0] == texts[j][0] else 1.6 for i, j in places] for texts in drawn])
     expected = scores.mean(axis=0).std(ddof=1) * ((1 - 100 / 780) / 100) ** 0.5
     assert found.pair_error("across_input", "nli") == pytest.approx(expected, rel=1e-9)
     figure: Any = found.figure("across_input", "nli")
@@ -217,3 +220,102 @@ def test_every_metric_of_the_catalogue_is_made_and_measures() -> None:
     assert build_metrics(["bert_score"], MetricOptions())
     with pytest.raises(ConfigError, match="There is no metric 'eda'; the metrics are ead, ead_1"):
         build_metrics(["eda"], MetricOptions())
+
+
+def test_an_evaluation_does_not_change() -> None:
+    found = evaluate_diversity(rows(some_outputs(0)), {"ead": EAD()}, levels=("per_input", "across_input"))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        found.seed = 1  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        found.values["ead"][0] = 0
+    left: Any = found.left["across_input"]["ead"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        left.value = 1
+
+
+class Counted:
+    """The number of texts; counts the sets that it was asked about."""
+
+    name = "counted"
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, texts: Sequence[str]) -> float:
+        self.asked += 1
+        return float(len(texts))
+
+
+def test_leaving_out_is_done_once_for_figure_pair_error_and_comparison() -> None:
+    metric = Counted()
+    both = [evaluate_diversity(rows(some_outputs(seed)), {"counted": metric}, blocks=5) for seed in (0, 1)]
+    asked = metric.asked
+    assert asked == 2 * (40 + 1 + 5)
+    first, second = both
+    aligned = second.in_order_of(first, ("a", "b"))
+    for level in ("per_input", "across_input"):
+        first.figure(level, "counted"), aligned.figure(level, "counted"), aligned.pair_error(level, "counted")  # type: ignore[arg-type]
+        aligned.comparison(first, level, "counted")  # type: ignore[arg-type]
+    assert metric.asked == asked and aligned is second
+
+
+def test_words_are_split_once_for_all_metrics() -> None:
+    asked: list[str] = []
+
+    def split(text: str) -> list[str]:
+        asked.append(text)
+        return text.split()
+
+    metrics = {
+        "ead": EAD(tokenize=split),
+        "distinct": DistinctN(tokenize=split),
+        "self_bleu": SelfBLEU(tokenize=split),
+    }
+    outputs = [[f"{i} {j} a b" for j in range(3)] for i in range(10)]
+    evaluate_diversity(rows(outputs), metrics, levels=("per_input",))
+    assert sorted(asked) == sorted(itertools.chain(*outputs))
+
+
+@pytest.mark.parametrize("returned", [[], [1.0], [1.0] * 41, [[1.0] * 40]])
+def test_a_metric_that_returns_too_few_or_too_many_values_is_named(returned: list[Any]) -> None:
+    class Short:
+        name = "short"
+
+        def __call__(self, texts: Sequence[str]) -> float:
+            return 1.0
+
+        def batch(self, sets: Sequence[Sequence[str]]) -> list[Any]:
+            return returned
+
+    class ShortSet(SetMetric):
+        name = "short"
+
+        def batch(self, sets: Sequence[Sequence[str]]) -> list[Any]:
+            return returned
+
+    class ShortLeft(Short):
+        def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[Any]]:
+            return 1.0, returned
+
+    outputs = some_outputs(0)
+    for metric in (Short(), ShortSet()):
+        for call in (
+            lambda metric=metric: per_input_diversity(outputs, metric),
+            lambda metric=metric: evaluate_diversity(rows(outputs), {"x": metric}),
+            lambda metric=metric: compare_diversity(outputs, outputs, metric),
+        ):
+            with pytest.raises(ModelError, match=r"short returned values of shape \(.*\) for 40 sets of texts"):
+                call()
+    with pytest.raises(ModelError, match=r"short returned values of shape"):
+        across_input_diversity(outputs, ShortLeft(), blocks=7)
+
+
+@pytest.mark.parametrize("draws", [None, 1, 3])
+def test_functions_and_evaluation_take_the_same_outputs(draws: int | None) -> None:
+    outputs = some_outputs(0)
+    found: Any = evaluate_diversity(rows(outputs), {"ead": EAD()}, draws=draws, seed=4).figure("across_input", "ead")
+    settings: Any = {} if draws is None else {"seed": 4, "draws": draws}
+    same = across_input_diversity(outputs, EAD(), **settings)
+    assert (found.value, found.stderr, found.ci) == (same.value, same.stderr, same.ci)
+    if draws is None:
+        assert found.value == EAD()([texts[0] for texts in outputs])

@@ -127,9 +127,9 @@ def test_a_sample_that_is_not_there(sample: int) -> None:
 
 
 def test_undefined_and_bad_settings() -> None:
-    with pytest.raises(DataError, match="None of the 2 values is defined"):
+    with pytest.raises(DataError, match="ead is undefined for every input: the outputs of every input are empty"):
         per_input_diversity([["", ""], [""]], EAD())
-    with pytest.raises(DataError, match="all 2 units is nan"):
+    with pytest.raises(DataError, match="ead is undefined across inputs: the texts are empty"):
         across_input_diversity([[""], [""]], EAD())
     with pytest.raises(ConfigError, match="blocks is 1"):
         across_input_diversity([["a"], ["b"]], EAD(), blocks=1)

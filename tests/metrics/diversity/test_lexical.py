@@ -25,6 +25,7 @@ from genrlhf.metrics import (
     SelfRepetition,
 )
 from genrlhf.metrics.diversity.homogenisation import rouge_l
+from genrlhf.metrics.diversity.ngrams import TextSets
 
 text = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
 some = st.lists(text, min_size=2, max_size=5)
@@ -208,7 +209,7 @@ def test_every_text_is_split_once() -> None:
         asked.append(given_)
         return given_.split()
 
-    sets = [["a b", "c d"], ["a b", "e"]]
+    sets = TextSets([["a b", "c d"], ["a b", "e"]])
     for metric in (
         EAD(tokenize=split),
         DistinctN(tokenize=split),

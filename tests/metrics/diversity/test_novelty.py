@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 from typing import Any
 
@@ -19,7 +21,10 @@ from genrlhf.metrics import (
     JudgedClasses,
     SemanticEntropy,
     UtilityK,
+    per_input_diversity,
 )
+from genrlhf.metrics.diversity.catalogue import MetricOptions, build_metrics
+from tests import needs
 
 
 def test_exact_classes() -> None:
@@ -82,25 +87,72 @@ def test_rounds_give_what_one_text_after_the_other_gives(sets: list[list[str]]) 
 
 def test_distinct_k_and_entropy_by_hand() -> None:
     texts = ["yes", "no", "Yes", "maybe"]
-    assert DistinctK()(texts) == 3
-    assert SemanticEntropy()(texts) == pytest.approx(1.5 * math.log(2))
-    assert SemanticEntropy()(["a", "a"]) == 0 and math.copysign(1, SemanticEntropy()(["a", "a"])) == 1
-    assert SemanticEntropy()(list("abcd")) == pytest.approx(math.log(4))
-    for metric in (DistinctK(), SemanticEntropy(), UtilityK()):
+    assert DistinctK(ExactClasses())(texts) == 3
+    assert SemanticEntropy(ExactClasses())(texts) == pytest.approx(1.5 * math.log(2))
+    assert (
+        SemanticEntropy(ExactClasses())(["a", "a"]) == 0
+        and math.copysign(1, SemanticEntropy(ExactClasses())(["a", "a"])) == 1
+    )
+    assert SemanticEntropy(ExactClasses())(list("abcd")) == pytest.approx(math.log(4))
+    for metric in (DistinctK(ExactClasses()), SemanticEntropy(ExactClasses()), UtilityK(ExactClasses())):
         assert math.isnan(metric([]))
 
 
 def test_utility_by_hand() -> None:
     # New at places 1, 3 and 4, with p = 0.8: (1 + 0.64 + 0.512) / (1 + 0.8 + 0.64 + 0.512)
     texts = ["a", "A", "b", "c"]
-    assert UtilityK()(texts) == pytest.approx(2.152 / 2.952)
+    assert UtilityK(ExactClasses())(texts) == pytest.approx(2.152 / 2.952)
     scores = {"a": 10.0, "A": 9.0, "b": 1.0, "c": 5.0}
-    valued = UtilityK(utility=lambda given_: [scores[text] for text in given_])
+    valued = UtilityK(ExactClasses(), utility=lambda given_: [scores[text] for text in given_])
     assert valued(texts) == pytest.approx((10 + 0.64 + 5 * 0.512) / 2.952)
-    assert UtilityK()(["a"]) == 1
+    assert UtilityK(ExactClasses())(["a"]) == 1
     with pytest.raises(ConfigError, match="patience is 1"):
-        UtilityK(patience=1)
+        UtilityK(ExactClasses(), patience=1)
     bad: list[Any] = [[1.0], [math.nan] * 4]
     for returned in bad:
         with pytest.raises(DataError, match="must return 4 finite numbers"):
-            UtilityK(utility=lambda given_, returned=returned: returned)(texts)
+            UtilityK(ExactClasses(), utility=lambda given_, returned=returned: returned)(texts)
+
+
+@pytest.mark.parametrize("build", [DistinctK, SemanticEntropy, UtilityK])
+def test_classes_must_be_given(build: Any) -> None:
+    with pytest.raises(ConfigError, match=rf"{build.__name__} counts classes .* give classes=EntailmentClasses"):
+        build()
+
+
+@pytest.mark.parametrize("name", ["distinct_k", "semantic_entropy", "utility_k"])
+def test_classes_must_be_named(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^{name} counts classes .* give --classes exact"):
+        build_metrics([name], MetricOptions())
+
+
+@pytest.mark.parametrize("returned", [[], [[0, 1]], [[0], [0, 1]], [[0, 1, 2], [0], [0]]])
+def test_classes_that_are_not_one_a_text(returned: list[list[int]]) -> None:
+    with pytest.raises(ModelError, match="classes of distinct_k put 2 sets"):
+        DistinctK(lambda sets: returned).batch([["a", "b", "c"], ["d"]])
+
+
+def test_classes_may_have_any_labels() -> None:
+    labels: Any = [["x", "y", "x", "z"]]
+    assert DistinctK(lambda sets: labels)(list("abcd")) == 3
+    assert SemanticEntropy(lambda sets: labels)(list("abcd")) == pytest.approx(1.5 * math.log(2))
+    assert UtilityK(lambda sets: labels)(list("abcd")) == pytest.approx((1 + 0.8 + 0.512) / 2.952)
+
+
+@needs.data("noveltybench_scores_gemini-1.5-pro.jsonl.gz")
+def test_noveltybench_has_published_these_figures() -> None:
+    with gzip.open(needs.DATA / "noveltybench_scores_gemini-1.5-pro.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    utilities = iter([row["generation_scores"] for row in rows])
+    outputs = [row["generations"] for row in rows]
+
+    def classes(sets: Any) -> list[list[int]]:
+        assert [list(texts) for texts in sets] == outputs
+        return [row["partition"] for row in rows]
+
+    # Their summary of distinct, 0.83, is that of classes numbered from 0.
+    assert per_input_diversity(outputs, DistinctK(classes)).value == pytest.approx(1.83, abs=1e-12)
+    metric = UtilityK(classes, utility=lambda texts: next(utilities))
+    found = per_input_diversity(outputs, metric)
+    assert found.value == pytest.approx(2.8658255953362173, abs=1e-12)
+    assert found.values == pytest.approx([row["utility"] for row in rows], abs=1e-9)

@@ -14,7 +14,7 @@ import pytest
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.metrics import Homogenisation, NLIDiversity, across_input_diversity, compare_diversity
 from genrlhf.metrics.diversity.catalogue import MetricOptions, build_metrics
-from genrlhf.metrics.diversity.levels import leave_out_inputs
+from genrlhf.metrics.diversity.left_out import InputTexts
 from genrlhf.metrics.diversity.pairwise import PairwiseMetric
 from genrlhf.metrics.estimate import jackknife_blocks, jackknife_from_blocks, jackknife_variance
 
@@ -74,10 +74,10 @@ def test_the_share_of_the_draw_in_the_jackknife_against_drawing_again() -> None:
     """Of fixed texts, what the jackknife's variance gains by drawing pairs is what is taken out, on average."""
     texts = [str(number * number % 37) for number in range(40)]
     inputs = [[[text] for text in texts]]
-    plain = leave_out_inputs(inputs, SumOfPairs(), 8).estimate().stderr ** 2
+    plain = InputTexts(inputs, 8).leave_out(SumOfPairs()).estimate().stderr ** 2
     excess, taken, values, errors = [], [], [], []
     for seed in range(400):
-        left = leave_out_inputs(inputs, SumOfPairs(150, seed), 8)
+        left = InputTexts(inputs, 8).leave_out(SumOfPairs(150, seed))
         assert left.draw is not None
         excess.append(jackknife_from_blocks(left.value, left.without, left.blocks).stderr ** 2 - plain)
         of_each = jackknife_variance(left.draw.moves[0], left.draw.moves[1:].T, np.full(8, 5.0))
@@ -153,5 +153,5 @@ def test_the_options_reach_every_metric_that_draws() -> None:
 def test_blocks_of_unequal_sizes() -> None:
     blocks = jackknife_blocks(7, 3)
     assert sorted(itertools.chain(*blocks)) == list(range(7))
-    left = leave_out_inputs([[[str(i)] for i in range(7)]], SumOfPairs(12), 3)
+    left = InputTexts([[[str(i)] for i in range(7)]], 3).leave_out(SumOfPairs(12))
     assert left.estimate().stderr >= left.pair_error > 0

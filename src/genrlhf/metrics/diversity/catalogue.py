@@ -37,10 +37,11 @@ class MetricOptions:
         embedder: for Sentence-BERT, Vendi and classes by embedding.
         scorer: for NLI and classes by entailment.
         bert_score_model: the encoder of BERTScore.
+        bert_score_layer: its layer; None for that of the bert-score package.
         nli_split: `split` of `NLIDiversity`; None for the definition's.
         max_pairs: of NLI, ROUGE-L and BERTScore, per set; "all" of them, or None for what each starts from. The others
             take all pairs.
-        classes: how texts are put into classes.
+        classes: how texts are put into classes, which metrics of these need to be told.
         threshold: of classes by embedding.
         seed: of what the metrics draw.
     """
@@ -50,9 +51,10 @@ class MetricOptions:
     embedder: Embedder = field(default_factory=Embedder)
     scorer: SharedScorer = field(default_factory=SharedScorer)
     bert_score_model: str = "distilbert/distilbert-base-uncased"
+    bert_score_layer: int | None = None
     nli_split: Literal["sentences", "texts"] | None = None
     max_pairs: int | Literal["all"] | None = None
-    classes: Literal["exact", "embedding", "entailment"] = "exact"
+    classes: Literal["exact", "embedding", "entailment"] | None = None
     threshold: float = 0.85
     seed: int = 0
 
@@ -76,7 +78,7 @@ def _nli(options: MetricOptions, variant: Literal["baseline", "neutral", "confid
 
 
 def _homogenisation(options: MetricOptions, measure: Literal["rouge_l", "bert_score"]) -> DiversityMetric:
-    return Homogenisation(measure, model=options.bert_score_model, **_pairs(options))
+    return Homogenisation(measure, model=options.bert_score_model, layer=options.bert_score_layer, **_pairs(options))
 
 
 def _pairs(options: MetricOptions) -> dict[str, Any]:
@@ -86,7 +88,12 @@ def _pairs(options: MetricOptions) -> dict[str, Any]:
     return {"seed": options.seed, "max_pairs": None if options.max_pairs == "all" else options.max_pairs}
 
 
-def _classes(options: MetricOptions) -> Classes:
+def _classes(options: MetricOptions, metric: str) -> Classes:
+    if options.classes is None:
+        raise ConfigError(
+            f"{metric} counts classes of the same meaning, and must be told what makes them: give --classes exact "
+            "(equal characters), embedding (a cosine) or entailment (a classifier)."
+        )
     if options.classes == "embedding":
         return EmbeddingClasses(options.embedder, threshold=options.threshold)
     return EntailmentClasses(options.scorer) if options.classes == "entailment" else ExactClasses()
@@ -108,9 +115,9 @@ METRICS: dict[str, Callable[[MetricOptions], DiversityMetric]] = {
     "nli": lambda options: _nli(options, "confidence"),
     "nli_baseline": lambda options: _nli(options, "baseline"),
     "nli_neutral": lambda options: _nli(options, "neutral"),
-    "distinct_k": lambda options: DistinctK(_classes(options)),
-    "utility_k": lambda options: UtilityK(_classes(options)),
-    "semantic_entropy": lambda options: SemanticEntropy(_classes(options)),
+    "distinct_k": lambda options: DistinctK(_classes(options, "distinct_k")),
+    "utility_k": lambda options: UtilityK(_classes(options, "utility_k")),
+    "semantic_entropy": lambda options: SemanticEntropy(_classes(options, "semantic_entropy")),
 }
 """What makes each metric."""
 

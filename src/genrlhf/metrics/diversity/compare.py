@@ -7,9 +7,10 @@ from typing import Literal
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_outputs
-from genrlhf.metrics.diversity.levels import draw_one_of_each, leave_out_inputs
+from genrlhf.metrics.diversity.evaluation import Undefined
+from genrlhf.metrics.diversity.levels import evaluate_outputs
 from genrlhf.metrics.diversity.set_metric import as_set_metric
-from genrlhf.metrics.paired import PairedComparison, paired_comparison
+from genrlhf.metrics.paired import PairedComparison
 from genrlhf.types import DiversityMetric
 
 __all__ = ["compare_diversity"]
@@ -21,8 +22,9 @@ def compare_diversity(
     metric: DiversityMetric,
     *,
     level: Literal["per_input", "across_input"] = "per_input",
+    sample: int = 0,
+    draws: int | None = None,
     seed: int = 0,
-    draws: int = 1,
     blocks: int = 20,
 ) -> PairedComparison:
     """Return how much more diverse the second model's outputs are, on the same inputs in the same order.
@@ -33,8 +35,9 @@ def compare_diversity(
         metric: D.
         level: "per_input" pairs the values of an input (bootstrap interval, sign-flip test); "across_input" sets D of
             one output of every input against D of the other model's (paired jackknife).
+        sample: across inputs, which output of every input is taken, from 0.
+        draws: across inputs, average over so many draws of one output of every input in place of `sample`.
         seed: of bootstrap, flips and draws.
-        draws: across inputs, average over so many draws of one output of every input.
         blocks: of the jackknife.
 
     Raises:
@@ -50,12 +53,13 @@ def compare_diversity(
     ours, theirs = (check_outputs(outputs, at_least=least, metric=measure.name) for outputs in (first, second))
     if len(ours) != len(theirs):
         raise DataError(f"There are outputs of {len(ours)} inputs and of {len(theirs)}; give both for the same inputs.")
-    if level == "per_input":
-        return paired_comparison(measure.values(ours), measure.values(theirs), seed=seed)
-    if level != "across_input":
+    if level not in ("per_input", "across_input"):
         raise ConfigError(f"level is {level!r}; give 'per_input' or 'across_input'.")
-    sides = []
-    for outputs in (ours, theirs):
-        drawn = draw_one_of_each(outputs, seed=seed, draws=draws)
-        sides.append(leave_out_inputs([[[text] for text in texts] for texts in drawn], metric, blocks))
-    return PairedComparison(sides[1].less(sides[0]).estimate(), None)
+    before, after = (
+        evaluate_outputs(outputs, measure, level, sample=sample, draws=draws, seed=seed, blocks=blocks)
+        for outputs in (ours, theirs)
+    )
+    found = after.comparison(before, level, "metric")
+    if isinstance(found, Undefined):
+        raise DataError(f"{measure.name} does not compare: {found.reason}.")
+    return found

@@ -11,14 +11,18 @@ import numpy as np
 
 from genrlhf.errors import ConfigError, DataError, ModelError, excerpt
 from genrlhf.metrics.checks import whole_characters
+from genrlhf.metrics.diversity.definitions import Definition
 from genrlhf.metrics.diversity.embedding_cache import EmbeddingCache, model_key
 
-__all__ = ["DEFAULT_ENCODER", "Embedder", "Encoder", "as_embedder"]
+__all__ = ["DEFAULT_ENCODER", "Embedder", "Encoder", "as_embedder", "sentence_encoder"]
 
 Encoder: TypeAlias = Callable[[list[str]], Any]
 """`texts -> embeddings`, an array (len(texts), d)."""
 
 DEFAULT_ENCODER = "sentence-transformers/all-MiniLM-L6-v2"
+
+RELEASED_ENCODER = "sentence-transformers/bert-large-nli-stsb-mean-tokens"
+"""What the code released with Kirk et al. 2024 embeds texts with (its `SentBertSimilarity`)."""
 
 _REMEMBERED = 50_000
 """Texts whose embeddings are kept in memory: with 1024 dimensions, 200 MB."""
@@ -111,6 +115,11 @@ class Embedder:
                 texts, batch_size=self.batch_size, convert_to_numpy=True, show_progress_bar=False
             )
         return self.encoder(texts)
+
+
+def sentence_encoder(definition: Definition) -> str:
+    """Return the name of the encoder of a definition; those that are published leave it open."""
+    return RELEASED_ENCODER if definition == "released-code" else DEFAULT_ENCODER
 
 
 def as_embedder(encoder: str | Encoder | Embedder | Any, **options: Any) -> Embedder:

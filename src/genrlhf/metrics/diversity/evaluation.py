@@ -1,22 +1,22 @@
-"""Many metrics over a stream of outputs, with little in memory."""
+"""Many metrics over a stream of outputs, with little in memory: the one path of functions and command."""
 
 from __future__ import annotations
 
 import hashlib
 import itertools
 import math
-import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import DataError
+from genrlhf.metrics.diversity.left_out import InputTexts, LeftOut, TakesOneOfEach
 from genrlhf.metrics.diversity.lengths import count_words
-from genrlhf.metrics.diversity.levels import LeftOut, leave_out_inputs
-from genrlhf.metrics.diversity.set_metric import as_set_metric
-from genrlhf.metrics.estimate import bootstrap_estimate
+from genrlhf.metrics.diversity.ngrams import TextSets
+from genrlhf.metrics.diversity.set_metric import SetMetric, as_set_metric
+from genrlhf.metrics.estimate import bootstrap_estimate, mean_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate
 
@@ -36,11 +36,13 @@ class OutputsRow:
         place: where the row stands, for messages, such as "a.jsonl, line 3".
         prompt: the input, which tells rows of two models that belong together; None if it is not known.
         outputs: its outputs.
+        logprobs: of every output, the log-probability of each of its tokens; None where they are not known.
     """
 
     place: str
     prompt: Any
     outputs: list[str]
+    logprobs: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)
@@ -58,82 +60,75 @@ class Undefined:
         return {"value": None, "stderr": None, "ci": [None, None], "n": 0, "reason": self.reason}
 
 
-@dataclass
+@dataclass(frozen=True)
 class DiversityEvaluation:
     """What the metrics found in the outputs of one model.
 
     Attributes:
         metrics: by their names.
-        seed: of draws and bootstrap.
+        seed: of the bootstrap.
         blocks: of the jackknife.
-        values: of every metric, its value of every input, NaN where it is undefined.
+        values: of every metric, its values of the inputs, (inputs,) float64, NaN where it is undefined; without those
+            that need more outputs.
+        left: of the other levels, every metric's figure of all inputs and without blocks of them.
+        texts: of these levels, of every draw, the texts of every input.
         keys: of every input, a digest of its prompt; None where the row has none.
-        drawn: of every draw, one output of every input.
-        pooled: the outputs of every input, where these are measured together.
-        outputs_per_input: K.
+        outputs_per_input: K, of the first input.
         mean_words: blank-separated pieces of an output.
     """
 
-    metrics: Mapping[str, DiversityMetric]
+    metrics: Mapping[str, SetMetric]
     seed: int
     blocks: int
-    values: dict[str, list[float]]
-    keys: list[bytes | None] = field(default_factory=list)
-    drawn: list[list[str]] = field(default_factory=list)
-    pooled: list[list[str]] | None = None
-    outputs_per_input: int = 0
-    mean_words: float = 0.0
+    values: Mapping[str, np.ndarray]
+    left: Mapping[Level, Mapping[str, LeftOut | Undefined]]
+    texts: Mapping[Level, Sequence[Sequence[Sequence[str]]]] = field(repr=False)
+    keys: tuple[bytes | None, ...] = field(repr=False)
+    outputs_per_input: int
+    mean_words: float
 
-    def figure(self, level: Level, name: str) -> Estimate | Undefined:
-        """Return the figure of a metric at a level."""
-        metric = self.metrics[name]
-        if level == "per_input":
-            if self.outputs_per_input < as_set_metric(metric).min_texts:
-                return Undefined(f"needs {as_set_metric(metric).min_texts} outputs of an input, and there is one")
-            if np.isnan(self.values[name]).all():
-                return Undefined("the outputs of every input are empty")
-            return bootstrap_estimate(self.values[name], seed=self.seed)
-        left = self._left_out(level, name)
-        return left if isinstance(left, Undefined) else left.estimate()
+    def figure(self, level: Level, name: str, *, resamples: int = 2000) -> Estimate | Undefined:
+        """Return the figure of a metric at a level.
 
-    def _left_out(self, level: Level, name: str) -> LeftOut | Undefined:
-        metric = self.metrics[name]
-        drawn = self.pooled if level == "pooled" else None
-        inputs = [drawn] if drawn is not None else [[[text] for text in texts] for texts in self.drawn]
-        if sum(map(len, inputs[0])) < as_set_metric(metric).min_texts:
-            return Undefined(f"needs {as_set_metric(metric).min_texts} texts, and there is one")
-        left = leave_out_inputs(inputs, metric, self.blocks)
-        return left if math.isfinite(left.value) else Undefined("the texts are empty")
+        Args:
+            level: one of those that were measured.
+            name: of the metric.
+            resamples: of the bootstrap over inputs; 0 for Student's interval.
+        """
+        if level != "per_input":
+            left = self.left[level][name]
+            return left if isinstance(left, Undefined) else left.estimate()
+        if (missing := self._too_few_outputs(name)) is not None:
+            return missing
+        values = self.values[name]
+        if np.isnan(values).all():
+            return Undefined("the outputs of every input are empty")
+        return bootstrap_estimate(values, resamples=resamples, seed=self.seed) if resamples else mean_estimate(values)
 
     def pair_error(self, level: Level, name: str) -> float:
         """Return the standard error that a metric's drawing of pairs adds to a figure, 0 where it takes all of them.
 
         The figure's own error has it in it. Per input it is part of how inputs differ.
         """
-        left = None if level == "per_input" else self._left_out(level, name)
+        left = None if level == "per_input" else self.left[level][name]
         return left.pair_error if isinstance(left, LeftOut) else 0.0
 
     def comparison(self, first: DiversityEvaluation, level: Level, name: str) -> PairedComparison | Undefined:
         """Return the figure less that of `first`, an evaluation of the same inputs in the same order."""
-        if level == "per_input":
-            if self.outputs_per_input < as_set_metric(self.metrics[name]).min_texts:
-                return Undefined(
-                    f"needs {as_set_metric(self.metrics[name]).min_texts} outputs of an input, and there is one"
-                )
-            both = np.array([first.values[name], self.values[name]])
-            if np.isnan(both).any(axis=0).all():
-                return Undefined("the outputs of every input are empty for one of the two")
-            return paired_comparison(*both, seed=self.seed)
-        sides = [evaluation._left_out(level, name) for evaluation in (first, self)]
-        for side in sides:
-            if isinstance(side, Undefined):
-                return side
-        ours, theirs = sides
-        assert isinstance(ours, LeftOut) and isinstance(theirs, LeftOut)
-        return PairedComparison(theirs.less(ours).estimate(), None)
+        if level != "per_input":
+            ours, theirs = self.left[level][name], first.left[level][name]
+            if isinstance(ours, Undefined) or isinstance(theirs, Undefined):
+                return theirs if isinstance(theirs, Undefined) else ours  # type: ignore[return-value]
+            return PairedComparison(ours.less(theirs).estimate(), None)
+        if (missing := self._too_few_outputs(name)) is not None:
+            return missing
+        both = np.array([first.values[name], self.values[name]])
+        if np.isnan(both).any(axis=0).all():
+            return Undefined("the outputs of every input are empty for one of the two")
+        return paired_comparison(*both, seed=self.seed)
 
     def in_order_of(self, first: DiversityEvaluation, names: tuple[str, str]) -> DiversityEvaluation:
-        """Return this evaluation with its inputs in the order of another's.
+        """Return this evaluation with its inputs in the order of another's; itself where they are.
 
         Args:
             first: the other.
@@ -151,6 +146,8 @@ class DiversityEvaluation:
             )
         for evaluation, name in zip((first, self), names, strict=True):
             _refuse_unclear(evaluation.keys, name)
+        if self.keys == first.keys:
+            return self
         places = {key: place for place, key in enumerate(self.keys)}
         lost = [row for row, key in enumerate(first.keys) if key not in places]
         if lost or len(self.keys) != len(first.keys):
@@ -161,17 +158,19 @@ class DiversityEvaluation:
                 + "; compare outputs of the same prompts."
             )
         order = [places[key] for key in first.keys]
-        return DiversityEvaluation(
-            metrics=self.metrics,
-            seed=self.seed,
-            blocks=self.blocks,
-            values={name: [values[row] for row in order] for name, values in self.values.items() if values},
-            keys=list(first.keys),
-            drawn=[[texts[row] for row in order] for texts in self.drawn],
-            pooled=None if self.pooled is None else [self.pooled[row] for row in order],
-            outputs_per_input=self.outputs_per_input,
-            mean_words=self.mean_words,
+        texts = {level: [[of[row] for row in order] for of in drawn] for level, drawn in self.texts.items()}
+        return replace(
+            self,
+            values={name: _constant(values[order]) for name, values in self.values.items()},
+            # Blocks and pairs are dealt by place, so that they are others now.
+            left={level: _leave_out(drawn, self.metrics, self.blocks) for level, drawn in texts.items()},
+            texts=texts,
+            keys=first.keys,
         )
+
+    def _too_few_outputs(self, name: str) -> Undefined | None:
+        least = self.metrics[name].min_texts
+        return None if name in self.values else Undefined(f"needs {least} outputs of an input, and there is one")
 
 
 def evaluate_diversity(
@@ -179,9 +178,11 @@ def evaluate_diversity(
     metrics: Mapping[str, DiversityMetric],
     *,
     levels: Sequence[Level] = ("per_input", "across_input"),
-    draws: int = 1,
+    sample: int = 0,
+    draws: int | None = None,
     seed: int = 0,
     blocks: int = 20,
+    same_number: bool = True,
     progress: Callable[[int], None] | None = None,
 ) -> DiversityEvaluation:
     """Measure outputs as they come.
@@ -193,40 +194,107 @@ def evaluate_diversity(
         rows: one for every input.
         metrics: by the names that they shall have.
         levels: what to measure.
-        draws: across inputs, average over so many draws of one output of every input.
+        sample: across inputs, which output of every input is taken, from 0 (see `TakesOneOfEach`).
+        draws: across inputs, average over so many draws of one output of every input in place of `sample`.
         seed: of draws and bootstrap.
         blocks: of the jackknife.
+        same_number: refuse inputs with other numbers of outputs than the first.
         progress: called with the number of inputs of every chunk that is done.
 
     Raises:
         DataError: there are no rows, a row has no outputs, or another number of them than the first.
+        ModelError: a metric does not return one value a set.
     """
-    if draws < 1:
-        raise ConfigError(f"draws is {draws}; give at least one.")
-    found = DiversityEvaluation(metrics, seed, blocks, {name: [] for name in metrics})
-    found.drawn = [[] for _ in range(draws)] if "across_input" in levels else []
-    found.pooled = [] if "pooled" in levels else None
-    generator = random.Random(seed)
-    words = 0
+    measures = {name: as_set_metric(metric) for name, metric in metrics.items()}
+    take = TakesOneOfEach(sample, draws, seed)
+    found = _Found({name: [] for name in measures}, [[] for _ in range(take.times)])
     for chunk in _chunks(rows):
         for row in chunk:
-            _check_count(row, found)
-            words += sum(map(count_words, row.outputs))
-            found.keys.append(None if row.prompt is None else _digest(row.prompt))
-            for texts in found.drawn:
-                texts.append(generator.choice(row.outputs))
-        sets = [row.outputs for row in chunk]
-        if found.pooled is not None:
-            found.pooled += sets
+            found.add(row, same_number)
+            if "across_input" in levels:
+                for texts, taken in zip(found.taken, take(row.outputs, row.place), strict=True):
+                    texts.append([taken])
+        if "pooled" in levels:
+            found.pooled += [row.outputs for row in chunk]
         if "per_input" in levels:
-            for name, metric in metrics.items():
-                if found.outputs_per_input >= as_set_metric(metric).min_texts:
-                    found.values[name] += as_set_metric(metric).values(sets).tolist()
+            sets = TextSets([row.outputs for row in chunk])
+            for name, metric in measures.items():
+                if found.least >= metric.min_texts:
+                    found.values[name].append(metric.values(sets))
         if progress is not None:
             progress(len(chunk))
     if not found.keys:
         raise DataError("There are no outputs to measure; give at least one row.")
-    found.mean_words = words / (len(found.keys) * found.outputs_per_input)
+    together: dict[Level, list[list[list[str]]]] = {"across_input": found.taken, "pooled": [found.pooled]}
+    texts_of: dict[Level, Sequence[Sequence[Sequence[str]]]] = {
+        level: together[level] for level in levels if level != "per_input"
+    }
+    return DiversityEvaluation(
+        metrics=measures,
+        seed=seed,
+        blocks=blocks,
+        values={name: _constant(np.concatenate(values)) for name, values in found.values.items() if values},
+        left={level: _leave_out(drawn, measures, blocks) for level, drawn in texts_of.items()},
+        texts=texts_of,
+        keys=tuple(found.keys),
+        outputs_per_input=found.outputs_per_input,
+        mean_words=found.words / found.outputs,
+    )
+
+
+@dataclass
+class _Found:
+    """What has been seen of a stream.
+
+    Attributes:
+        values: of every metric, its values of every chunk.
+        taken: of every draw, the one output of every input.
+        pooled: the outputs of every input.
+        keys: digests of the prompts.
+        words: blank-separated pieces of all outputs.
+        outputs: how many there are.
+        outputs_per_input: of the first input.
+        least: of any input.
+    """
+
+    values: dict[str, list[np.ndarray]]
+    taken: list[list[list[str]]]
+    pooled: list[list[str]] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
+    words: int = 0
+    outputs: int = 0
+    outputs_per_input: int = 0
+    least: int = 0
+
+    def add(self, row: OutputsRow, same_number: bool) -> None:
+        count = len(row.outputs)
+        if not count:
+            raise DataError(f"{row.place} has no outputs; sample some, or drop the row.")
+        if not self.keys:
+            self.outputs_per_input = self.least = count
+        if same_number and count != self.outputs_per_input:
+            raise DataError(
+                f"{row.place} has {count} output(s), and the first row has {self.outputs_per_input}; diversity "
+                "depends on their number, so take as many of every row (--outputs-per-input takes the first so many)."
+            )
+        self.least = min(self.least, count)
+        self.outputs += count
+        self.words += sum(map(count_words, row.outputs))
+        self.keys.append(None if row.prompt is None else _digest(row.prompt))
+
+
+def _leave_out(
+    drawn: Sequence[Sequence[Sequence[str]]], metrics: Mapping[str, SetMetric], blocks: int
+) -> dict[str, LeftOut | Undefined]:
+    """Return every metric's figure of one set of all texts and without blocks of inputs, counting words once."""
+    texts = InputTexts(drawn, blocks)
+    found: dict[str, LeftOut | Undefined] = {}
+    for name, metric in metrics.items():
+        if texts.size < metric.min_texts:
+            found[name] = Undefined(f"needs {metric.min_texts} texts, and there is one")
+            continue
+        left = texts.leave_out(metric)
+        found[name] = left if math.isfinite(left.value) else Undefined("the texts are empty")
     return found
 
 
@@ -237,16 +305,9 @@ def _chunks(rows: Iterable[OutputsRow]) -> Iterator[list[OutputsRow]]:
         yield [first, *itertools.islice(stream, size - 1)]
 
 
-def _check_count(row: OutputsRow, found: DiversityEvaluation) -> None:
-    if not row.outputs:
-        raise DataError(f"{row.place} has no outputs; sample some, or drop the row.")
-    if not found.outputs_per_input:
-        found.outputs_per_input = len(row.outputs)
-    if len(row.outputs) != found.outputs_per_input:
-        raise DataError(
-            f"{row.place} has {len(row.outputs)} output(s), and the first row has {found.outputs_per_input}; diversity "
-            "depends on their number, so take as many of every row (--outputs-per-input takes the first so many)."
-        )
+def _constant(values: np.ndarray) -> np.ndarray:
+    values.setflags(write=False)
+    return values
 
 
 def _digest(prompt: Any) -> bytes:

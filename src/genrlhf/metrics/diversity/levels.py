@@ -2,34 +2,18 @@
 
 from __future__ import annotations
 
-import math
-import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-
-import numpy as np
+from collections.abc import Sequence
+from typing import Any
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_outputs
-from genrlhf.metrics.diversity.set_metric import LeaveOut, PairDraw, SetMetric, as_set_metric
-from genrlhf.metrics.estimate import (
-    bootstrap_estimate,
-    interval,
-    jackknife_blocks,
-    jackknife_from_blocks,
-    jackknife_variance,
-    mean_estimate,
-)
+from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, OutputsRow, Undefined, evaluate_diversity
+from genrlhf.metrics.diversity.set_metric import as_set_metric
 from genrlhf.types import DiversityMetric, Estimate
 
-__all__ = [
-    "LeftOut",
-    "across_input_diversity",
-    "draw_one_of_each",
-    "leave_out_inputs",
-    "per_input_diversity",
-    "pooled_diversity",
-]
+__all__ = ["across_input_diversity", "evaluate_outputs", "per_input_diversity", "pooled_diversity"]
+
+_WHERE: dict[Level, str] = {"per_input": "for every input", "across_input": "across inputs", "pooled": "in one set"}
 
 
 def per_input_diversity(
@@ -58,9 +42,9 @@ def per_input_diversity(
         >>> print(per_input_diversity([["a b", "c d"], ["a a", "a a"], ["a b", "a c"]], DistinctN(1)))
         0.667 [-0.282, 1.615]
     """
-    checked = check_outputs(outputs, at_least=as_set_metric(metric).min_texts, metric=as_set_metric(metric).name)
-    values = as_set_metric(metric).values(checked)
-    return bootstrap_estimate(values, resamples=resamples, seed=seed) if resamples else mean_estimate(values)
+    measure = as_set_metric(metric)
+    checked = check_outputs(outputs, at_least=measure.min_texts, metric=measure.name)
+    return _figure(evaluate_outputs(checked, measure, "per_input", seed=seed), "per_input", resamples=resamples)
 
 
 def across_input_diversity(
@@ -81,7 +65,8 @@ def across_input_diversity(
     Args:
         outputs: one list of outputs per input.
         metric: D. An optional `leave_out(texts, blocks)` gives D and its values without each block.
-        sample: which output of every input is taken, from 0.
+        sample: which output of every input is taken, from 0: the first, as in `genrlhf diversity`. Outputs of an input
+            are drawn alike, so that any stands for the others, and anybody can tell which it was.
         seed: draw one output of every input in place of `sample`, as where outputs are sorted.
         draws: with a seed, average D over so many draws.
         blocks: number of blocks, at least 2.
@@ -102,8 +87,8 @@ def across_input_diversity(
     if draws < 1 or (draws > 1 and seed is None):
         raise ConfigError(f"draws is {draws} and seed {seed}; give at least one draw, and a seed for several.")
     _check_enough(len(checked), "input(s)", metric, "across inputs")
-    drawn = draw_one_of_each(checked, sample, seed, draws)
-    return leave_out_inputs([[[text] for text in texts] for texts in drawn], metric, blocks).estimate()
+    settings = {"sample": sample} if seed is None else {"draws": draws, "seed": seed}
+    return _figure(evaluate_outputs(checked, metric, "across_input", blocks=blocks, **settings), "across_input")
 
 
 def pooled_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric, *, blocks: int = 20) -> Estimate:
@@ -124,103 +109,15 @@ def pooled_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric, 
     """
     checked = check_outputs(outputs)
     _check_enough(sum(map(len, checked)), "output(s)", metric, "in one set")
-    return leave_out_inputs([checked], metric, blocks).estimate()
+    return _figure(evaluate_outputs(checked, metric, "pooled", blocks=blocks), "pooled")
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    """A figure of all inputs, and its values without each block of inputs.
-
-    Attributes:
-        value: of all inputs.
-        without: (B,) float64.
-        blocks: the inputs of every block.
-        draw: of pairs of texts; None where all of them are taken. Inputs as many are compared at the same places.
-    """
-
-    value: float
-    without: np.ndarray
-    blocks: tuple[tuple[int, ...], ...]
-    draw: PairDraw | None = None
-
-    def estimate(self) -> Estimate:
-        """Return the value with its standard error, that of inputs and of the draw of pairs together.
-
-        The jackknife's values differ by the pairs that are left too, each of which goes with the texts of two blocks:
-        it counts the variance of the draw about twice. That share is taken out, and the variance put in once.
-        """
-        plain = jackknife_from_blocks(self.value, self.without, self.blocks)
-        if self.draw is None or not math.isfinite(plain.stderr):
-            return plain
-        sizes = np.array([len(block) for block in self.blocks], dtype=np.float64)
-        counted = self.draw.mean_of(jackknife_variance(self.draw.moves[0], self.draw.moves[1:].T, sizes))
-        inputs = max(0.0, plain.stderr**2 - counted)
-        variance = inputs + self.draw.error**2
-        # The degrees of freedom are those of what was measured, of which a part was subtracted (Satterthwaite 1946).
-        share = variance / (inputs + counted) if inputs + counted > 0 else 1.0
-        df = max(1.0, (len(self.blocks) - 1) * min(1.0, share) ** 2)
-        stderr = math.sqrt(variance)
-        return replace(plain, stderr=stderr, ci=interval(self.value, stderr, df))
-
-    @property
-    def pair_error(self) -> float:
-        """The standard error that the draw of pairs adds, 0 where all are taken; `estimate` has it in its own."""
-        return 0.0 if self.draw is None else self.draw.error
-
-    def less(self, other: LeftOut) -> LeftOut:
-        """Return the difference from another figure of the same inputs."""
-        return LeftOut(
-            self.value - other.value, self.without - other.without, self.blocks, _less(self.draw, other.draw)
-        )
-
-
-def _less(ours: PairDraw | None, theirs: PairDraw | None) -> PairDraw | None:
-    if ours is None or theirs is None:
-        return ours or theirs
-    return replace(ours, moves=ours.moves - theirs.moves)
-
-
-def leave_out_inputs(drawn: Sequence[Sequence[Sequence[str]]], metric: DiversityMetric, blocks: int = 20) -> LeftOut:
-    """Return D of the texts of all inputs as one set and without each block of inputs, the mean over several draws.
-
-    Args:
-        drawn: of every draw, the texts of every input.
-        metric: D.
-        blocks: number of blocks.
-    """
-    measure = as_set_metric(metric)
-    dealt = jackknife_blocks(len(drawn[0]), blocks)
-    found = [_leave_out(inputs, measure, dealt) for inputs in drawn]
-    draws = [each.draw for each in found if each.draw is not None]
-    return LeftOut(
-        float(np.mean([each.value for each in found])),
-        np.mean([each.without for each in found], axis=0),
-        tuple(map(tuple, dealt)),
-        replace(draws[0], moves=np.mean([each.moves for each in draws], axis=0)) if draws else None,
-    )
-
-
-def _leave_out(inputs: Sequence[Sequence[str]], metric: SetMetric, dealt: list[list[int]]) -> LeaveOut:
-    texts = [text for outputs in inputs for text in outputs]
-    ends = np.cumsum([len(outputs) for outputs in inputs]).tolist()
-    spans = [range(end - len(outputs), end) for end, outputs in zip(ends, inputs, strict=True)]
-    return metric.left_out(texts, [[index for row in block for index in spans[row]] for block in dealt])
-
-
-def draw_one_of_each(
-    outputs: Sequence[Sequence[str]], sample: int = 0, seed: int | None = None, draws: int = 1
-) -> list[list[str]]:
-    """Return, for every draw, one output of every input: `sample`, or with a seed one drawn at random."""
-    if seed is not None:
-        choose: Callable[[Sequence[str]], str] = random.Random(seed).choice
-        return [[choose(texts) for texts in outputs] for _ in range(draws)]
-    for row, texts in enumerate(outputs):
-        if not 0 <= sample < len(texts):
-            raise DataError(
-                f"outputs, input {row} has {len(texts)} output(s), so there is none at sample {sample} (counted from "
-                "0); take another sample, or give a seed to draw one."
-            )
-    return [[texts[sample] for texts in outputs]]
+def evaluate_outputs(
+    outputs: Sequence[Sequence[str]], metric: DiversityMetric, level: Level, **settings: Any
+) -> DiversityEvaluation:
+    """Return the evaluation of one metric, by the name of "metric", as `evaluate_diversity` with these settings."""
+    rows = [OutputsRow(f"outputs, input {row}", None, list(texts)) for row, texts in enumerate(outputs)]
+    return evaluate_diversity(rows, {"metric": metric}, levels=[level], same_number=False, **settings)
 
 
 def _check_enough(there: int, what: str, metric: DiversityMetric, where: str) -> None:
@@ -230,3 +127,10 @@ def _check_enough(there: int, what: str, metric: DiversityMetric, where: str) ->
             f"outputs has {there} {what}, and {measure.name} {where} needs at least {measure.min_texts}; give more "
             "inputs."
         )
+
+
+def _figure(evaluation: DiversityEvaluation, level: Level, **settings: Any) -> Estimate:
+    figure = evaluation.figure(level, "metric", **settings)
+    if isinstance(figure, Undefined):
+        raise DataError(f"{evaluation.metrics['metric'].name} is undefined {_WHERE[level]}: {figure.reason}.")
+    return figure

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
@@ -14,11 +13,14 @@ from genrlhf.metrics.checks import check_texts
 
 __all__ = [
     "NgramTable",
+    "TextSet",
+    "TextSets",
     "Tokenizer",
     "check_orders",
     "mean_over_orders",
     "mean_over_orders_without",
     "ngram_table",
+    "ngram_table_of_set",
 ]
 
 Tokenizer: TypeAlias = Callable[[str], Sequence[str]]
@@ -97,21 +99,59 @@ class NgramTable:
         return distinct - lost, len(codes) - np.bincount(owners, minlength=num_parts)
 
 
-def ngram_table(sets: Sequence[Sequence[str]], tokenize: Tokenizer) -> NgramTable:
-    """Return the n-grams of sets of texts; the metrics that look at the same sets one after the other share the work.
+class TextSets(list[list[str]]):
+    """Sets of texts whose words are split and counted once, whatever number of metrics look at them.
+
+    Args:
+        sets: as a list of lists, which it is; it is not to be changed.
 
     Raises:
         DataError: naming the set and row of what is no string.
     """
-    checked = [check_texts(texts, f"set {row}" if len(sets) > 1 else "texts") for row, texts in enumerate(sets)]
-    return _shared_table(tuple(map(tuple, checked)), tokenize)
+
+    def __init__(self, sets: Sequence[Sequence[str]]) -> None:
+        several = len(sets) > 1
+        super().__init__(check_texts(texts, f"set {row}" if several else "texts") for row, texts in enumerate(sets))
+        self._tables: list[tuple[Tokenizer, NgramTable]] = []
+
+    def table(self, tokenize: Tokenizer) -> NgramTable:
+        """Return the n-grams of the texts."""
+        for known, table in self._tables:
+            if known is tokenize:
+                return table
+        words = {text: tokenize(text) for text in dict.fromkeys(text for texts in self for text in texts)}
+        owners = np.repeat(np.arange(len(self)), [len(texts) for texts in self])
+        table = NgramTable([words[text] for texts in self for text in texts], owners, len(self))
+        self._tables.append((tokenize, table))
+        return table
 
 
-@functools.lru_cache(maxsize=2)
-def _shared_table(sets: tuple[tuple[str, ...], ...], tokenize: Tokenizer) -> NgramTable:
-    words = {text: tokenize(text) for text in dict.fromkeys(text for texts in sets for text in texts)}
-    owners = np.repeat(np.arange(len(sets)), [len(texts) for texts in sets])
-    return NgramTable([words[text] for texts in sets for text in texts], owners, len(sets))
+class TextSet(list[str]):
+    """One set of texts whose words are split and counted once; a list of them, which is not to be changed."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        super().__init__(texts)
+        self._alone: TextSets | None = None
+
+    def alone(self) -> TextSets:
+        """Return the one set as a list of sets."""
+        if self._alone is None:
+            self._alone = TextSets([self])
+        return self._alone
+
+
+def ngram_table(sets: Sequence[Sequence[str]], tokenize: Tokenizer) -> NgramTable:
+    """Return the n-grams of sets of texts: those that `TextSets` have already, or new ones.
+
+    Raises:
+        DataError: naming the set and row of what is no string.
+    """
+    return (sets if isinstance(sets, TextSets) else TextSets(sets)).table(tokenize)
+
+
+def ngram_table_of_set(texts: Sequence[str], tokenize: Tokenizer) -> NgramTable:
+    """Return the n-grams of one set of texts: those that a `TextSet` has already, or new ones."""
+    return (texts if isinstance(texts, TextSet) else TextSet(texts)).alone().table(tokenize)
 
 
 def mean_over_orders(
@@ -156,7 +196,7 @@ def mean_over_orders_without(
         score: as of `mean_over_orders`.
         missing: as of `mean_over_orders`.
     """
-    table = ngram_table([texts], tokenize)
+    table = ngram_table_of_set(texts, tokenize)
     parts = np.full(len(table.lengths), len(blocks), dtype=np.int64)
     for number, block in enumerate(blocks):
         parts[list(block)] = number

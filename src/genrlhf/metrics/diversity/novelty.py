@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
-from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.diversity.classes import Classes, ExactClasses
+from genrlhf.errors import ConfigError, DataError, ModelError
+from genrlhf.metrics.diversity.classes import Classes
 from genrlhf.metrics.diversity.set_metric import SetMetric
 
 __all__ = ["DistinctK", "SemanticEntropy", "UtilityK"]
@@ -19,7 +19,31 @@ class _OverClasses(SetMetric):
     """A measure of the classes that texts are in."""
 
     def __init__(self, classes: Classes | None = None) -> None:
-        self.classes = classes or ExactClasses()
+        if classes is None:
+            raise ConfigError(
+                f"{type(self).__name__} counts classes of the same meaning, and must be told what makes them: give "
+                "classes=EntailmentClasses(…), EmbeddingClasses(…), JudgedClasses(…), or ExactClasses() where equal "
+                "strings are meant."
+            )
+        self.classes = classes
+
+    def _numbered(self, sets: Sequence[Sequence[str]]) -> list[np.ndarray]:
+        """Return the class of every text of every set, numbered from 0 in the order of their first texts.
+
+        Raises:
+            ModelError: there is not one class a text.
+        """
+        found = list(self.classes(sets))
+        if len(found) != len(sets) or any(len(a) != len(b) for a, b in zip(found, sets, strict=False)):
+            raise ModelError(
+                f"classes of {self.name} put {len(sets)} sets of {[len(texts) for texts in sets][:5]}… texts into "
+                f"{len(found)} of {[len(labels) for labels in found][:5]}…; return a class for every text."
+            )
+        numbered = []
+        for labels in found:
+            numbers: dict[Any, int] = {}
+            numbered.append(np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64))
+        return numbered
 
 
 class DistinctK(_OverClasses):
@@ -28,10 +52,11 @@ class DistinctK(_OverClasses):
     Zhang et al. 2025, "NoveltyBench" (distinct_k). In [1, K], higher is more diverse; it grows with K. NaN for none.
 
     Args:
-        classes: which texts say the same; by default those with the same characters.
+        classes: which texts say the same, such as `EntailmentClasses`; `ExactClasses` where equal strings are meant.
 
     Example:
-        >>> DistinctK()(["yes", "no", "Yes"])
+        >>> from genrlhf.metrics import ExactClasses
+        >>> DistinctK(ExactClasses())(["yes", "no", "Yes"])
         2.0
     """
 
@@ -40,7 +65,7 @@ class DistinctK(_OverClasses):
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the number of classes of every set of texts."""
-        return [float(max(found) + 1) if found else math.nan for found in self.classes(sets)]
+        return [float(found.max() + 1) if len(found) else math.nan for found in self._numbered(sets)]
 
 
 class SemanticEntropy(_OverClasses):
@@ -51,10 +76,11 @@ class SemanticEntropy(_OverClasses):
     [0, log K], higher is more diverse. NaN for no texts.
 
     Args:
-        classes: which texts say the same; by default those with the same characters.
+        classes: which texts say the same, such as `EntailmentClasses`; `ExactClasses` where equal strings are meant.
 
     Example:
-        >>> round(SemanticEntropy()(["yes", "no", "Yes", "no"]), 6)  # log 2
+        >>> from genrlhf.metrics import ExactClasses
+        >>> round(SemanticEntropy(ExactClasses())(["yes", "no", "Yes", "no"]), 6)  # log 2
         0.693147
     """
 
@@ -63,7 +89,7 @@ class SemanticEntropy(_OverClasses):
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the entropy of every set of texts."""
-        return [_entropy(np.bincount(found)) if found else math.nan for found in self.classes(sets)]
+        return [_entropy(np.bincount(found)) if len(found) else math.nan for found in self._numbered(sets)]
 
 
 class UtilityK(_OverClasses):
@@ -77,7 +103,7 @@ class UtilityK(_OverClasses):
     the largest utility, higher is better; it depends on the order of the texts. NaN for none.
 
     Args:
-        classes: which texts say the same; by default those with the same characters.
+        classes: which texts say the same, such as `EntailmentClasses`; `ExactClasses` where equal strings are meant.
         utility: `texts -> numbers`, one a text; 1 each by default, which makes U the discounted share of new texts.
         patience: p, in (0, 1).
 
@@ -85,7 +111,8 @@ class UtilityK(_OverClasses):
         ConfigError: for a patience that is no such probability.
 
     Example:
-        >>> round(UtilityK(patience=0.5)(["yes", "yes", "no"]), 6)  # (1 + 0 + 1/4) / (1 + 1/2 + 1/4)
+        >>> from genrlhf.metrics import ExactClasses
+        >>> round(UtilityK(ExactClasses(), patience=0.5)(["yes", "yes", "no"]), 6)  # (1 + 0 + 1/4) / (1 + 1/2 + 1/4)
         0.714286
     """
 
@@ -108,11 +135,11 @@ class UtilityK(_OverClasses):
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the utility of every set of texts."""
         return [
-            self._discounted(list(texts), found) if found else math.nan
-            for texts, found in zip(sets, self.classes(sets), strict=True)
+            self._discounted(list(texts), found) if len(found) else math.nan
+            for texts, found in zip(sets, self._numbered(sets), strict=True)
         ]
 
-    def _discounted(self, texts: list[str], classes: list[int]) -> float:
+    def _discounted(self, texts: list[str], classes: np.ndarray) -> float:
         utility = np.ones(len(texts))
         if self.utility is not None:
             utility = np.asarray(self.utility(texts), dtype=np.float64)
