@@ -231,8 +231,8 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         if not len(rows):
             return
         for column, name in enumerate(("loss", "accuracy", "margin")):
-            self.tally.add_rows(name, rows[:, column])
-        self.tally.add_rows("mean_reward", rows[:, 3:])
+            self.tally.add(name, rows[:, column])
+        self.tally.add("mean_reward", rows[:, 3:])
         self.tally.add_extreme("max_reward", rows[:, 3:], sign=1)
         self.tally.add_extreme("min_reward", rows[:, 3:], sign=-1)
 

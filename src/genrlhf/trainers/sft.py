@@ -241,14 +241,14 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         result = super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
         loss = (result[0] if return_outputs else result).detach()
         if num_items_in_batch is None:
-            self.tally.add("loss", loss * tokens, tokens)
+            self.tally.add_sum("loss", loss * tokens, tokens)
         else:
             share = self.accelerator.num_processes if self.args.average_tokens_across_devices else 1
-            self.tally.add("loss", loss * num_items_in_batch / share, tokens)
+            self.tally.add_sum("loss", loss * num_items_in_batch / share, tokens)
         means = self._metrics["train" if self.model.training else "eval"]
         for name in [name for name in means if name != "num_tokens"]:
             # The mean over the tokens of all processes' batches; each counts its own part of them.
-            self.tally.add(name, torch.as_tensor(means.pop(name)[-1], device=tokens.device) * tokens, tokens)
+            self.tally.add_sum(name, torch.as_tensor(means.pop(name)[-1], device=tokens.device) * tokens, tokens)
         return result
 
     def _objective_loss(self, objective: Objective, model: Any, inputs: Any, num_items: Any) -> torch.Tensor:
@@ -262,12 +262,12 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         loss = total / (count if num_items is None else torch.as_tensor(num_items)).clamp(min=1)
         if num_items is not None and self.args.average_tokens_across_devices:
             loss = loss * self.accelerator.num_processes
-        self.tally.add("loss", total, count)
+        self.tally.add_sum("loss", total, count)
         for name, values in {**batch.figures(), **batch.logged}.items():
-            self.tally.add_rows(name, values)
+            self.tally.add(name, values)
         if self.aux_loss_enabled:
             auxiliary = batch.outputs.aux_loss
-            self.tally.add_rows("aux_loss", auxiliary.unsqueeze(0))
+            self.tally.add("aux_loss", auxiliary.unsqueeze(0))
             steps = self.current_gradient_accumulation_steps if num_items is not None else 1
             loss = loss + self.router_aux_loss_coef * auxiliary / steps
         return loss

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,6 @@ import torch
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, minibatch_rows, save_rollout
 from genrlhf.trainers.ppo.records import Rollout
-from genrlhf.trainers.ppo.rollout import Metrics
 
 
 def test_sampler_repeats_the_prompts_of_a_rollout() -> None:
@@ -100,19 +98,3 @@ def test_saved_rollout_comes_back(tmp_path: Path) -> None:
             continue
         assert torch.equal(found, tensor)
         assert found.dtype == tensor.dtype
-
-
-def test_metrics_are_means_over_everything_since_the_last_time() -> None:
-    metrics = Metrics()
-    metrics.add("a", torch.tensor([1.0, 2.0]))
-    metrics.add("a", torch.tensor([[6.0, 99.0]]), torch.tensor([[True, False]]))
-    metrics.add("b", torch.tensor([True, False, False, False]))
-    assert metrics.means(lambda tensor: tensor) == {"a": 3.0, "b": 0.25}
-    assert metrics.means(lambda tensor: tensor) == {}
-    metrics.add_later("t", lambda: 2.0)
-    metrics.add_later("t", lambda: 4.0)
-    metrics.add("b", torch.tensor([[math.nan, 5.0]]), torch.tensor([[False, True]]))
-    assert metrics.means(lambda tensor: tensor) == {"b": 5.0, "t": 3.0}
-    metrics.add("a", torch.tensor([1.0]))
-    # Three processes with the same figures: sums and counts triple, the mean stays.
-    assert metrics.means(lambda tensor: 3 * tensor) == {"a": 1.0}

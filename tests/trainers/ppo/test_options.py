@@ -285,7 +285,7 @@ def test_precision_that_the_launcher_sets_counts(tmp_path: Path, monkeypatch: py
 def test_evaluation_leaves_the_times_of_training_alone(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, eval_dataset=prompt_rows(4))
     trainer.evaluate()
-    assert trainer._train_metrics.means(identity) == {}
+    assert trainer._train_tally.figures(identity) == {}
 
 
 def test_a_run_shorter_than_logging_steps_logs_its_figures_at_the_end(tmp_path: Path) -> None:

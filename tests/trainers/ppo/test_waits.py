@@ -13,8 +13,8 @@ from genrlhf.models.completions import CompletionOutput
 from genrlhf.trainers import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.report import Phases, RunHealth
-from genrlhf.trainers.ppo.rollout import Metrics
 from genrlhf.trainers.ppo.state import PPOState
+from genrlhf.trainers.tally import Tally
 from tests.host_waits import count_waits
 
 
@@ -37,23 +37,23 @@ class Event:
 
 
 def test_a_phase_is_timed_on_the_gpu_without_waiting_for_it() -> None:
-    metrics = Metrics()
-    phases = Phases(SimpleNamespace(callbacks=[]), metrics)  # type: ignore[arg-type]
+    tally = Tally()
+    phases = Phases(SimpleNamespace(callbacks=[]), tally)  # type: ignore[arg-type]
     with patch.object(torch.cuda, "is_initialized", lambda: True), patch.object(torch.cuda, "Event", Event):
         start = time.perf_counter()
         with phases("sampling"):
             time.sleep(0.05)
         assert Event.waited == 0
         took = time.perf_counter() - start
-        assert 0.05 <= metrics.means(lambda tensor: tensor)["time/sampling"] <= took
+        assert 0.05 <= tally.figures(lambda tensor: tensor)["time/sampling"] <= took
     assert Event.waited == 1
 
 
 def test_neither_loss_nor_its_figures_wait(tmp_path: Any) -> None:
     args = PPOConfig(str(tmp_path), use_cpu=True, early_stop_kl=0.1, entropy_coef=0.1)
     health = RunHealth(low_precision=False)
-    metrics = Metrics()
-    loss = PPOLoss(args, PPOState(kl_coef=0.1), metrics, health, first_update=True)
+    tally = Tally()
+    loss = PPOLoss(args, PPOState(kl_coef=0.1), tally, health, first_update=True)
     mask = torch.tensor([[True, True, False], [True, False, False]])
     values = {name: torch.rand(2, 3) for name in ("logprobs", "values", "advantages", "returns", "ref_logprobs")}
     batch: Any = SimpleNamespace(**values, completion_mask=mask)
@@ -68,4 +68,4 @@ def test_neither_loss_nor_its_figures_wait(tmp_path: Any) -> None:
     assert count == 3
     assert abs(total - 3 * (2.718281828**0.5 - 1 - 0.5)) < 1e-5
     # All figures are fetched at once.
-    assert count_waits(lambda: metrics.means(lambda tensor: tensor)).total() <= 1
+    assert count_waits(lambda: tally.figures(lambda tensor: tensor)).total() <= 1

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.records import MicroBatch
     from genrlhf.trainers.ppo.report import RunHealth
-    from genrlhf.trainers.ppo.rollout import Metrics
     from genrlhf.trainers.ppo.state import PPOState
+    from genrlhf.trainers.tally import Tally
 
 __all__ = ["PPOLoss"]
 
@@ -27,7 +27,7 @@ class PPOLoss:
     Attributes:
         args: the settings.
         state: holds the KL coefficient.
-        metrics: where figures go.
+        tally: where figures go.
         health: looks at the ratios of the first update of a rollout.
         first_update: whether this is one.
         update_kl: (2,), the KL from the policy that sampled, summed over tokens, and their number; since it was last
@@ -36,7 +36,7 @@ class PPOLoss:
 
     args: PPOConfig
     state: PPOState
-    metrics: Metrics
+    tally: Tally
     health: RunHealth
     first_update: bool = False
 
@@ -61,7 +61,7 @@ class PPOLoss:
             loss = loss + self.state.kl_coef * kl_estimate(compared, batch.ref_logprobs, estimator)
         if output.entropy is not None:
             loss = loss - args.entropy_coef * output.entropy
-            self.metrics.add("policy/entropy", output.entropy, batch.completion_mask)
+            self.tally.add("policy/entropy", output.entropy, batch.completion_mask)
         self._watch(policy, value, (output.logprobs - batch.logprobs).detach(), batch.completion_mask)
         return loss
 
@@ -75,7 +75,7 @@ class PPOLoss:
             ("value/loss", value.loss),
             ("value/clip_fraction", value.clipped),
         ):
-            self.metrics.add(name, figure, mask)
+            self.tally.add(name, figure, mask)
         moved = torch.stack([widened(torch.where(mask, approx_kl, 0.0)).sum(), widened(mask.sum())])
         self.update_kl = self.update_kl.to(moved) + moved
         if self.first_update:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from transformers.trainer_callback import CallbackHandler
 
     from genrlhf.trainers.ppo.records import ScoredBatch
-    from genrlhf.trainers.ppo.rollout import Metrics
+    from genrlhf.trainers.tally import Tally
 
 __all__ = ["Phases", "RunHealth", "completion_table"]
 
@@ -33,12 +33,12 @@ class Phases:
 
     Args:
         callbacks: of the Trainer, the progress bar among them.
-        metrics: gets `time/…`, in seconds.
+        tally: gets `time/…`, in seconds.
     """
 
-    def __init__(self, callbacks: CallbackHandler, metrics: Metrics) -> None:
+    def __init__(self, callbacks: CallbackHandler, tally: Tally) -> None:
         self.callbacks = callbacks
-        self.metrics = metrics
+        self.tally = tally
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
@@ -49,7 +49,7 @@ class Phases:
             yield
         finally:
             end = _Instant()
-            self.metrics.add_later(f"time/{name}", lambda: end.since(start))
+            self.tally.add_later(f"time/{name}", lambda: end.since(start))
             self._show("training")
 
     def _show(self, name: str) -> None:

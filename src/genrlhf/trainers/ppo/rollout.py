@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,11 +14,12 @@ from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
 from genrlhf.models.precision import frozen_weights_cast
-from genrlhf.ops import generalised_advantages, masked_moments, whiten, widened
+from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.trainers.ppo.records import Rollout, ScoredBatch
 from genrlhf.trainers.ppo.scoring import Scorer
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
+from genrlhf.trainers.tally import Reduce, Tally
 from genrlhf.types import Generation, MaskingPolicy, Support
 
 if TYPE_CHECKING:
@@ -31,47 +32,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.trunk_reward import TrunkReward
     from genrlhf.types import RewardFunction, TokenSampler
 
-__all__ = ["Metrics", "RolloutCollector", "record_objective"]
-
-Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-
-
-class Metrics:
-    """Running means, each a sum and a count, so that they add up over batches and processes.
-
-    Sums stay on their device until `means`: to fetch one is to wait for all that the device still has to do.
-    """
-
-    def __init__(self) -> None:
-        self._totals: dict[str, torch.Tensor] = {}
-        self._later: list[tuple[str, Callable[[], float]]] = []
-
-    def add(self, name: str, values: torch.Tensor, mask: torch.Tensor | None = None) -> None:
-        """Count `values` (where `mask` is True) into the mean called `name`."""
-        values = widened(values.detach())
-        if mask is None:
-            total = torch.stack([values.sum(), torch.full_like(values.sum(), values.numel())])
-        else:
-            # Not values[mask], whose size the host would have to know.
-            total = torch.stack([torch.where(mask, values, 0.0).sum(), widened(mask.sum())])
-        self._totals[name] = self._totals[name] + total if name in self._totals else total
-
-    def add_later(self, name: str, measure: Callable[[], float]) -> None:
-        """Count what `measure` returns when the means are asked for into the mean called `name`."""
-        self._later.append((name, measure))
-
-    def means(self, reduce: Reduce) -> dict[str, float]:
-        """Return the means over all processes and start afresh."""
-        later, self._later = self._later, []
-        for name, measure in later:
-            self.add(name, torch.tensor(measure()))
-        totals, self._totals = self._totals, {}
-        found: dict[str, float] = {}
-        for device in dict.fromkeys(total.device for total in totals.values()):
-            names = [name for name, total in totals.items() if total.device == device]
-            sums = reduce(torch.stack([totals[name] for name in names]))
-            found |= dict(zip(names, (sums[:, 0] / sums[:, 1].clamp(min=1)).tolist(), strict=True))
-        return {name: found[name] for name in totals}
+__all__ = ["RolloutCollector", "record_objective"]
 
 
 @dataclass(frozen=True)
@@ -89,7 +50,7 @@ class RolloutCollector:
         low_precision: the policy runs in less than float32, so that passes of other shapes differ.
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
-        metrics: where figures of the training rollouts go.
+        tally: where figures of the training rollouts go.
         phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
@@ -103,7 +64,7 @@ class RolloutCollector:
     low_precision: bool
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
-    metrics: Metrics
+    tally: Tally
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
     def __post_init__(self) -> None:
@@ -223,20 +184,20 @@ class RolloutCollector:
 
     def _record(self, scored: ScoredBatch, scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor) -> None:
         mask = scored.completion_mask
-        record_objective(self.metrics, scored)
-        self.metrics.add("objective/shaped_scores", scores)
-        self.metrics.add("objective/rlhf_reward", rewards.sum(-1))
-        self.metrics.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
+        record_objective(self.tally, scored)
+        self.tally.add("objective/shaped_scores", scores)
+        self.tally.add("objective/rlhf_reward", rewards.sum(-1))
+        self.tally.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
         _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
         _, variance = masked_moments(returns, mask, reduce=self.reduce)
-        self.metrics.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))
+        self.tally.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))
 
 
-def record_objective(metrics: Metrics, scored: ScoredBatch, count: int | None = None) -> None:
+def record_objective(tally: Tally, scored: ScoredBatch, count: int | None = None) -> None:
     """Add what was found of the first `count` completions, by default of all, to the `objective/…` means."""
     mask = scored.completion_mask[:count]
-    metrics.add("objective/scores", scored.scores[:count])
-    metrics.add("objective/kl", scored.log_ratio[:count].sum(-1))
-    metrics.add("objective/entropy", scored.entropy[:count], mask)
-    metrics.add("objective/completion_length", mask.sum(-1))
-    metrics.add("objective/ended", scored.ended[:count])
+    tally.add("objective/scores", scored.scores[:count])
+    tally.add("objective/kl", scored.log_ratio[:count].sum(-1))
+    tally.add("objective/entropy", scored.entropy[:count], mask)
+    tally.add("objective/completion_length", mask.sum(-1))
+    tally.add("objective/ended", scored.ended[:count])

@@ -20,7 +20,6 @@ from genrlhf.models import load_causal_lm
 from genrlhf.models.gather import FIRST_FSDP, unsharded
 from genrlhf.models.model_set import load_to_train
 from genrlhf.models.precision import is_low_precision, with_precision_of
-from genrlhf.ops import widest_dtype
 from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
@@ -36,11 +35,12 @@ from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
 from genrlhf.trainers.ppo.records import MicroBatch, Rollout
 from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, show
-from genrlhf.trainers.ppo.rollout import Metrics, RolloutCollector, record_objective
+from genrlhf.trainers.ppo.rollout import RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import check_name, check_prompts, make_output_dir, named_datasets, shows_bars
+from genrlhf.trainers.tally import Tally, sum_over_processes
 from genrlhf.types import TokenSampler
 
 if TYPE_CHECKING:
@@ -161,14 +161,14 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         self.model_accepts_loss_kwargs = True
         self.can_return_loss = False
         self.ppo_state = PPOState(kl_coef=args.kl_coef)
-        self._train_metrics = Metrics()
+        self._train_tally = Tally()
         self._rollout: Rollout | None = None
         self._resumed_from: Path | None = None
         self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
         # Not args.bf16: `accelerate launch` may have set the precision.
         low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
-        self._loss = PPOLoss(args, self.ppo_state, self._train_metrics, self._health)
+        self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health)
         self.collector = self._make_collector(models, sampler, low_precision)
 
     def _refuse_what_cannot_sample(self) -> None:
@@ -196,8 +196,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             low_precision=low_precision,
             reduce=self._sum_over_processes,
             autocast=self.accelerator.autocast,
-            metrics=self._train_metrics,
-            phase=Phases(self.callback_handler, self._train_metrics),
+            tally=self._train_tally,
+            phase=Phases(self.callback_handler, self._train_tally),
         )
 
     @property
@@ -207,10 +207,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         return policy
 
     def _sum_over_processes(self, tensor: torch.Tensor) -> torch.Tensor:
-        device = self.accelerator.device
-        dtype = widest_dtype(device) if tensor.dtype == torch.float64 else tensor.dtype
-        reduced: torch.Tensor = self.accelerator.reduce(tensor.to(device, dtype), reduction="sum")
-        return reduced
+        return sum_over_processes(self.accelerator, tensor)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -302,10 +299,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         """Take one forward and backward pass; none where the rollout's updates were stopped early."""
         if self.ppo_state.stopped:
             # No gradients: the optimizer finds nothing to do.
-            self._train_metrics.add("policy/stopped", torch.ones(1))
+            self._train_tally.add("policy/stopped", torch.ones(1))
             return torch.zeros((), device=self.accelerator.device)
         if self.args.early_stop_kl is not None:
-            self._train_metrics.add("policy/stopped", torch.zeros(1))
+            self._train_tally.add("policy/stopped", torch.zeros(1))
         with self.collector.phase("training"):
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
@@ -331,7 +328,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         """Log `logs` and, while training and at its end, the means of what happened since the last time."""
         # The last entry of a run has "train_loss": what a run shorter than `logging_steps` has found goes there.
         if "loss" in logs or "train_loss" in logs:
-            means = self._train_metrics.means(self._sum_over_processes)
+            means = self._train_tally.figures(self._sum_over_processes)
             self._loss.judge_first_ratios()
             if "objective/ended" in means:
                 self._health.ended(means["objective/ended"])
@@ -361,7 +358,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Sample one completion for every prompt and return mean score, KL, entropy and length."""
-        metrics, total = Metrics(), self.num_examples(dataloader)
+        tally, total = Tally(), self.num_examples(dataloader)
         collector = replace(self.collector, phase=nullcontext)
         self.collector.model.eval()
         for number, rows in enumerate(dataloader):
@@ -371,8 +368,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             scored = collector.sample_and_score(rows, seeds)
             # Several processes get batches of one size, the last ones filled up with rows that were there before.
             own = max(0, min(len(rows), total - first))
-            record_objective(metrics, scored, own)
-        means = {f"{metric_key_prefix}_{k}": v for k, v in metrics.means(self._sum_over_processes).items()}
+            record_objective(tally, scored, own)
+        means = {f"{metric_key_prefix}_{k}": v for k, v in tally.figures(self._sum_over_processes).items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=means, num_samples=total)
 
     def _adapted_model(self) -> Any:
