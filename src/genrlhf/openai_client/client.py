@@ -67,7 +67,8 @@ class OpenAIClient:
         self.max_retries = max_retries
         self.largest_answer = largest_answer
         self.has_key = key != NO_KEY
-        place = host if parts.port is None else f"{host}:{parts.port}"
+        place = f"[{host}]" if ":" in host else host
+        place = place if parts.port is None else f"{place}:{parts.port}"
         self.address = urlunsplit((parts.scheme, place, parts.path.rstrip("/"), "", ""))
         """Where the server is, without password and query."""
         headers = {"Accept-Encoding": "identity", **({"api-key": key} if is_azure(host) else {})}

@@ -19,7 +19,8 @@ def run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """
     outcome: list[Any] = []
     loop = asyncio.new_event_loop()
-    ready = threading.Event()
+    # An interrupt of `Thread.join` leaves the thread for ended.
+    ready, ended = threading.Event(), threading.Event()
     task: list[asyncio.Task[T]] = []
 
     def work() -> None:
@@ -35,16 +36,16 @@ def run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
             loop.run_until_complete(loop.shutdown_asyncgens())
             loop.run_until_complete(loop.shutdown_default_executor())
             loop.close()
+            ended.set()
 
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
+    threading.Thread(target=work, daemon=True).start()
     try:
-        thread.join()
+        ended.wait()
     except BaseException:
         ready.wait()
         if task and not loop.is_closed():
             loop.call_soon_threadsafe(task[0].cancel)
-        thread.join()
+        ended.wait()
         raise
     if isinstance(outcome[0], BaseException):
         raise outcome[0]
