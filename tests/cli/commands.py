@@ -92,6 +92,9 @@ class Workplace:
                 "--csv": str(self.folder / "figures.csv"),
                 "": ["--compare"],
             },
+            ("methods",): {},
+            # In place of the last words for the settings that a method takes.
+            ("train",): {"": ["sft", "--model", "m", "--train_file", at["prompts.jsonl"]]},
             ("judge", "run"): {
                 "first": at["a.jsonl"],
                 "second": at["b.jsonl"],

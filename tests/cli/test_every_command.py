@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from genrlhf.cli import main
+from genrlhf.cli import main, train
 from genrlhf.studies import demo
 from tests.cli.commands import Workplace, commands
 from tests.metrics.preference.judging.chat_server import ChatServer, verdict
@@ -66,13 +66,15 @@ def server() -> Iterator[ChatServer]:
 
 @pytest.fixture
 def place(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Workplace:
-    """A folder to work in, where the demo takes no time."""
+    """A folder to work in, where training takes no time."""
 
     def quick(output_dir: str, *, seed: int) -> dict[str, Any]:
         Path(output_dir).mkdir(exist_ok=True, parents=True)
         (Path(output_dir) / "figures.json").write_text("{}")
         return {"methods": {}}
 
+    figures = {"method": "sft", "output_dir": "sft", "steps": 1, "figures": {"train_loss": 1.5}}
+    monkeypatch.setattr(train, "_train", lambda *_: figures)
     monkeypatch.setattr(demo, "run_demo", quick)
     monkeypatch.setattr(demo, "demo_summary", lambda figures: "1.5 [1, 2] … 模型")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")

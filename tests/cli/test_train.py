@@ -118,11 +118,13 @@ def test_resumes(base: str, folder: Path, capsys: pytest.CaptureFixture[str]) ->
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit) as stopped:
         main(["train", name, "--help"])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
     method = get_method(name)
     for kind in filter(None, (method.config_class(), method.settings_class())):
         for field in dataclasses.fields(kind):
@@ -134,6 +136,9 @@ def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -
     [
         (["nothing"], 1, "There is no method 'nothing'"),
         (["sft", "--learning_rat", "1"], 2, "--learning_rat, which is no setting; did you mean --learning_rate?"),
+        (["sft", "--seed", "-1"], 2, "argument --seed: must be a whole number from 0 to 4294967295, not '-1'"),
+        (["sft", "--data-seed", "4294967296"], 2, "argument --data_seed: must be a whole number"),
+        (["sft", "--config", "seed.yaml"], 2, "argument --seed: must be a whole number"),
         (["sft", "--learning_rate", "fast"], 2, "invalid float value: 'fast'"),
         (["ppo", "--kl_coef", "-1"], 1, "The settings of ppo cannot be read: kl_coef must be 0 or more"),
         (["sft"], 1, "Give one of --task, --train_file and --dataset_name."),
@@ -155,7 +160,7 @@ def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str]) -
 def test_what_cannot_be_trained_is_one_line(
     given: list[str], status: int, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, text in (("list", "- 1\n"), ("wrong", "learning_rat: 1\n"), ("broken", "a: [\n")):
+    for name, text in (("list", "- 1\n"), ("wrong", "learning_rat: 1\n"), ("seed", "seed: -1\n"), ("broken", "a: [\n")):
         Path(f"{name}.yaml").write_text(text, encoding="utf-8")
     try:
         found = main(["train", *given])

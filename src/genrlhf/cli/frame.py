@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 from genrlhf.cli.terminal import guarded_streams, say
 from genrlhf.errors import ConfigError, GenRLHFError, printable
 
-__all__ = ["Parser", "add_command", "execute", "run_to_the_end"]
+__all__ = ["Parser", "add_command", "execute", "run_to_the_end", "seed", "short_usage"]
 
 Namespace = argparse.Namespace
 
@@ -24,22 +24,24 @@ class Parser(argparse.ArgumentParser):
 
     def format_help(self) -> str:
         """Return the help, as wide as the terminal: argparse does not break what one option can be."""
-        self.usage = self.usage or self._short_usage()
+        self.usage = self.usage or short_usage(self)
         return super().format_help()
-
-    def _short_usage(self) -> str:
-        words = ["%(prog)s", "[options]"]
-        for action in self._actions:
-            name = str(action.metavar or action.dest.upper())
-            if action.option_strings:
-                words += [f"{action.option_strings[0]} {name}"] if action.required else []
-            else:
-                words.append({"?": f"[{name}]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name))
-        return " ".join(words) + (" ..." if self._subparsers else "")
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
         self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
+
+
+def short_usage(parser: argparse.ArgumentParser) -> str:
+    """Return the usage of a parser with what must be given alone."""
+    words = ["%(prog)s", "[options]"]
+    for action in parser._actions:
+        name = str(action.metavar or action.dest.upper())
+        if action.option_strings:
+            words += [f"{action.option_strings[0]} {name}"] if action.required else []
+        else:
+            words.append({"?": f"[{name}]", "+": f"{name} [{name} ...]"}.get(str(action.nargs), name))
+    return " ".join(words) + (" ..." if parser._subparsers else "")
 
 
 def add_command(
@@ -75,14 +77,14 @@ def add_command(
         kept: says what is kept of a run that was interrupted, and how to go on; without it, or where it says nothing,
             the files are named that had been written.
     """
-    shared = _shared_options(seed=seed, output=output, default_output=default_output)
+    shared = _shared_options(seed_of=seed, output=output, default_output=default_output)
     parser: Parser = commands.add_parser(name, parents=[shared], help=help, description=description)
     written = (*(["output"] if output else []), *writes)
     parser.set_defaults(parser=parser, run=run, reads=tuple(reads), writes=written, folders=tuple(folders), kept=kept)
     return parser
 
 
-def _shared_options(*, seed: str | None, output: str | None, default_output: str | None) -> Parser:
+def _shared_options(*, seed_of: str | None, output: str | None, default_output: str | None) -> Parser:
     parent = Parser(add_help=False)
     if output:
         default = "" if default_output is None else " (default: %(default)s)"
@@ -93,8 +95,8 @@ def _shared_options(*, seed: str | None, output: str | None, default_output: str
             required=default_output is None,
             help=f"{output}{default}",
         )
-    if seed:
-        parent.add_argument("--seed", type=_seed, metavar="N", default=0, help=f"{seed} (default: %(default)s)")
+    if seed_of:
+        parent.add_argument("--seed", type=seed, metavar="N", default=0, help=f"{seed_of} (default: %(default)s)")
     parent.add_argument("--json", action="store_true", help="print one JSON object, and nothing else")
     return parent
 
@@ -103,7 +105,8 @@ LARGEST_SEED = 2**32 - 1
 """The largest seed that numpy's older generators take."""
 
 
-def _seed(text: str) -> int:
+def seed(text: str) -> int:
+    """Return a seed that every generator takes, of an argument."""
     try:
         number = int(text)
     except ValueError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.cli.frame import Parser, seed
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.terminal import print_json
 from genrlhf.errors import ConfigError, DataError
@@ -34,12 +35,21 @@ def add_command(commands: Any) -> None:
         description="Train a model by a method (`genrlhf methods` lists them). Every field of the method's settings is "
         "an option (`genrlhf train METHOD --help` lists them), and may stand in a YAML file. Runs under `accelerate "
         "launch -m genrlhf train …` too.",
-        kept=lambda args: "checkpoints that were written are in the output folder; add --resume_from_checkpoint true.",
+        kept=_kept,
     )
     parser.add_argument("method", metavar="METHOD", help="such as sft, reward_model, ppo or package.module:NAME")
     parser.add_argument(
         "fields", nargs=argparse.REMAINDER, metavar="--field VALUE", help="settings; --config FILE.yaml reads some"
     )
+
+
+def _kept(args: argparse.Namespace) -> str | None:
+    folder = Path(getattr(args, "output_dir", None) or "/dev/null")
+    steps = [int(found.name[11:]) for found in folder.glob("checkpoint-*") if found.name[11:].isdigit()]
+    if not steps:
+        return None
+    newest = f"{folder}/checkpoint-{max(steps)} is the newest checkpoint"
+    return f"{newest}; the same command with --resume_from_checkpoint true goes on from there."
 
 
 @dataclass
@@ -90,6 +100,7 @@ def run(args: argparse.Namespace) -> int:
     fields_ = list(args.fields)
     as_json = args.json or "--json" in fields_
     given, config, settings = _parse(method, [item for item in fields_ if item != "--json"])
+    args.output_dir = config.output_dir
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
         result = _train(method, given, config, settings)
@@ -108,8 +119,6 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
     from trl import TrlParser
     from yaml import YAMLError
 
-    from genrlhf.cli.frame import Parser
-
     class Fields(TrlParser):
         error = Parser.error
 
@@ -120,6 +129,7 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
     if twice:
         raise ConfigError(f"The method {method.name!r} has a setting {sorted(twice)[0]!r}, which the trainer has too.")
     parser = Fields(kinds, prog=f"genrlhf train {method.name}", allow_abbrev=False)
+    _show_briefly(parser)
     _set_defaults(parser, method)
     try:
         *parsed, unread, unknown = parser.parse_args_and_config(
@@ -131,7 +141,25 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
         raise ConfigError(f"The file of --config has {_unknown(unread[0], names)}.")
     if unknown:
         parser.error(_unknown(unknown[0], names))
+    for name in ("seed", "data_seed"):
+        with_seed = getattr(parsed[1], name, None)
+        try:
+            seed(str(0 if with_seed is None else with_seed))
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"argument --{name}: {error}")
     return parsed[0], parsed[1], parsed[2] if settings else None
+
+
+def _show_briefly(parser: argparse.ArgumentParser) -> None:
+    """Let the help fit a terminal: settings have long names in two spellings, and some have dozens of choices."""
+    parser.usage = "%(prog)s [--config FILE.yaml] [--field VALUE ...]"
+    for action in parser._actions:
+        if action.option_strings and action.nargs != 0:
+            action.metavar = "VALUE"
+            # Only what is shown: the parser knows both spellings by a table of its own.
+            action.option_strings = action.option_strings[:1]
+            if action.choices:
+                action.help = f"{action.help} (one of {', '.join(map(str, action.choices))})"
 
 
 def _unknown(option: str, names: Sequence[str]) -> str:
