@@ -111,9 +111,9 @@ def test_bad_calls(tmp_path: Path) -> None:
         ("sampling_batch_size", 0, "sampling_batch_size must be at least 1"),
         ("reward_batch_size", 0, "reward_batch_size must be at least 1"),
         ("temperature", 0.0, "temperature must be above 0, or all n samples are one; it is 0.0"),
-        ("top_k", -1, "top_k must not be negative, but is -1"),
-        ("top_p", 0.0, r"top_p must lie in \(0, 1\], not 0.0"),
-        ("top_p", 1.1, r"top_p must lie in \(0, 1\], not 1.1"),
+        ("top_k", -1, "top_k must be 0 or more, and finite, not -1"),
+        ("top_p", 0.0, "top_p must be above 0 and at most 1, not 0.0"),
+        ("top_p", 1.1, "top_p must be above 0 and at most 1, not 1.1"),
         ("min_new_tokens", 49, r"min_new_tokens must lie between 0 and max_new_tokens \(48\), not 49"),
     ],
 )

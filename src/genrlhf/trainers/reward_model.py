@@ -20,7 +20,7 @@ from genrlhf.models import load_for_reward_training
 from genrlhf.models.completions import context_length
 from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.model_set import load_to_train, make_trainable
-from genrlhf.models.precision import default_precision, with_precision_of
+from genrlhf.models.precision import with_precision_of
 from genrlhf.models.scoring import reads_at_eos
 from genrlhf.rewards.affine import (
     Calibration,
@@ -34,6 +34,7 @@ from genrlhf.rewards.affine import (
 from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import options_of, score_texts
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.preference_data import PreferenceEncoder, encode_preferences, preferred
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
@@ -61,22 +62,13 @@ OVERLONG = ("truncate_prompt", "drop")
 
 
 @dataclass
-class RewardModelConfig(trl.RewardConfig):
+class RewardModelConfig(FineTuningSettings, trl.RewardConfig):
     """Settings of `RewardModelTrainer`, on top of every field of `trl.RewardConfig`.
 
     Learning rate and number of epochs default to those of Kirk et al. 2024. bfloat16 is used where a GPU has it, and
     nowhere else unless asked for.
     """
 
-    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate of AdamW."})
-    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the preferences."})
-    # None, which is off: any other default would make transformers warn of a field that the user has not set.
-    gradient_checkpointing: bool | None = field(
-        default=None, metadata={"help": "Recompute activations in the backward pass: less memory, more time."}
-    )
-    max_length: int | None = field(
-        default=None, metadata={"help": "Tokens of prompt and completion; None is the model's context."}
-    )
     overlong: str = field(
         default="truncate_prompt",
         metadata={
@@ -84,21 +76,10 @@ class RewardModelConfig(trl.RewardConfig):
             "drop leaves the pair out. Either way a warning says how many there were."
         },
     )
-    freeze_layers: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of the layers, from the first, that are frozen together with the embeddings (the paper: "
-            "0.8). The score head is always trained. 0 trains everything."
-        },
-    )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Use output_dir even if it holds a run with other settings."}
-    )
 
     def __post_init__(self) -> None:
         if self.overlong not in OVERLONG:
             raise ConfigError(f"overlong must be one of {', '.join(OVERLONG)}, not {self.overlong!r}.")
-        default_precision(self)
         super().__post_init__()
 
 

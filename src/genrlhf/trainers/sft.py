@@ -16,11 +16,12 @@ from genrlhf.data.chat import turn_end, unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
-from genrlhf.models.precision import default_precision, with_precision_of
+from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.objective import (
     Columns,
     Objective,
@@ -60,37 +61,14 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass
-class SFTConfig(trl.SFTConfig):
+class SFTConfig(FineTuningSettings, trl.SFTConfig):
     """Settings of `SFTTrainer`, on top of every field of `trl.SFTConfig`.
 
     Learning rate and number of epochs default to those of Kirk et al. 2024. bfloat16 is used where a GPU has it, and
     nowhere else unless asked for.
     """
 
-    learning_rate: float = field(default=3e-5, metadata={"help": "Peak learning rate of AdamW."})
-    num_train_epochs: float = field(default=1.0, metadata={"help": "Passes over the demonstrations."})
-    # None, which is off: any other default would make transformers warn of a field that the user has not set.
-    gradient_checkpointing: bool | None = field(
-        default=None, metadata={"help": "Recompute activations in the backward pass: less memory, more time."}
-    )
-    max_length: int | None = field(
-        default=None, metadata={"help": "Tokens of prompt and completion; None is the model's context."}
-    )
-    freeze_layers: float = field(
-        default=0.0,
-        metadata={
-            "help": "Share of the layers, from the first, that are frozen together with embeddings and LM head "
-            "(the paper: 0.8). 0 trains everything."
-        },
-    )
     disable_dropout: bool = field(default=True, metadata={"help": "Switch dropout off."})
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Use output_dir even if it holds a run with other settings."}
-    )
-
-    def __post_init__(self) -> None:
-        default_precision(self)
-        super().__post_init__()
 
 
 class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.SFTTrainer):

@@ -139,19 +139,12 @@ def minibatch(rollout: Rollout, rows: torch.Tensor) -> MicroBatch:
         states = torch.cat(
             [prompts(rollout.prompt_states, rows // share), completions(rollout.completion_states)], dim=1
         )
-    return MicroBatch(
-        prompt_ids=prompts(rollout.prompt_ids),
-        prompt_mask=prompts(rollout.prompt_mask),
-        completion_ids=completions(rollout.completion_ids),
-        completion_mask=completions(rollout.completion_mask),
-        logprobs=completions(rollout.logprobs),
-        values=completions(rollout.values),
-        advantages=completions(rollout.advantages),
-        returns=completions(rollout.returns),
-        ref_logprobs=completions(rollout.ref_logprobs),
-        states=states,
-        allowed=None if rollout.allowed is None else completions(rollout.allowed),
-    )
+    chosen = {
+        name: (prompts if name.startswith("prompt") else completions)(tensor)
+        for name, tensor in rollout.tensors.items()
+        if not name.endswith("states")
+    }
+    return MicroBatch(**chosen, states=states)
 
 
 def save_rollout(rollout: Rollout, path: Path) -> None:

@@ -11,7 +11,6 @@ from transformers import TrainingArguments
 from genrlhf.errors import ConfigError
 from genrlhf.models.precision import default_precision
 from genrlhf.ops import KL_ESTIMATORS
-from genrlhf.trainers.cut_off import CutOffRule
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ranges import (
     ABOVE_ZERO,
@@ -20,9 +19,9 @@ from genrlhf.trainers.ranges import (
     PROBABILITY,
     SHARE,
     ZERO_OR_MORE,
-    check_ranges,
 )
-from genrlhf.types import SamplingParams, Support
+from genrlhf.trainers.sampling_settings import SamplingSettings
+from genrlhf.types import Support
 
 __all__ = ["PPOConfig"]
 
@@ -30,7 +29,7 @@ RENORMALISE = ("nothing", "min_new_tokens", "all")
 
 
 @dataclass
-class PPOConfig(TrainingArguments):
+class PPOConfig(SamplingSettings, TrainingArguments):
     r"""Settings of `PPOTrainer`, on top of every field of `transformers.TrainingArguments`.
 
     The defaults are those that Kirk et al. 2024 report for PPO (appendix), where they report one.
@@ -162,29 +161,13 @@ class PPOConfig(TrainingArguments):
             "2024, detail 4); None leaves the score alone."
         },
     )
-    missing_eos_penalty: Annotated[float | None, ZERO_OR_MORE] = field(
-        default=None,
-        metadata={"help": "Subtracted from the score of such a completion instead; wants missing_eos_score=None."},
-    )
     length_penalty: float = field(
         default=0.0, metadata={"help": "Subtracted from the score for every token of a completion."}
     )
 
-    max_new_tokens: Annotated[int, AT_LEAST_ONE] = field(
-        default=48, metadata={"help": "Longest completion, in tokens."}
-    )
-    min_new_tokens: int = field(default=0, metadata={"help": "EOS cannot be drawn before this many tokens."})
-    temperature: Annotated[float, ABOVE_ZERO] = field(default=1.0, metadata={"help": "Sampling temperature, above 0."})
-    top_k: Annotated[int, ZERO_OR_MORE] = field(
-        default=0, metadata={"help": "Draw from this many most likely tokens; 0 switches it off."}
-    )
     top_p: Annotated[float, PROBABILITY] = field(
         default=1.0,
         metadata={"help": "Draw from the nucleus of this probability; 1 switches it off. See renormalise."},
-    )
-    min_p: Annotated[float, BELOW_ONE] = field(
-        default=0.0,
-        metadata={"help": "Draw from tokens at least this fraction as likely as the likeliest; 0 switches it off."},
     )
     renormalise: str = field(
         default="min_new_tokens",
@@ -195,7 +178,6 @@ class PPOConfig(TrainingArguments):
             "of the whole vocabulary, so that the KL of a limited sample may be far below 0."
         },
     )
-    stop: list[str] | None = field(default=None, metadata={"help": "Strings that end a completion."})
     samples_per_prompt: Annotated[int, AT_LEAST_ONE] = field(
         default=1, metadata={"help": "Completions of every prompt in a rollout."}
     )
@@ -209,13 +191,6 @@ class PPOConfig(TrainingArguments):
     mask_sync_rollouts: Annotated[int, AT_LEAST_ONE] = field(
         default=10, metadata={"help": "The masking policy becomes the policy every this many rollouts."}
     )
-    sampling_batch_size: Annotated[int, AT_LEAST_ONE] = field(
-        default=128, metadata={"help": "Sequences decoded at a time on one device."}
-    )
-    reward_batch_size: Annotated[int, AT_LEAST_ONE] = field(
-        default=64, metadata={"help": "Texts scored at a time by a reward model."}
-    )
-
     log_completions_rollouts: Annotated[int, ZERO_OR_MORE] = field(
         default=0, metadata={"help": "Print completions and their scores every this many rollouts; 0 never does."}
     )
@@ -247,7 +222,7 @@ class PPOConfig(TrainingArguments):
         return cls(output_dir, **{**PPO_PRESETS[name], **settings})
 
     def __post_init__(self) -> None:
-        check_ranges(self)
+        self.check()
         default_precision(self)
         _check_combinations(self)
         if self.num_rollouts is not None:
@@ -269,24 +244,6 @@ class PPOConfig(TrainingArguments):
         """Prompts that one rollout takes on every process."""
         return self.rollout_batch_size // self.samples_per_prompt
 
-    @property
-    def sampling_params(self) -> SamplingParams:
-        """How completions are drawn."""
-        return SamplingParams(
-            max_new_tokens=self.max_new_tokens,
-            min_new_tokens=self.min_new_tokens,
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            min_p=self.min_p,
-            stop=tuple(self.stop or ()),
-        )
-
-    @property
-    def cut_off_rule(self) -> CutOffRule:
-        """What being cut off does to the score of a completion."""
-        return CutOffRule(self.missing_eos_score, self.missing_eos_penalty)
-
     def support(self, eos_token_ids: Iterable[int]) -> Support:
         """Return the tokens that log-probabilities range over, see `renormalise`."""
         limited = self.top_k > 0 or self.top_p < 1 or self.min_p > 0 or self.mask_top_p is not None
@@ -303,10 +260,6 @@ def _check_combinations(args: PPOConfig) -> None:
         raise ConfigError(f"kl_estimator must be one of {', '.join(KL_ESTIMATORS)}, not {args.kl_estimator!r}.")
     if args.renormalise not in RENORMALISE:
         raise ConfigError(f"renormalise must be one of {', '.join(RENORMALISE)}, not {args.renormalise!r}.")
-    if not 0 <= args.min_new_tokens <= args.max_new_tokens:
-        raise ConfigError(
-            f"min_new_tokens must lie between 0 and max_new_tokens ({args.max_new_tokens}), not {args.min_new_tokens}."
-        )
     if args.remove_unused_columns:
         raise ConfigError("remove_unused_columns must stay False: rewards may use every column of the dataset.")
     if args.neftune_noise_alpha is not None:
@@ -319,7 +272,6 @@ def _check_combinations(args: PPOConfig) -> None:
             "kl_in_loss needs kl_estimator k2 or k3: the gradient of k1 is 0 on average, so that it would penalise "
             "nothing."
         )
-    CutOffRule(args.missing_eos_score, args.missing_eos_penalty)
     if args.rollout_batch_size % args.samples_per_prompt:
         raise ConfigError(
             f"A rollout has {args.rollout_batch_size} completions on a process (per_device_train_batch_size × "
@@ -330,4 +282,3 @@ def _check_combinations(args: PPOConfig) -> None:
         raise ConfigError(
             "early_stop_kl skips optimizer steps, which neither fp16 nor DeepSpeed can; use bf16, or None."
         )
-    SamplingParams(stop=args.stop or ())  # type: ignore[arg-type]

@@ -46,8 +46,8 @@ class ScoredBatch(TokenBatch):
 
 
 @dataclass(frozen=True)
-class Rollout(TokenBatch):
-    """Scored completions of one batch of prompts, ready for PPO updates.
+class _Targets(TokenBatch):
+    """Completions, and what an update of policy and values measures them by.
 
     Attributes:
         logprobs: (B, T) float32, of the sampled tokens under the policy that sampled them.
@@ -55,32 +55,6 @@ class Rollout(TokenBatch):
         advantages: (B, T) float32.
         returns: (B, T) float32, the value targets.
         ref_logprobs: (B, T) float32, of the sampled tokens under the reference.
-        prompt_states: as in `ScoredBatch`, and so are the next two.
-        completion_states: (B, T, d).
-        allowed: (B, T, ⌈V / 8⌉) uint8.
-    """
-
-    logprobs: torch.Tensor
-    values: torch.Tensor
-    advantages: torch.Tensor
-    returns: torch.Tensor
-    ref_logprobs: torch.Tensor
-    prompt_states: torch.Tensor | None = None
-    completion_states: torch.Tensor | None = None
-    allowed: torch.Tensor | None = None
-
-
-@dataclass(frozen=True)
-class MicroBatch(TokenBatch):
-    """The rows of a rollout that one forward and backward pass takes.
-
-    Attributes:
-        logprobs: as in `Rollout`, and so are the next four.
-        values: (B, T) float32.
-        advantages: (B, T) float32.
-        returns: (B, T) float32.
-        ref_logprobs: (B, T) float32.
-        states: (B, P + T, d), what the trunk makes of prompts and completions; None without a trunk.
         allowed: as in `Generation`.
     """
 
@@ -89,5 +63,28 @@ class MicroBatch(TokenBatch):
     advantages: torch.Tensor
     returns: torch.Tensor
     ref_logprobs: torch.Tensor
-    states: torch.Tensor | None = None
     allowed: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rollout(_Targets):
+    """Scored completions of one batch of prompts, ready for PPO updates.
+
+    Attributes:
+        prompt_states: as in `ScoredBatch`, and so is the next.
+        completion_states: (B, T, d).
+    """
+
+    prompt_states: torch.Tensor | None = None
+    completion_states: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class MicroBatch(_Targets):
+    """The rows of a rollout that one forward and backward pass takes.
+
+    Attributes:
+        states: (B, P + T, d), what the trunk makes of prompts and completions; None without a trunk.
+    """
+
+    states: torch.Tensor | None = None
