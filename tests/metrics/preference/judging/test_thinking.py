@@ -18,6 +18,12 @@ MARKS = [
     ("[THINK]", "[/THINK]"),
     ("◁think▷", "◁/think▷"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ('<think time="3">', "</think>"),
+    ("&lt;think&gt;", "&lt;/think&gt;"),
+    ("<|channel>thought", "<channel|>"),
+    ("<unused94>thought", "<unused95>"),
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
 ]
 
@@ -56,6 +62,9 @@ def test_reasoning_that_was_cut_off_has_no_answer(opening: str, closing: str) ->
         ("M<|im_end|>", ("M", False)),
         ("M</s> \n", ("M", False)),
         ("<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final<|message|>M<|return|>", ("M", True)),
+        ("<|begin_of_thought|>a<|end_of_thought|><|begin_of_solution|>M<|end_of_solution|>", ("M", True)),
+        ("<think>a</think>\n<|begin_of_box|>M<|end_of_box|>", ("M", True)),
+        ("<thinker> is a tag of theirs. [[A]]", ("<thinker> is a tag of theirs. [[A]]", False)),
         ("<|START_THINKING|>a<|END_THINKING|><|START_RESPONSE|>M<|END_RESPONSE|>", ("M", True)),
     ],
 )

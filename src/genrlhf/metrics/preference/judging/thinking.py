@@ -15,19 +15,26 @@ THINKING_WAS_CUT_OFF = (
 )
 """Why there is no answer, where the reasoning has no end."""
 
-_WORDS = r"(?:seed:)?(?:think|thinking|thought|thoughts|reason|reasoning|reflection|analysis|scratchpad)"
-# DeepSeek, Qwen and many others; Magistral; Kimi; Command; gpt-oss, with its special tokens and without.
+_WORDS = (
+    r"(?:\w{1,20}[:_])?(?:think|thinking|thought|thoughts|reason|reasoning|rationale|reflection|analysis|scratchpad|cot"
+    r"|chain_of_thought|monologue)"
+)
+# DeepSeek, Qwen and many others; Magistral; Kimi; Command; OpenThinker; gpt-oss, with its special tokens; Gemma.
 _OPENING = re.compile(
-    rf"^[^\S\n]{{0,99}}(?:<\s?{_WORDS}\s?>|\[THINK\]|◁think▷|<\|START_THINKING\|>|<\|channel\|>\s?(?:analysis|commentary))",
+    rf"^[^\S\n]{{0,99}}(?:(?:<|&lt;)\s?{_WORDS}(?:\s[^<>\n]{{0,60}})?(?:>|&gt;)|\[THINK\]|◁think▷|<\|START_THINKING\|>"
+    r"|<\|begin_of_thought\|>|<\|channel\|>\s?(?:analysis|commentary)|<\|channel>thought|<unused94>thought)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CLOSING = re.compile(
-    rf"<\s?/\s?{_WORDS}\s?>|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|channel\|>\s?final\s?<\|message\|>", re.IGNORECASE
+    rf"(?:<|&lt;)\s?/\s?{_WORDS}\s?(?:>|&gt;)|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<\|channel\|>\s?final\s?<\|message\|>|<channel\|>|<unused95>",
+    re.IGNORECASE,
 )
 _PLAIN_HARMONY = re.compile(r"\Aanalysis.*assistant\s?final", re.DOTALL)
 _SPECIAL = re.compile(r"(?:\s|</s>|<eos>|<end_of_turn>|<\|(?:im_end|eot_id|end|return|endoftext|end_of_text)\|>)+\Z")
-_WRAPPING = re.compile(r"<\|START_RESPONSE\|>|<(answer|response|output|final|final_answer)>", re.IGNORECASE)
-_WRAPPED = re.compile(r"<\|END_RESPONSE\|>|</(answer|response|output|final|final_answer)>", re.IGNORECASE)
+_NAMES = r"(?:answer|response|output|final|final_answer|solution)>"
+_WRAPPING = re.compile(rf"<\|START_RESPONSE\|>|<\|begin_of_(?:box|solution)\|>|<{_NAMES}", re.IGNORECASE)
+_WRAPPED = re.compile(rf"<\|END_RESPONSE\|>|<\|end_of_(?:box|solution)\|>|</{_NAMES}", re.IGNORECASE)
 _SPECIAL_TAIL = 1000
 """Characters at the end of an answer among which special tokens are looked for."""
 

@@ -30,7 +30,11 @@ VerdictReader: TypeAlias = Callable[[str], "float | None"]
 
 _KEPT = 10_000
 
-# An object without another inside, in JSON or as Python writes it.
+_TRIES = 200
+"""Brackets of a text at which an object of JSON may begin."""
+
+# An object without another inside, as Python writes it.
+_OPENING = re.compile(r"[\[{]")
 _OBJECT = re.compile(r"\{[^{}]{1,2000}\}")
 _NAME = re.compile(r"""['"]model['"]\s{0,9}:\s{0,9}['"]([^'"\n]{1,99})['"]""")
 _RANK = re.compile(r"""['"]rank['"]\s{0,9}:\s{0,9}(['"]?[^,}\n]{1,20})""")
@@ -142,25 +146,52 @@ def read_ranking(text: str, names: tuple[str, str | None] = ("model_1", "model_2
 
 def _entries(text: str) -> Iterator[tuple[str, Any]]:
     """Yield name and rank of every object that names a model."""
-    for found, fields in _objects(text):
-        if fields is None:
+    for found in _objects(text):
+        if isinstance(found, str):
             names, ranks = _NAME.findall(found), _RANK.findall(found)
             if names:
                 yield names[0], ranks[0] if len(names) == len(ranks) == 1 else None
-        elif isinstance(fields.get("model"), str):
-            yield fields["model"], fields.get("rank")
+        elif isinstance(found.get("model"), str):
+            yield found["model"], found.get("rank")
 
 
-def _objects(text: str) -> Iterator[tuple[str, dict[str, Any] | None]]:
-    """Yield every object without another inside: its text, and its fields where it is JSON without a field twice."""
-    for found in _OBJECT.findall(_bounded(text)):
+def _objects(text: str) -> Iterator[dict[str, Any] | str]:
+    """Yield the fields of every object of JSON in a text, inner ones too, and the text of what Python would write."""
+    text = _bounded(text)
+    start, tries = 0, 0
+    rest: list[str] = []
+    while tries < _TRIES and (opening := _OPENING.search(text, start)):
+        tries += 1
         try:
-            pairs = json.loads(found, object_pairs_hook=list)
-        except ValueError:
-            yield found, None
+            tree, end = _DECODER.raw_decode(text, opening.start())
+        except (ValueError, RecursionError):
+            rest.append(text[start : opening.end()])
+            start = opening.end()
             continue
-        fields = {str(key): value for key, value in pairs}
-        yield found, fields if len(fields) == len(pairs) else {"model": "", "better": ""}
+        rest.append(text[start : opening.start()])
+        start = end
+        yield from _inner(tree)
+    yield from _OBJECT.findall("".join([*rest, text[start:]]))
+
+
+def _inner(tree: Any) -> Iterator[dict[str, Any]]:
+    waiting = [tree]
+    while waiting:
+        found = waiting.pop()
+        if isinstance(found, list):
+            waiting += reversed(found)
+        elif isinstance(found, dict):
+            yield found
+            waiting += reversed(list(found.values()))
+
+
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return the fields of an object; where one of them is there twice it says nothing, in words of no reader."""
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else {"model": "", "better": ""}
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_fields)
 
 
 def _rank(value: Any) -> float | None:
@@ -185,8 +216,8 @@ def read_choice(text: str, names: tuple[str, str] = ("model_1", "model_2")) -> f
         (2.0, 1.5)
     """
     said: list[Any] = []
-    for found, fields in _objects(text):
-        said += _BETTER.findall(found) if fields is None else [fields["better"]] if "better" in fields else []
+    for found in _objects(text):
+        said += _BETTER.findall(found) if isinstance(found, str) else [found["better"]] if "better" in found else []
     if len(said) != 1 or not isinstance(said[0], str):
         return None
     verdicts = {_folded(names[0]): 1.0, _folded(names[1]): 2.0, "neither": 1.5, "tie": 1.5}
