@@ -31,6 +31,7 @@ class RequestError(Exception):
         scope: what it says about further attempts.
         status: of the server's answer, None where there was none.
         said: what the server gave as its reason.
+        codes: its words for that, in lower case, and the field of the request that it names.
         wait: seconds that the server asks to wait.
         may_be_billed: whether the server may have worked on it.
         unreachable: no connection came about.
@@ -46,6 +47,7 @@ class RequestError(Exception):
         *,
         status: int | None = None,
         said: str = "",
+        codes: frozenset[str] = frozenset(),
         wait: float | None = None,
         may_be_billed: bool = False,
         unreachable: bool = False,
@@ -57,6 +59,7 @@ class RequestError(Exception):
         self.scope = scope
         self.status = status
         self.said = said
+        self.codes = codes
         self.wait = wait
         self.may_be_billed = may_be_billed
         self.unreachable = unreachable
@@ -125,6 +128,7 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes, *, where: s
         scope,
         status=status,
         said=said,
+        codes=frozenset(codes),
         wait=wait,
         doubtful=doubtful,
         too_long=scope is Scope.REQUEST and (status == 413 or bool(_TOO_LONG.search(f"{said} {codes}"))),
@@ -168,7 +172,8 @@ def _reason(content: bytes) -> tuple[str, set[str]]:
     inner = error if isinstance(error, dict) else found
     nested = inner.get("innererror")
     places = [found, inner, nested if isinstance(nested, dict) else {}]
-    codes = {str(place[name]).lower() for place in places for name in ("code", "type", "status") if place.get(name)}
+    names = ("code", "type", "status", "param")
+    codes = {str(place[name]).lower() for place in places for name in names if place.get(name)}
     said = inner.get("message") or inner.get("detail") or (error if isinstance(error, str) else None)
     return str(said or content[:2000].decode("utf-8", "replace"))[:2000], codes
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
 from genrlhf.errors import JudgeError
-from genrlhf.metrics.preference import OpenAIJudge, judge_template
+from genrlhf.metrics.preference import AnswerStore, OpenAIJudge, judge_template
 from genrlhf.metrics.preference.judging.request_options import THINKING_ROOM
 
 pytestmark = pytest.mark.enable_socket
@@ -105,6 +106,23 @@ def test_reasoning_models_by_any_name_cost_few_calls(model: str, form: Any) -> N
         assert judge.endpoint.usage.answered == 20 and judge.endpoint.usage.failed == 0
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "Bad request", "code": "unsupported_parameter", "param": "max_tokens"},
+        {"message": "Unsupported parameter", "param": "max_tokens"},
+        {"message": "This model is not supported MaxTokens using this model, please use MaxCompletionTokens instead"},
+    ],
+)
+def test_fields_that_only_the_codes_name(error: dict[str, Any]) -> None:
+    def refuses(request: dict[str, Any]) -> tuple[int, Any]:
+        return (400, {"error": error}) if "max_tokens" in request else answer(RANKING)
+
+    with Server(refuses) as server:
+        judge = OpenAIJudge("m", base_url=server.url, concurrency=1, max_retries=0, report=lambda words: None)
+        assert judge(*PAIRS) == [1.0] * 20 and len(server.requests) == 21
+
+
 def test_a_change_is_a_warning_where_nobody_listens() -> None:
     with Server(reasoning_model) as server:
         judge = OpenAIJudge("my-deployment", base_url=server.url, max_retries=0)
@@ -132,18 +150,23 @@ def test_fields_that_were_asked_for_end_the_run_where_they_are_refused() -> None
         {"text": "", "reasoning": "The first is"},
     ],
 )
-def test_a_model_that_turns_out_to_think_gets_room(cut: dict[str, Any]) -> None:
+def test_a_model_that_turns_out_to_think_gets_room(cut: dict[str, Any], tmp_path: Path) -> None:
     def thinks(request: dict[str, Any]) -> tuple[int, Any]:
         return answer(**cut, finish="length") if request["max_tokens"] < 500 else answer(f"<think>…</think>{RANKING}")
 
     said: list[str] = []
     with Server(thinks) as server:
-        judge = OpenAIJudge("m", base_url=server.url, concurrency=2, max_retries=0, report=said.append)
+        store = AnswerStore(tmp_path / "s.sqlite")
+        judge = OpenAIJudge("m", base_url=server.url, concurrency=2, max_retries=0, store=store, report=said.append)
         assert judge(*PAIRS) == [1.0] * 20
         assert len(server.requests) <= 22 and len(said) == 1 and "thinks before it answers" in said[0]
         assert server.requests[-1]["max_tokens"] == 100 + THINKING_ROOM
         # What was cut off was billed.
-        assert judge.endpoint.usage.completion_tokens == 10 * len(server.requests)
+        asked = len(server.requests)
+        assert judge.endpoint.usage.completion_tokens == 10 * asked and store.total() == (20, 100 * asked, 10 * asked)
+        # What is kept was asked for as before the change.
+        again = OpenAIJudge("m", base_url=server.url, store=store)
+        assert again(*PAIRS) == [1.0] * 20 and len(server.requests) == asked
         # Where the length was asked for it stays, and there is no answer.
         judge = OpenAIJudge("m", base_url=server.url, max_tokens=50, max_retries=0)
         assert judge(["p"], ["a"], ["b"]) == [None]

@@ -42,10 +42,11 @@ class AdaptingOptions:
         if sent is not self.options:
             # Another request has met the same.
             return True
-        if (changed := sent.without_refused(failure.status, failure.said)) is not None:
+        said = " ".join([failure.said, *sorted(failure.codes)])
+        if (changed := sent.without_refused(failure.status, said)) is not None:
             self._change(*changed, excerpt(failure.said, 200))
             return True
-        name = sent.refused_by_name(failure.status, failure.said)
+        name = sent.refused_by_name(failure.status, said)
         if name is not None and not answered:
             message = f"{failure}; the endpoint takes no {name}, or not this one: leave it out, or change it"
             raise RequestError(message, Scope.RUN, status=failure.status, said=failure.said)
