@@ -28,6 +28,7 @@ __all__ = [
     "DiversityMetric",
     "Estimate",
     "Generation",
+    "HasBounds",
     "HasDirection",
     "HasSettings",
     "Judge",
@@ -350,6 +351,13 @@ class HasDirection(Protocol):
     """A metric that says which way it goes; others are higher for more diverse texts."""
 
     higher_is_more_diverse: bool
+
+
+@runtime_checkable
+class HasBounds(Protocol):
+    """A metric that says between which values it lies, which its intervals then do not leave."""
+
+    bounds: tuple[float, float] | None
 
 
 @runtime_checkable

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.estimate import (
-    bootstrap_estimate,
     jackknife_blocks,
     jackknife_estimate,
     mean_estimate,
@@ -109,41 +108,6 @@ def test_undefined_statistics() -> None:
     # Without either unit the standard deviation is undefined, and so is its error.
     spread = jackknife_estimate(lambda x: statistics.stdev(x) if len(x) > 1 else math.nan, [1.0, 2.0])
     assert math.isnan(spread.stderr)
-
-
-def test_bootstrap_interval_of_a_large_sample_is_the_normal_one() -> None:
-    values = np.random.default_rng(0).normal(3, 2, 5000)
-    found = bootstrap_estimate(values)
-    assert found.value == values.mean() and found.n == 5000
-    assert found.ci == pytest.approx((found.value - 1.96 * found.stderr, found.value + 1.96 * found.stderr), abs=0.01)
-    assert bootstrap_estimate(values, seed=1).ci != found.ci == bootstrap_estimate(values).ci
-    assert bootstrap_estimate(np.tile(values, 20)).ci == mean_estimate(np.tile(values, 20)).ci
-
-
-@pytest.mark.parametrize("n", [8, 12, 30])
-def test_bootstrap_interval_covers_what_it_says(n: int) -> None:
-    # Shares of one in three, as an input's diversity may be; the mean is 1/3.
-    generator = np.random.default_rng(n)
-    draws = generator.choice([0.0, 1 / 3, 2 / 3], p=[0.25, 0.5, 0.25], size=(400, n))
-    found = [bootstrap_estimate(values, resamples=500) for values in draws]
-    assert 0.92 <= np.mean([low <= 1 / 3 <= high for low, high in (estimate.ci for estimate in found)]) <= 0.99
-
-
-def test_few_values_have_student_s_interval_and_more_stay_in_their_range() -> None:
-    assert bootstrap_estimate([0.0, 1.0] * 4 + [1.0]).ci == mean_estimate([0.0, 1.0] * 4 + [1.0]).ci
-    low, high = bootstrap_estimate([0.0] + [1.0] * 9).ci
-    assert 0 <= low < high <= 1 < mean_estimate([0.0] + [1.0] * 9).ci[1]
-
-
-def test_bootstrap_leaves_undefined_values_out() -> None:
-    found = bootstrap_estimate([1.0, math.nan, 3.0])
-    assert found.n == 2 and found.value == 2
-    assert bootstrap_estimate([0.0, 1.0, math.nan, 0.5] * 5).n == 15
-    assert math.isnan(bootstrap_estimate([1.0]).stderr)
-    with pytest.raises(DataError, match="None of the 1 values is defined"):
-        bootstrap_estimate([math.nan])
-    with pytest.raises(ConfigError, match="resamples is 10"):
-        bootstrap_estimate([1.0, 2.0], resamples=10)
 
 
 def test_shares_by_hand() -> None:

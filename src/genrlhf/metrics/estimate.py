@@ -15,7 +15,6 @@ from genrlhf.metrics.score_interval import score_interval
 from genrlhf.types import Estimate
 
 __all__ = [
-    "bootstrap_estimate",
     "bounded_estimate",
     "interval",
     "jackknife_blocks",
@@ -25,11 +24,6 @@ __all__ = [
     "mean_estimate",
     "proportion_estimate",
 ]
-
-_NUMBERS_AT_ONCE = 4_000_000
-_FEW, _LARGE = 10, 100_000
-"""Below the first, resamples know too little of the values' spread; from the second on, Student's interval is the same
-to three digits."""
 
 Unit = TypeVar("Unit")
 
@@ -137,48 +131,6 @@ def bounded_estimate(values: ArrayLike, low: float, high: float) -> Estimate:
     """
     plain = mean_estimate(values)
     return replace(plain, ci=score_interval(plain.values, low, high))
-
-
-def bootstrap_estimate(values: ArrayLike, *, resamples: int = 2000, seed: int = 0) -> Estimate:
-    """Return the mean of per-input values, its standard error, and a 95 % bootstrap interval over inputs.
-
-    The interval is the percentile interval of Efron 1979, "Bootstrap methods", expanded for small n as Hesterberg 2015,
-    "What Teachers Should Know About the Bootstrap", section 5.3, proposes: the quantiles are those at which a normal
-    sample's interval would equal Student's, Φ(∓ √(n / (n − 1)) t). It never leaves the range of the values, which for
-    fewer than 10 is too narrow: their interval is Student's, as is that of 100,000 values and more. The standard error
-    is s / √n, which the bootstrap's own approaches.
-
-    Args:
-        values: (m,) floats; NaN marks an input whose value is undefined, as in `mean_estimate`.
-        resamples: how many.
-        seed: of the resamples.
-
-    Raises:
-        DataError: none of the values is defined, or one is infinite.
-        ConfigError: for fewer than 100 resamples.
-
-    Example:
-        >>> estimate = bootstrap_estimate([0.0] * 10 + [1.0] * 10)
-        >>> 0 < estimate.ci[0] < estimate.value < estimate.ci[1] < 1
-        True
-    """
-    from scipy.special import ndtr, stdtrit
-
-    if resamples < 100:
-        raise ConfigError(f"resamples is {resamples}; give at least 100, such as 2000.")
-    plain = mean_estimate(values)
-    n = plain.n
-    if not _FEW <= n < _LARGE:
-        return plain
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    step = max(1, _NUMBERS_AT_ONCE // n)
-    for start in range(0, resamples, step):
-        chosen = generator.integers(n, size=(min(step, resamples - start), n))
-        means[start : start + step] = plain.values[chosen].mean(axis=1)
-    tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, 0.975)))
-    low, high = np.quantile(means, [tail, 1 - tail])
-    return Estimate(value=plain.value, stderr=plain.stderr, ci=(float(low), float(high)), n=n, values=plain.values)
 
 
 def _defined(values: ArrayLike) -> np.ndarray:

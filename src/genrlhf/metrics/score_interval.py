@@ -35,7 +35,7 @@ def score_interval(values: ArrayLike, low: float = 0.0, high: float = 1.0) -> tu
         high: the largest.
 
     Raises:
-        DataError: there are no values, or one is not between the bounds.
+        DataError: there are no values, or one is outside of the bounds by more than a rounding.
         ConfigError: `low` is not below `high`.
 
     Example:
@@ -47,11 +47,12 @@ def score_interval(values: ArrayLike, low: float = 0.0, high: float = 1.0) -> tu
     if not low < high:
         raise ConfigError(f"The bounds are {low} and {high}; the first must be below the second.")
     given = np.asarray(values, dtype=np.float64).reshape(-1)
-    outside = given[~((given >= low) & (given <= high))]
+    rounding = 1e-9 * (high - low)
+    outside = given[~((given >= low - rounding) & (given <= high + rounding))]
     if outside.size or not given.size:
         what = f"A value is {outside[0]}" if outside.size else "There are no values"
         raise DataError(f"{what}; a score interval takes values from {low:g} to {high:g}, at least one.")
-    shares, counts = np.unique((given - low) / (high - low), return_counts=True)
+    shares, counts = np.unique(np.clip((given - low) / (high - low), 0, 1), return_counts=True)
     weights = counts / len(given)
     # A mean of equal numbers can be off by a rounding.
     mean = min(max(float(shares @ weights), shares[0]), shares[-1])

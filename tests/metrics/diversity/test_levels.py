@@ -19,6 +19,8 @@ from genrlhf.metrics import (
     per_input_diversity,
     pooled_diversity,
 )
+from genrlhf.metrics.diversity.compare import compare_diversity
+from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.types import DiversityMetric
 
 
@@ -165,11 +167,24 @@ def test_several_draws_are_averaged() -> None:
 
 def test_the_interval_of_per_input_diversity() -> None:
     outputs = [["a b", "a b"], ["a b", "a c"], ["a b", "c d"]] * 10
-    bootstrap, student = (
-        per_input_diversity(outputs, DistinctN(1)),
-        per_input_diversity(outputs, DistinctN(1), resamples=0),
-    )
-    assert bootstrap.value == student.value == 0.75
-    assert bootstrap.stderr == student.stderr
-    assert bootstrap.ci != student.ci
-    assert bootstrap.ci == pytest.approx(student.ci, abs=0.015)
+    found = per_input_diversity(outputs, DistinctN(1))
+    assert found.value == 0.75 and found.ci == mean_estimate([0.5, 0.75, 1.0] * 10).ci
+    # Of bounded metrics it stays within, and has a width where all inputs are alike: Wilson's of 10 of 10.
+    few = per_input_diversity([["a b", "c d"], ["a", "a"]], DistinctN(1))
+    assert few.ci == (0, 1) and mean_estimate(few.values).ci[1] > 1
+    alike = per_input_diversity([["a b", "c d"]] * 10, DistinctN(1))
+    assert alike.stderr == 0 and alike.ci == pytest.approx((10 / (10 + 1.959964**2), 1), abs=1e-6)
+    assert compare_diversity([["a b", "c d"]] * 10, [["a b", "c d"]] * 10, DistinctN(1)).difference.ci[1] > 0.25
+
+
+def test_bounds_that_a_metric_of_somebody_elses_has() -> None:
+    class Bounded:
+        name = "bounded"
+        bounds = (0.0, 4.0)
+
+        def __call__(self, texts: Sequence[str]) -> float:
+            return float(len(set(texts)))
+
+    assert per_input_diversity([["a", "b", "c", "d"]] * 10, Bounded()).ci[0] == pytest.approx(4 * 0.722467, abs=1e-5)
+    Bounded.bounds = None
+    assert per_input_diversity([["a", "b", "c", "d"]] * 10, Bounded()).ci == (4, 4)

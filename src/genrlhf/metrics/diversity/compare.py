@@ -33,11 +33,11 @@ def compare_diversity(
         first: one list of outputs per input.
         second: the same of another model.
         metric: D.
-        level: "per_input" pairs the values of an input (bootstrap interval, sign-flip test); "across_input" sets D of
+        level: "per_input" pairs the values of an input (sign-flip test); "across_input" sets D of
             one output of every input against D of the other model's (paired jackknife).
         sample: across inputs, which output of every input is taken, from 0.
         draws: across inputs, average over so many draws of one output of every input in place of `sample`.
-        seed: of bootstrap, flips and draws.
+        seed: of flips and draws.
         blocks: of the jackknife.
 
     Raises:
@@ -46,7 +46,7 @@ def compare_diversity(
     Example:
         >>> from genrlhf.metrics import DistinctN
         >>> print(compare_diversity([["a b", "c d"]] * 8, [["a b", "a b"]] * 8, DistinctN(1)))
-        -0.500 [-0.500, -0.500] p=0.0078
+        -0.500 [-0.662, -0.013] p=0.0078
     """
     measure = as_set_metric(metric)
     least = measure.min_texts if level == "per_input" else 1

@@ -39,6 +39,7 @@ class DistinctN(OrderMean):
 
     name: ClassVar[str] = "distinct_n"
     higher_is_more_diverse: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     n: int | Sequence[int] = (1, 2, 3, 4, 5)
     tokenize: Tokenizer | None = None
     definition: Definition = "published"

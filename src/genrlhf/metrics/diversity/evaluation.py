@@ -16,7 +16,7 @@ from genrlhf.metrics.diversity.left_out import InputTexts, LeftOut, TakesOneOfEa
 from genrlhf.metrics.diversity.lengths import count_words
 from genrlhf.metrics.diversity.ngrams import TextSets
 from genrlhf.metrics.diversity.set_metric import SetMetric, as_set_metric
-from genrlhf.metrics.estimate import bootstrap_estimate, mean_estimate
+from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate
 
@@ -66,7 +66,7 @@ class DiversityEvaluation:
 
     Attributes:
         metrics: by their names.
-        seed: of the bootstrap.
+        seed: of the sign-flip test.
         blocks: of the jackknife.
         values: of every metric, its values of the inputs, (inputs,) float64, NaN where it is undefined; without those
             that need more outputs.
@@ -87,14 +87,8 @@ class DiversityEvaluation:
     outputs_per_input: int
     mean_words: float
 
-    def figure(self, level: Level, name: str, *, resamples: int = 2000) -> Estimate | Undefined:
-        """Return the figure of a metric at a level.
-
-        Args:
-            level: one of those that were measured.
-            name: of the metric.
-            resamples: of the bootstrap over inputs; 0 for Student's interval.
-        """
+    def figure(self, level: Level, name: str) -> Estimate | Undefined:
+        """Return the figure of a metric at a level that was measured."""
         if level != "per_input":
             left = self.left[level][name]
             return left if isinstance(left, Undefined) else left.estimate()
@@ -103,7 +97,7 @@ class DiversityEvaluation:
         values = self.values[name]
         if np.isnan(values).all():
             return Undefined("the outputs of every input are empty")
-        return bootstrap_estimate(values, resamples=resamples, seed=self.seed) if resamples else mean_estimate(values)
+        return mean_estimate(values, bounds=self.metrics[name].bounds)
 
     def pair_error(self, level: Level, name: str) -> float:
         """Return the standard error that a metric's drawing of pairs adds to a figure, 0 where it takes all of them.
@@ -125,7 +119,7 @@ class DiversityEvaluation:
         both = np.array([first.values[name], self.values[name]])
         if np.isnan(both).any(axis=0).all():
             return Undefined("the outputs of every input are empty for one of the two")
-        return paired_comparison(*both, seed=self.seed)
+        return paired_comparison(*both, bounds=self.metrics[name].bounds, seed=self.seed)
 
     def in_order_of(self, first: DiversityEvaluation, names: tuple[str, str]) -> DiversityEvaluation:
         """Return this evaluation with its inputs in the order of another's; itself where they are.
@@ -196,7 +190,7 @@ def evaluate_diversity(
         levels: what to measure.
         sample: across inputs, which output of every input is taken, from 0 (see `TakesOneOfEach`).
         draws: across inputs, average over so many draws of one output of every input in place of `sample`.
-        seed: of draws and bootstrap.
+        seed: of draws and of the sign-flip test.
         blocks: of the jackknife.
         same_number: refuse inputs with other numbers of outputs than the first.
         progress: called with the number of inputs of every chunk that is done.

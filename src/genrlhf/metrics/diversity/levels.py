@@ -16,20 +16,16 @@ __all__ = ["across_input_diversity", "evaluate_outputs", "per_input_diversity", 
 _WHERE: dict[Level, str] = {"per_input": "for every input", "across_input": "across inputs", "pooled": "in one set"}
 
 
-def per_input_diversity(
-    outputs: Sequence[Sequence[str]], metric: DiversityMetric, *, resamples: int = 2000, seed: int = 0
-) -> Estimate:
+def per_input_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric) -> Estimate:
     """Return the mean over inputs of the diversity of the outputs of each: 1/N Σ_i D(y_i1, …, y_iK).
 
     Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity". Standard error and
-    interval are those of a mean over inputs, which are taken to be independent.
+    interval are those of a mean over inputs (see `mean_estimate`), which are taken to be independent.
 
     Args:
         outputs: one list of outputs per input; K may vary, but most metrics then favour some inputs.
         metric: D. An optional `batch(sets)` is called once in place of one call per input; an optional `min_texts` says
-            how many outputs every input must have.
-        resamples: of the bootstrap over inputs that gives the interval (see `bootstrap_estimate`); 0 for Student's.
-        seed: of the bootstrap.
+            how many outputs every input must have; an optional `bounds` between which values D lies.
 
     Returns:
         `values` are the values of the inputs where D is defined, in their order.
@@ -40,11 +36,11 @@ def per_input_diversity(
     Example:
         >>> from genrlhf.metrics import DistinctN
         >>> print(per_input_diversity([["a b", "c d"], ["a a", "a a"], ["a b", "a c"]], DistinctN(1)))
-        0.667 [-0.282, 1.615]
+        0.667 [0.000, 1.000]
     """
     measure = as_set_metric(metric)
     checked = check_outputs(outputs, at_least=measure.min_texts, metric=measure.name)
-    return _figure(evaluate_outputs(checked, measure, "per_input", seed=seed), "per_input", resamples=resamples)
+    return _figure(evaluate_outputs(checked, measure, "per_input"), "per_input")
 
 
 def across_input_diversity(
@@ -129,8 +125,8 @@ def _check_enough(there: int, what: str, metric: DiversityMetric, where: str) ->
         )
 
 
-def _figure(evaluation: DiversityEvaluation, level: Level, **settings: Any) -> Estimate:
-    figure = evaluation.figure(level, "metric", **settings)
+def _figure(evaluation: DiversityEvaluation, level: Level) -> Estimate:
+    figure = evaluation.figure(level, "metric")
     if isinstance(figure, Undefined):
         raise DataError(f"{evaluation.metrics['metric'].name} is undefined {_WHERE[level]}: {figure.reason}.")
     return figure

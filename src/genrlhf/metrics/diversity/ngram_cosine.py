@@ -47,6 +47,7 @@ class NgramCosine(SetMetric):
 
     name: ClassVar[str] = "ngram_cosine"
     higher_is_more_diverse: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     min_texts: ClassVar[int] = 2
     n: int | Sequence[int] | None = None
     tokenize: Tokenizer | None = None

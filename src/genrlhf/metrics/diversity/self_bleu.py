@@ -44,6 +44,7 @@ class SelfBLEU(SetMetric):
 
     name: ClassVar[str] = "self_bleu"
     higher_is_more_diverse: ClassVar[bool] = False
+    bounds: ClassVar[tuple[float, float]] = (0.0, 1.0)
     min_texts: ClassVar[int] = 2
     n: int = 4
     tokenize: Tokenizer = words

@@ -42,6 +42,7 @@ class SentenceBERT(SetMetric):
 
     name: ClassVar[str] = "sentence_bert"
     higher_is_more_diverse: ClassVar[bool] = True
+    bounds: ClassVar[tuple[float, float]] = (0.0, 2.0)
     min_texts: ClassVar[int] = 2
 
     def __init__(

@@ -13,7 +13,7 @@ from genrlhf.errors import ModelError
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
 from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
 from genrlhf.text import pieces_without_stops, words
-from genrlhf.types import DiversityMetric, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
+from genrlhf.types import DiversityMetric, HasBounds, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
 
 __all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "as_set_metric"]
 
@@ -82,6 +82,11 @@ class SetMetric:
         """Whether a higher value means more diverse texts; otherwise it measures sameness."""
         return True
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the largest value that there can be, where they are known."""
+        return None
+
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the value of every set of texts."""
         raise NotImplementedError
@@ -132,6 +137,10 @@ class _Adapted(SetMetric):
     @property
     def higher_is_more_diverse(self) -> bool:
         return not isinstance(self.metric, HasDirection) or bool(self.metric.higher_is_more_diverse)
+
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        return self.metric.bounds if isinstance(self.metric, HasBounds) else None
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         if not isinstance(self.metric, MeasuresSets):

@@ -69,6 +69,19 @@ def test_gaps_to_several_sets_and_their_growth() -> None:
     assert found.to_dict()["gaps"]["near"]["value"] == 1
 
 
+def test_the_arms_of_the_growth_by_hand() -> None:
+    # Errors as above, so b = (0.75 g_near + 3.75 g_far) / 8.25; the figure in distribution counts 4.5 / 8.25. Down go
+    # its own arm down, and the arms up of the two that are subtracted; all arms sum up to 2 · 1.96 errors.
+    inner, outer = (1.959964 * math.sqrt(variance) for variance in (1 / 6, 1 / 3))
+    inside = known(4, 0.5 * inner, 1.5 * inner)
+    near, far = known(3, 0.4 * outer, 1.6 * outer), known(1, outer, outer)
+    slope = generalisation_gaps(inside, {"near": near, "far": far}, shifts={"near": 1, "far": 2}).per_shift
+    assert slope is not None
+    down = math.hypot(4.5 * 0.5 * inner, 0.75 * 1.6 * outer, 3.75 * outer) / 8.25
+    up = math.hypot(4.5 * 1.5 * inner, 0.75 * 0.4 * outer, 3.75 * outer) / 8.25
+    assert slope.ci == pytest.approx((slope.value - down, slope.value + up), rel=1e-6)
+
+
 def test_the_interval_of_the_growth_covers_the_truth() -> None:
     generator, inside, shifts = np.random.default_rng(0), 0, {"a": 0.2, "b": 0.5, "c": 1.0}
     for _ in range(200):
@@ -87,7 +100,7 @@ def test_growth_that_is_not_known() -> None:
     unanimous = proportion_estimate([1.0] * 20)
     others = {"a": proportion_estimate([1.0] * 20), "b": proportion_estimate([0.0] * 20)}
     slope = generalisation_gaps(unanimous, others, shifts={"a": 0.5, "b": 1}).per_shift
-    assert slope is not None and slope.ci[0] < slope.value < slope.ci[1]
+    assert slope is not None and slope.ci[0] < 0.9 < slope.value == pytest.approx(1)
     sure = mean_estimate([1, 1, 1])
     slope = generalisation_gaps(sure, {"a": mean_estimate([0, 0]), "b": sure}, shifts={"a": 1, "b": 1}).per_shift
     assert slope is not None and slope.value == 0.5 and math.isnan(slope.stderr)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -84,7 +84,11 @@ def generalisation_gaps(
         b = xᵀΣ⁻¹g / xᵀΣ⁻¹x,    stderr² = 1 / xᵀΣ⁻¹x
 
     The errors s are those that the figures' intervals stand for, (upper − lower end) / (2 · 1.96): of a unanimous win
-    rate s / √n would be 0. The slope's normal interval knows of them, not of how well a line fits.
+    rate s / √n would be 0. The slope is a sum of the figures, b = Σ_i c_i θ_i, and its interval is made of theirs
+    (Zou, Huang & Zhang 2009, "A note on confidence interval estimation for a linear function of binomial
+    proportions"); it does not know how well a line fits::
+
+        b ∓ √(Σ_i c_i² a_i²),    a_i the arm of θ_i's interval that points to where c_i θ_i is less (more)
 
     Args:
         in_distribution: the figure, such as PvR.
@@ -113,21 +117,28 @@ def generalisation_gaps(
         return GeneralisationGaps(gaps, None)
     x = np.array([(shifts or {})[name] for name in known])
     g = np.array([gaps[name].value for name in known])
-    spread = np.array([_error(out_of_distribution[name]) ** 2 for name in known])
-    return GeneralisationGaps(gaps, _slope(x, g, np.diag(spread) + _error(in_distribution) ** 2))
+    return GeneralisationGaps(gaps, _slope(x, g, in_distribution, [out_of_distribution[name] for name in known]))
 
 
 def _error(estimate: Estimate) -> float:
     return (estimate.ci[1] - estimate.ci[0]) / (2 * _Z)
 
 
-def _slope(x: np.ndarray, g: np.ndarray, covariance: np.ndarray) -> Estimate:
+def _slope(x: np.ndarray, g: np.ndarray, inside: Estimate, others: Sequence[Estimate]) -> Estimate:
+    covariance = np.diag([_error(other) ** 2 for other in others]) + _error(inside) ** 2
     usable = bool(np.isfinite(covariance).all()) and np.linalg.matrix_rank(covariance) == len(x)
     weighted = np.linalg.solve(covariance, x) if usable else x
     scale = float(weighted @ x)
-    value, stderr = float(weighted @ g) / scale, 1 / math.sqrt(scale) if usable else math.nan
-    half = _Z * stderr
-    return Estimate(value=value, stderr=stderr, ci=(value - half, value + half), n=len(x), values=g / x)
+    value, stderr, ci = float(weighted @ g) / scale, math.nan, (math.nan, math.nan)
+    if usable:
+        stderr = 1 / math.sqrt(scale)
+        arms = np.array([(each.value - each.ci[0], each.ci[1] - each.value) for each in (inside, *others)])
+        weights = np.concatenate([[weighted.sum()], -weighted]) / scale
+        # What counts negatively makes the sum less where it is more.
+        arms[weights < 0] = arms[weights < 0, ::-1]
+        down, up = np.sqrt(weights**2 @ arms**2)
+        ci = (value - float(down), value + float(up))
+    return Estimate(value=value, stderr=stderr, ci=ci, n=len(x), values=g / x)
 
 
 def word_shift(first: Iterable[str], second: Iterable[str]) -> float:
