@@ -43,6 +43,36 @@ def test_what_the_template_needs_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    ("logprobs", "expected"),
+    [
+        (
+            {
+                "content": [
+                    {"token": " M", "top_logprobs": [{"token": " M", "logprob": -1}, {"token": "m", "logprob": -1}]}
+                ]
+            },
+            1.5,
+        ),
+        ({"tokens": [" M"], "token_logprobs": [-1], "top_logprobs": [{" M": -1, "m": -1}]}, 1.5),
+        # The letter itself, where there is nothing else.
+        (None, 2.0),
+        ({"content": None}, 2.0),
+        ({"content": []}, 2.0),
+        ({"content": [{"token": " M", "logprob": -0.1}]}, 2.0),
+        ({"content": [{"token": " M", "top_logprobs": None}]}, 2.0),
+        ({"top_logprobs": [None]}, 2.0),
+        ({"top_logprobs": "none"}, 2.0),
+        # Nothing of the letters among them.
+        ({"content": [{"token": "A", "top_logprobs": [{"token": "A", "logprob": -0.1}]}]}, None),
+    ],
+)
+def test_log_probabilities_as_endpoints_have_them_or_not(logprobs: Any, expected: float | None) -> None:
+    with ChatServer(answer=lambda messages: {"text": " M", "logprobs": logprobs}) as server:
+        judge = OpenAIJudge("m", judge_template(answer="logprobs"), base_url=server.url)
+        assert judge(["p"], ["a"], ["b"]) == [expected]
+
+
+@pytest.mark.parametrize(
     ("options", "message"), [({"budget": 1.0}, "A budget needs prices"), ({"timeout": 0}, "timeout must be above 0")]
 )
 def test_bad_settings(options: dict[str, Any], message: str) -> None:

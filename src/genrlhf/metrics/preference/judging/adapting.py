@@ -48,7 +48,7 @@ class AdaptingOptions:
             return True
         name = sent.refused_by_name(failure.status, said)
         if name is not None and not answered:
-            message = f"{failure}; the endpoint takes no {name}, or not this one: leave it out, or change it"
+            message = f"{failure}; the endpoint takes no {name}, or not this one: leave it out (None), or change it"
             raise RequestError(message, Scope.RUN, status=failure.status, said=failure.said)
         return False
 

@@ -19,6 +19,7 @@ __all__ = ["Complete", "JudgeAnswer", "PromptJudge"]
 Complete: TypeAlias = Callable[[list[list[dict[str, str]]]], "Sequence[str | ModelAnswer | NoAnswer | None]"]
 """From conversations to an answer each, as text or with log-probabilities; None, or the reason, where there is none."""
 NO_ANSWER = "the judge did not answer"
+CUT_OFF = "the answer was cut off before its verdict; allow longer answers (max_tokens)"
 EMPTY = "the answer is empty"
 _POSITIONS_WITHOUT_TEXT = 3
 """That an answer may have beside one for every character: special tokens at its end."""
@@ -118,6 +119,8 @@ class PromptJudge:
             preference, reason = self.template.read_logprobs(positions, thought=thought or apart), NO_LETTER
         else:
             preference, reason = self.template.read(said), UNREADABLE if said.strip() else EMPTY
+            if not answer.ended:
+                reason = CUT_OFF
         return JudgeAnswer(shown, answer.text, preference, reason if preference is None else None)
 
 

@@ -90,10 +90,17 @@ def _text(message: dict[str, Any]) -> str:
 
 def _logprobs(found: Any) -> list[dict[str, float]] | None:
     """Return the likeliest tokens of every position; the first counts where a server names a token twice."""
-    positions = found.get("content") if isinstance(found, dict) else None
+    if not isinstance(found, dict):
+        return None
+    positions = found.get("content")
+    if isinstance(positions, list) and positions:
+        return [_likeliest(one.get("top_logprobs") if isinstance(one, dict) else None) for one in positions]
+    # As OpenAI's completions have them, and servers that made their chat of these: a dictionary a position.
+    positions = found.get("top_logprobs")
     if not isinstance(positions, list) or not positions:
         return None
-    return [_likeliest(position.get("top_logprobs") if isinstance(position, dict) else None) for position in positions]
+    pairs = [one.items() if isinstance(one, dict) else () for one in positions]
+    return [_likeliest([{"token": token, "logprob": logprob} for token, logprob in one]) for one in pairs]
 
 
 def _likeliest(found: Any) -> dict[str, float]:
