@@ -197,7 +197,10 @@ def ours(args: argparse.Namespace) -> dict[str, Any]:
             patch.object(sampler, "generate", clock.between(sampler.generate, None, "scoring")),
         ):
             trainer.train()
-    if trainer._rollout is None or int(trainer._rollout.completion_mask.sum()) != args.prompts * args.new_tokens:
+    if (
+        trainer.buffer.rollout is None
+        or int(trainer.buffer.rollout.completion_mask.sum()) != args.prompts * args.new_tokens
+    ):
         raise RuntimeError("Our side drew completions of another length.")
     return {**clock.seconds(), "version": genrlhf.__version__}
 

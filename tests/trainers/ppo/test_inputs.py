@@ -50,8 +50,8 @@ def test_conversations_go_through_the_chat_template(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, reward=reward, train_dataset=rows, tokenizer=tokenizer, num_rollouts=1)
     trainer.train()
     assert seen == [conversation] * 16
-    assert trainer._rollout is not None
-    assert tokenizer.decode(trainer._rollout.prompt_ids[0]) == "[user]hi\n[assistant]"
+    assert trainer.buffer.rollout is not None
+    assert tokenizer.decode(trainer.buffer.rollout.prompt_ids[0]) == "[user]hi\n[assistant]"
 
 
 def test_missing_eos_score_replaces_the_score(tmp_path: Path) -> None:

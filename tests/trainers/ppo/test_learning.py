@@ -128,7 +128,7 @@ def test_minibatches_are_a_partition_of_the_rollout(tmp_path: Path, monkeypatch:
     trainer.train()
     assert trainer.state.global_step == 6
     assert [len(batch) for batch in seen] == [4] * 12
-    rollout = trainer._rollout
+    rollout = trainer.buffer.rollout
     assert rollout is not None
     lengths = rollout.completion_mask.sum(-1).tolist()
     everything = sorted(tuple(row[:n]) for row, n in zip(rollout.completion_ids.tolist(), lengths, strict=True))

@@ -94,15 +94,15 @@ def test_ratios_are_under_the_mask_and_the_kl_is_not(tmp_path: Path) -> None:
 def test_mask_lags_behind_and_catches_up(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, mask_top_p=0.9, mask_sync_rollouts=2, num_rollouts=4, logging_steps=100)
     start, seen = weights(trainer.policy), []
-    collect = type(trainer)._collect
+    collect = trainer.buffer.collect
 
     def watched(rows: Any, index: int) -> None:
         before = weights(trainer.policy)
-        collect(trainer, rows, index)
-        copy = weights(trainer._masking.copy)
+        collect(rows, index)
+        copy = weights(trainer.buffer.masking.copy)
         seen.append((largest_difference(copy, start), largest_difference(copy, before)))
 
-    trainer._collect = watched
+    trainer.buffer.collect = watched
     trainer.train()
     assert [(lag == 0, behind == 0) for lag, behind in seen] == [
         (True, True),
@@ -123,7 +123,7 @@ def test_frozen_layers_are_shared_with_the_mask_and_a_resume_restores_it(tmp_pat
         "min_new_tokens": 2,
     }
     whole = ppo_trainer(tmp_path / "whole", **settings)
-    shared = {id(p) for p in whole.policy.parameters()} & {id(p) for p in whole._masking.copy.parameters()}
+    shared = {id(p) for p in whole.policy.parameters()} & {id(p) for p in whole.buffer.masking.copy.parameters()}
     assert len(shared) == sum(not p.requires_grad for p in whole.policy.parameters())
     whole.train()
     first = ppo_trainer(tmp_path / "cut", **{**settings, "num_rollouts": None, "max_steps": 3})
@@ -136,9 +136,9 @@ def test_frozen_layers_are_shared_with_the_mask_and_a_resume_restores_it(tmp_pat
 def test_the_mask_goes_where_the_policy_goes(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, mask_top_p=0.9, freeze_layers=0.5)
     trainer.policy.to("meta")
-    trainer._masking.follow()
-    assert {parameter.device.type for parameter in trainer._masking.copy.parameters()} == {"meta"}
-    assert {buffer.device.type for buffer in trainer._masking.copy.buffers()} == {"meta"}
+    trainer.buffer.masking.follow()
+    assert {parameter.device.type for parameter in trainer.buffer.masking.copy.parameters()} == {"meta"}
+    assert {buffer.device.type for buffer in trainer.buffer.masking.copy.buffers()} == {"meta"}
 
 
 def test_families_without_a_shared_prompt_are_refused(tmp_path: Path) -> None:

@@ -41,7 +41,7 @@ def test_one_update_against_a_loop(tmp_path: Path, family: Any) -> None:
         temperature=0.8,
     )
     trainer.train()
-    rollout = trainer._rollout
+    rollout = trainer.buffer.rollout
     assert rollout is not None
     model, bias = family(), torch.zeros(1, requires_grad=True)
     head = torch.zeros(16, requires_grad=True)

@@ -17,7 +17,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_causal_lm
-from genrlhf.models.gather import FIRST_FSDP, unsharded
+from genrlhf.models.gather import FIRST_FSDP
 from genrlhf.models.model_set import load_to_train
 from genrlhf.models.precision import is_low_precision, with_precision_of
 from genrlhf.rewards import RewardSource
@@ -27,14 +27,15 @@ from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_unless_comparable
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
-from genrlhf.trainers.ppo.batches import as_they_are, minibatch, minibatch_rows, rollout_loader
+from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
+from genrlhf.trainers.ppo.buffer import RolloutBuffer
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
-from genrlhf.trainers.ppo.records import MicroBatch, Rollout
-from genrlhf.trainers.ppo.report import Phases, RunHealth, completion_table, show
+from genrlhf.trainers.ppo.records import MicroBatch
+from genrlhf.trainers.ppo.report import Phases, RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
@@ -162,14 +163,14 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         self.can_return_loss = False
         self.ppo_state = PPOState(kl_coef=args.kl_coef)
         self._train_tally = Tally()
-        self._rollout: Rollout | None = None
-        self._resumed_from: Path | None = None
-        self._masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
+        masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
         # Not args.bf16: `accelerate launch` may have set the precision.
         low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health)
-        self.collector = self._make_collector(models, sampler, low_precision)
+        self.collector = self._make_collector(models, sampler, masking, low_precision)
+        processes = self.accelerator.process_index, self.accelerator.num_processes
+        self.buffer = RolloutBuffer(self.collector, self._loss, masking, *processes)
 
     def _refuse_what_cannot_sample(self) -> None:
         """Raise `ConfigError` for ways to spread a model over processes that leave nothing to sample from."""
@@ -181,14 +182,16 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         if plugin is not None and plugin.fsdp_version == 1:
             raise ConfigError(FIRST_FSDP)
 
-    def _make_collector(self, models: PPOModels, sampler: TokenSampler | None, low_precision: bool) -> RolloutCollector:
+    def _make_collector(
+        self, models: PPOModels, sampler: TokenSampler | None, masking: LaggingPolicy | None, low_precision: bool
+    ) -> RolloutCollector:
         args, tokenizer = self.args, models.tokenizer
         own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
         models.reference.to(self.accelerator.device)
         return RolloutCollector(
             models=models,
             sampler=own if sampler is None else sampler,
-            masking=self._masking.masking if self._masking is not None else None,
+            masking=masking.masking if masking is not None else None,
             support=models.trained.support,
             tokenizer=tokenizer,
             args=args,
@@ -241,57 +244,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         rows = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
         if not rows:
             return [], None
-        index, update = divmod(self.state.global_step, self.args.updates_per_rollout)
-        self._loss.first_update = update == 0
-        if update == 0:
-            self._collect(rows[0], index)
-        elif self._rollout is None:
-            self._rollout = self._checkpoint_of(self._resumed_from).load_rollout(
-                self.accelerator.device, rows=self.args.rollout_batch_size
-            )
-        rollout = self._rollout
-        assert rollout is not None
-        self._decide_early_stop()
-        epoch, part = divmod(update, self.args.num_mini_batches)
-        mine = minibatch_rows(
-            self.args.rollout_batch_size,
-            self.args.num_mini_batches,
-            seed=sample_seeds(self.args.seed, [index], epoch + 1)[epoch],
-            process=self.accelerator.process_index,
-            num_processes=self.accelerator.num_processes,
-        )[part]
-        micro_batches = [minibatch(rollout, rows) for rows in mine.split(self.args.per_device_train_batch_size)]
+        micro_batches = self.buffer.micro_batches(rows[0], self.state.global_step, self.accelerator.device)
         tokens = torch.stack([batch.completion_mask.sum() for batch in micro_batches]).sum()
         # The Trainer wants dictionaries; what it does with tensors in them (dtypes of DeepSpeed) is not for these.
         return [{"rollout": batch} for batch in micro_batches], self._sum_over_processes(tokens)
-
-    def _collect(self, rows: list[dict[str, Any]], index: int) -> None:
-        """Sample and score rollout number `index`."""
-        self.ppo_state.stopped = False
-        self._loss.update_kl.zero_()
-        if self._masking is not None:
-            self._masking.follow()
-            if index % self.args.mask_sync_rollouts == 0:
-                with unsharded(self.collector.model):
-                    self._masking.synchronise()
-        first = (index * self.accelerator.num_processes + self.accelerator.process_index) * len(rows)
-        seeds = sample_seeds(self.args.seed, range(first, first + len(rows)), self.args.samples_per_prompt)
-        # The last rollout goes before the next one comes.
-        self._rollout = None
-        self._rollout, scored = self.collector.collect(rows, seeds)
-        every = self.args.log_completions_rollouts
-        if every and index % every == 0 and self.args.should_log:
-            table = completion_table([row["prompt"] for row in rows], scored, self.args.num_completions_to_print)
-            show(f"Rollout {index + 1}\n{table}")
-
-    def _decide_early_stop(self) -> None:
-        """Skip what is left of a rollout's updates where the last one went too far from the policy that sampled."""
-        limit = self.args.early_stop_kl
-        if limit is None or self.ppo_state.stopped:
-            return
-        total, count = self._sum_over_processes(self._loss.update_kl).tolist()
-        self._loss.update_kl.zero_()
-        self.ppo_state.stopped = count > 0 and total / count > limit
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -386,20 +342,19 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         folder = Path(resume_from_checkpoint)
         with readable(folder):
             load_trained(self.collector.model, folder)
-        self._checkpoint_of(folder).load_state(self.ppo_state, self._masking)
-        self._resumed_from = folder
+        checkpoint = self._checkpoint_of(folder)
+        checkpoint.load_state(self.ppo_state, self.buffer.masking)
+        self.buffer.resumed_from = checkpoint
 
     def _load_best(self, folder: Path) -> None:
         load_trained(self.collector.model, folder)
 
-    def _checkpoint_of(self, folder: Path | None) -> PPOCheckpoint:
-        if folder is None:
-            raise ConfigError("There is no rollout to go on with; start from a checkpoint, or from the first step.")
+    def _checkpoint_of(self, folder: Path) -> PPOCheckpoint:
         return PPOCheckpoint(folder, self.accelerator.process_index)
 
     def _save_beside(self, folder: Path) -> None:
-        self._decide_early_stop()
+        self.buffer.decide_early_stop()
         in_use = self.state.global_step % self.args.updates_per_rollout != 0
         self._checkpoint_of(folder).save(
-            self.ppo_state, self._rollout if in_use else None, self._masking, main=self.args.should_save
+            self.ppo_state, self.buffer.rollout if in_use else None, self.buffer.masking, main=self.args.should_save
         )
