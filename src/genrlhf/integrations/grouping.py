@@ -43,13 +43,19 @@ def grouped(samples: Iterable[Sample], file: str) -> Iterator[Sample]:
             store.write(line)
             at.append(end)
             end += len(line)
+        here = end
         for at in places.values():
-            store.seek(at[0])
-            first = json.loads(store.readline())
+            lines = []
+            for offset in at:
+                # Samples of an input mostly follow each other, and going to where one is already is not free.
+                if offset != here:
+                    store.seek(offset)
+                lines.append(store.readline())
+                here = offset + len(lines[-1])
+            first = json.loads(lines[0])
             outputs = list(first.pop("outputs"))
-            for offset in at[1:]:
-                store.seek(offset)
-                outputs += json.loads(store.readline())
+            for line in lines[1:]:
+                outputs += json.loads(line)
             yield Sample(outputs=outputs, record=None, **first)
 
 
