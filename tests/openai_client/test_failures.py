@@ -138,6 +138,12 @@ def test_how_long_a_server_asks_to_wait(headers: dict[str, str], seconds: float 
 
 def test_json_of_a_stranger() -> None:
     assert parse_json(b'{"a": 1e999}') == {"a": float("inf")}
+    for depth in (101, 900):
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse_json(b"[" * depth + b"]" * depth)
+        with pytest.raises(ValueError, match="nested too deeply"):
+            parse_json(b'{"a":' * depth + b"1" + b"}" * depth)
+    assert parse_json(b"[" * 99 + b"]" * 99)
     for bad in (b"[" * 200_000, b"1" * 10_000, b"{", b"\xff", b""):
         with pytest.raises(ValueError, match="nested too deeply|no JSON"):
             parse_json(bad)

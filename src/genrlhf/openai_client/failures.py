@@ -38,6 +38,7 @@ class RequestError(Exception):
         timed_out: it took longer than it may.
         doubtful: the server refused it for a reason that we do not know, so that it may refuse all.
         too_long: it, or what it may be answered, is longer than the model takes.
+        given_up: another attempt might have been answered, but there were enough.
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class RequestError(Exception):
         self.timed_out = timed_out
         self.doubtful = doubtful
         self.too_long = too_long
+        self.given_up = False
 
 
 _NO_MONEY_CODES = {
@@ -92,6 +94,7 @@ _TOO_LONG = re.compile(
     r"|string_above_max_length|exceeds? the (maximum|available) (context|input|prompt|length|number of tokens|tokens?)",
     re.I,
 )
+_DEEPEST = 100
 _PASSING = {408, 409, 425, 429}
 _FINAL = {401, 402, 403, 404, 405, 407, 410, 421, 426, 501, 505}
 
@@ -208,10 +211,20 @@ def _seconds_of(date: str | None) -> float | None:
 
 
 def parse_json(content: bytes) -> Any:
-    """Read JSON of a stranger, or raise `ValueError`, whatever is wrong with it."""
+    """Read JSON of a stranger, or raise `ValueError`, whatever is wrong with it.
+
+    What it returns is nested so little that it can be shown.
+    """
     try:
-        return json.loads(content)
+        found = json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except ValueError as error:
         raise ValueError(f"it is no JSON ({error})") from None
+    level = [found]
+    for _ in range(_DEEPEST):
+        within = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, (dict, list))]
+        level = [child for children in within for child in children if isinstance(child, (dict, list))]
+        if not level:
+            return found
+    raise ValueError("it is nested too deeply")

@@ -133,6 +133,7 @@ class Session:
             enough = _LOST_REQUESTS_OF_A_GOOD_SERVER if self.known_good else _LOST_REQUESTS
             barren = self._lost_requests >= enough and self._lost_attempts >= _LOST_ATTEMPTS
             failure.scope = Scope.RUN if dead or barren else Scope.REQUEST
+            failure.given_up = True
             if tries > 1:
                 failure.args = (f"{failure} ({tries} attempts)",)
             raise failure

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from typing import Any, TypeVar
 
 __all__ = ["run_in_thread"]
@@ -43,7 +44,8 @@ def run_in_thread(make: Callable[[], Coroutine[Any, Any, T]]) -> T:
         ended.wait()
     except BaseException:
         ready.wait()
-        if task and not loop.is_closed():
+        with suppress(RuntimeError):
+            # Unless it has just ended.
             loop.call_soon_threadsafe(task[0].cancel)
         ended.wait()
         raise

@@ -139,7 +139,7 @@ class Asking:
             if failure.scope is Scope.RUN:
                 raise
             usage.failed += 1
-            usage.refused += failure.status is None or not failure.unreachable
+            usage.refused += not failure.given_up
             await self._release([key])
             return NoAnswer(str(failure))
         usage.answered += 1

@@ -32,7 +32,7 @@ def read_answer(found: dict[str, Any], prompt_tokens: int, completion_tokens: in
     choice = _choice(found)
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise RequestError(f"The answer holds no message: {excerpt(found)}", Scope.ATTEMPT)
+        raise RequestError(f"The answer holds no message, but {excerpt(list(found))}", Scope.ATTEMPT)
     text, end = _text(message), choice.get("finish_reason")
     if not text.strip():
         refused = message.get("refusal")
