@@ -61,5 +61,7 @@ def _took(spent: dict[str, Any]) -> str:
         return ""
     tokens = f" ({spent['prompt_tokens']} + {spent['completion_tokens']} tokens" if "prompt_tokens" in spent else ""
     cost = f", cost {spent['cost']:.4g}" if spent.get("cost") is not None else ""
+    if spent.get("unknown_cost"):
+        cost += f", and up to {spent['unknown_cost']:.4g} more for {spent['unknown']} attempts that broke off"
     closing = ")" if tokens else ""
     return f"{spent['answered_now']} calls now{tokens}{cost}{closing}, {spent['stored']} answers were there; "

@@ -300,6 +300,9 @@ def _spent(judge: OpenAIJudge | LocalJudge | RewardModelJudge) -> dict[str, Any]
         "prompt_tokens": usage.prompt_tokens,
         "completion_tokens": usage.completion_tokens,
         "cost": usage.cost,
+        "estimated": usage.estimated,
+        "unknown": usage.unknown,
+        "unknown_cost": usage.unknown_cost,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import random
@@ -9,10 +10,19 @@ import re
 import socket
 import threading
 import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 
 FAULTS = ("429", "500", "hang", "cut", "truncated", "nonsense", "empty")
+HOSTILE = ("deep", "numbers", "endless", "drip", "bomb", "failed", "billed")
+"""Bodies without an end, or larger than they seem, or that no reader expects; the last is billed without an answer."""
+
+ANSWER_TOKENS = 7
+_SECONDS_OF_A_DRIP = 3.0
+_BYTES_WITHOUT_END = 64_000_000
+_BOMB = gzip.compress(b" " * _BYTES_WITHOUT_END)
 
 
 def fenced(content: str) -> list[str]:
@@ -32,21 +42,40 @@ def tokens_of(messages: list[dict[str, str]]) -> int:
     return sum(len(message["content"]) // 4 for message in messages)
 
 
+def pair_of(messages: list[dict[str, str]]) -> str:
+    """What tells the pairs that the endpoint is asked about from each other."""
+    asked = fenced(messages[-1]["content"]) or messages
+    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+
+
 class ChatServer:
     """Serves until it is closed; with `fault_rate`, so many calls in a hundred go wrong.
 
     Args:
-        fault_rate: share of calls that end in one of `FAULTS`.
+        fault_rate: share of calls that end in one of `faults`.
         key: that must be sent; None for any.
         answer: from messages to the text of the answer, or to a dictionary of it, `logprobs` and `tool_calls`.
         seed: of the faults.
+        faults: their kinds.
+
+    Attributes:
+        answered: how often every pair was answered.
+        unread: how often something was billed for a pair that is no answer.
     """
 
     def __init__(
-        self, fault_rate: float = 0.0, *, key: str | None = None, answer: Any = verdict, seed: int = 0
+        self,
+        fault_rate: float = 0.0,
+        *,
+        key: str | None = None,
+        answer: Any = verdict,
+        seed: int = 0,
+        faults: Sequence[str] = FAULTS,
     ) -> None:
         self.lock = threading.Lock()
-        self.answered: dict[str, int] = {}
+        self.answered: Counter[str] = Counter()
+        self.unread: Counter[str] = Counter()
+        self.faults = faults
         self.requests: list[dict[str, Any]] = []
         self.draw = random.Random(seed)
         handler = type("Handler", (_Handler,), {"owner": self, "fault_rate": fault_rate, "key": key, "reply": answer})
@@ -78,24 +107,13 @@ class _Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         with self.owner.lock:
             self.owner.requests.append(body)
-            fault = self.owner.draw.choice(FAULTS) if self.owner.draw.random() < self.fault_rate else ""
+            fault = self.owner.draw.choice(self.owner.faults) if self.owner.draw.random() < self.fault_rate else ""
         if self.key is not None and self.headers["authorization"] != f"Bearer {self.key}":
             return self._send(401, {"error": {"message": f"Incorrect key: {self.headers['authorization']}"}})
         if body["model"] == "unknown":
             return self._send(404, {"error": {"message": "no such model"}})
-        if fault == "429":
-            return self._send(429, {"error": {"message": "slow down"}}, {"retry-after": "0"})
-        if fault == "500":
-            return self._send(500, {"error": {"message": "oops"}})
-        if fault == "hang":
-            time.sleep(1.2)
-        if fault in ("hang", "cut"):
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return None
-        if fault == "nonsense":
-            return self._send_bytes(200, b"<html>it works!</html>", "text/html")
-        if fault == "empty":
-            return self._send(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []})
+        if fault and fault != "truncated":
+            return self._misbehave(fault, body)
         reply = type(self).reply(body["messages"])
         said = {"text": reply} if isinstance(reply, str) else reply
         message = {"role": "assistant", "content": said["text"], "tool_calls": said.get("tool_calls")}
@@ -106,16 +124,64 @@ class _Handler(BaseHTTPRequestHandler):
             "created": 0,
             "model": body["model"],
             "choices": [choice],
-            "usage": {"prompt_tokens": tokens_of(body["messages"]), "completion_tokens": 7, "total_tokens": 0},
+            "usage": {"prompt_tokens": tokens_of(body["messages"]), "completion_tokens": ANSWER_TOKENS},
         }
         data = json.dumps(answer).encode()
         if fault == "truncated":
             return self._send_bytes(200, data[: len(data) // 2], "application/json")
         with self.owner.lock:
-            asked = fenced(body["messages"][-1]["content"]) or body["messages"]
-            key = hashlib.sha256(json.dumps(asked).encode()).hexdigest()
-            self.owner.answered[key] = self.owner.answered.get(key, 0) + 1
+            self.owner.answered[pair_of(body["messages"])] += 1
         return self._send_bytes(200, data, "application/json")
+
+    def _misbehave(self, fault: str, body: dict[str, Any]) -> None:
+        """Do what stands for a fault, and answer nothing that can be read."""
+        if fault == "hang":
+            time.sleep(1.2)
+        if fault in ("hang", "cut"):
+            self.connection.shutdown(socket.SHUT_RDWR)
+        elif fault == "endless":
+            self._send_parts(b" " * 1_000_000 for _ in range(_BYTES_WITHOUT_END // 1_000_000))
+        elif fault == "drip":
+            self._send_parts(self._drops())
+        elif fault == "bomb":
+            self._send_bytes(200, _BOMB, "application/json", {"content-encoding": "gzip"})
+        elif fault == "deep":
+            self._send_bytes(200, b"[" * 100_000, "application/json")
+        elif fault == "nonsense":
+            self._send_bytes(200, b"<html>it works!</html>", "text/html")
+        elif fault == "429":
+            self._send(429, {"error": {"message": "slow down"}}, {"retry-after": "0"})
+        elif fault == "500":
+            self._send(500, {"error": {"message": "oops"}})
+        elif fault == "failed":
+            self._send(200, {"error": {"message": "the server behind this one is gone", "code": 502}})
+        elif fault == "numbers":
+            choice = {"index": 10**400, "message": -(10**40), "finish_reason": 1e300}
+            self._send(200, {"choices": [choice], "usage": {"prompt_tokens": -5, "completion_tokens": "many"}})
+        elif fault == "billed":
+            with self.owner.lock:
+                self.owner.unread[pair_of(body["messages"])] += 1
+            usage = {"prompt_tokens": tokens_of(body["messages"]), "completion_tokens": ANSWER_TOKENS}
+            self._send(200, {"choices": [], "usage": usage})
+        else:
+            self._send(200, {"id": "x", "object": "chat.completion", "created": 0, "model": "m", "choices": []})
+
+    def _drops(self) -> Iterator[bytes]:
+        until = time.monotonic() + _SECONDS_OF_A_DRIP
+        while time.monotonic() < until:
+            yield b" "
+            time.sleep(0.1)
+
+    def _send_parts(self, parts: Iterable[bytes]) -> None:
+        """Send a body whose end is that of the connection."""
+        try:
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.end_headers()
+            for part in parts:
+                self.wfile.write(part)
+        except OSError:
+            self.close_connection = True
 
     def _send(self, status: int, content: Any, headers: dict[str, str] | None = None) -> None:
         self._send_bytes(status, json.dumps(content).encode(), "application/json", headers)

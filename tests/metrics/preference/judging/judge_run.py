@@ -1,8 +1,9 @@
-"""What `test_endpoint` kills: `python -m tests.metrics.preference.judging.judge_run URL FOLDER N` judges N pairs."""
+"""What the tests kill: `python -m tests.metrics.preference.judging.judge_run URL FOLDER N` judges N pairs."""
 
 from __future__ import annotations
 
 import json
+import resource
 import sys
 from pathlib import Path
 
@@ -11,18 +12,32 @@ from genrlhf.openai_client import session
 from tests.metrics.preference.judging.chat_server import verdict
 from tests.metrics.preference.judging.test_endpoint import conversations, pairs
 
+CONCURRENCY = 8
+
+
+def endpoint(url: str, folder: Path) -> ChatEndpoint:
+    """The endpoint that is asked."""
+    store = AnswerStore(folder / "s.sqlite")
+    return ChatEndpoint("judge", base_url=url, store=store, concurrency=CONCURRENCY, timeout=0.8, max_retries=12)
+
 
 def main(url: str, folder: Path, n: int) -> None:
     session._LONGEST_PAUSE = 0.02
-    asked = ChatEndpoint(
-        "judge", base_url=url, store=AnswerStore(folder / "s.sqlite"), concurrency=8, timeout=0.8, max_retries=12
-    )
+    asked = endpoint(url, folder)
     judge = PromptJudge(asked)
     judge(*pairs(n))
     texts = [answer.text for answer in judge.answers]
     right = [verdict(messages) for messages in conversations(n)]
     wrong = sum(text is not None and text != want for text, want in zip(texts, right, strict=True))
-    print(json.dumps({"wrong": wrong, "unanswered": texts.count(None)}))
+    report = {
+        "wrong": wrong,
+        "unanswered": texts.count(None),
+        "answered": asked.usage.answered,
+        "stored": asked.usage.stored,
+        "estimated": asked.usage.estimated,
+        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

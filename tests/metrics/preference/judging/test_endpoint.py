@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import os
 import pickle
-import random
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -101,53 +94,6 @@ def test_another_of_anything_that_matters_is_asked_anew(tmp_path: Path) -> None:
         assert len(server.requests) == len(variants) + 1
         ChatEndpoint("judge", base_url=server.url, store=store, concurrency=3, timeout=7)([asked])
         assert len(server.requests) == len(variants) + 1
-
-
-def test_bad_weather(tmp_path: Path) -> None:
-    with ChatServer(0.2) as server:
-        store = AnswerStore(tmp_path / "s.sqlite")
-        endpoint = ChatEndpoint("judge", base_url=server.url, store=store, timeout=0.8, max_retries=12)
-        asked = conversations(300)
-        assert texts(endpoint(asked)) == [verdict(messages) for messages in asked]
-        assert endpoint.usage.failed == 0 and endpoint.usage.attempts > 330
-        assert set(server.answered.values()) == {1} and len(server.answered) == 300
-        assert store.total()[0] == 300 and store.total()[1] == sum(map(tokens_of, asked))
-
-
-def test_three_kills_lose_nothing_and_pay_for_nothing_twice(tmp_path: Path) -> None:
-    n = 400
-    with ChatServer(0.2) as server:
-        command = [
-            sys.executable,
-            "-m",
-            "tests.metrics.preference.judging.judge_run",
-            server.url,
-            str(tmp_path),
-            str(n),
-        ]
-        draw = random.Random(0)
-        in_flight = 0
-        for _ in range(3):
-            process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
-            before = len(server.answered)
-            goal = before + draw.randint(20, 90)
-            deadline = time.monotonic() + 60
-            while len(server.answered) < goal and process.poll() is None and time.monotonic() < deadline:
-                time.sleep(0.005)
-            os.kill(process.pid, signal.SIGKILL)
-            assert process.wait() == -signal.SIGKILL
-            time.sleep(1.5)
-            # What the server answered and the killed process could not write down any more: its calls in flight.
-            in_flight += len(server.answered) - AnswerStore(tmp_path / "s.sqlite").total()[0]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        report = json.loads(done.stdout)
-        assert report["wrong"] == 0 and report["unanswered"] == 0
-        # Each pair has one answer in the store; twice answered are those alone that were in flight when it was killed.
-        answers, prompt_tokens, completion_tokens = AnswerStore(tmp_path / "s.sqlite").total()
-        assert answers == n == len(server.answered)
-        assert (prompt_tokens, completion_tokens) == (sum(map(tokens_of, conversations(n))), 7 * n)
-        assert sum(server.answered.values()) - n <= in_flight <= 3 * 8
 
 
 def test_a_budget_is_never_exceeded(tmp_path: Path) -> None:
