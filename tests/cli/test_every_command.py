@@ -224,16 +224,6 @@ def test_a_file_that_is_none_is_told_in_one_line(
             assert kind in ("half a surrogate", "empty", "blank", "empty list") or (name, kind) in usable
 
 
-@pytest.fixture(scope="session")
-def read_only(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which nothing can be made."""
-    if os.geteuid() == 0:
-        return Path("/sys/kernel")
-    folder = tmp_path_factory.mktemp("read_only")
-    folder.chmod(0o555)
-    return folder
-
-
 every_target = pytest.mark.parametrize(
     ("words", "name"),
     [
