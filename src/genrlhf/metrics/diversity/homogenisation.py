@@ -7,12 +7,15 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
+import numpy as np
+
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.diversity.bert_score import BERTScorer
 from genrlhf.metrics.diversity.ngrams import Tokenizer
 from genrlhf.metrics.diversity.pairs import check_max_pairs
 from genrlhf.metrics.diversity.pairwise import PairwiseMetric
-from genrlhf.text import rouge_l_of_words, terms
+from genrlhf.metrics.diversity.subsequences import common_subsequences
+from genrlhf.text import terms
 
 __all__ = ["Homogenisation", "rouge_l"]
 
@@ -80,18 +83,23 @@ class Homogenisation(PairwiseMetric):
         measure = self.measure if isinstance(self.measure, str) else getattr(self.measure, "__name__", "custom")
         return f"homogenisation_{measure}"
 
-    def score_pairs(self, pairs: list[tuple[str, str]]) -> Sequence[float]:
+    def score_pairs(self, pairs: list[tuple[str, str]]) -> Sequence[float] | np.ndarray:
         """Return the similarity of every pair."""
-        found: Sequence[float] = self._score(pairs)
+        found: Sequence[float] | np.ndarray = self._score(pairs)
         return found
 
 
-def rouge_l(pairs: list[tuple[str, str]], tokenize: Tokenizer = terms) -> list[float]:
-    """Return the ROUGE-L F-measure of every pair, NaN where one of the texts has no words.
+def rouge_l(pairs: list[tuple[str, str]], tokenize: Tokenizer = terms) -> np.ndarray:
+    """Return the ROUGE-L F-measure 2 L / (|a| + |b|) of every pair, (pairs,) float64, NaN where a text has no words.
 
     Args:
         pairs: of texts.
         tokenize: splits a text into words, by default letters and digits in lower case (see `terms` of `genrlhf.text`).
     """
-    words = {text: tokenize(text) for pair in pairs for text in pair}
-    return [rouge_l_of_words(words[a], words[b]) if words[a] and words[b] else math.nan for a, b in pairs]
+    places: dict[str, int] = {}
+    flat = [places.setdefault(text, len(places)) for pair in pairs for text in pair]
+    words = [tokenize(text) for text in places]
+    numbered = np.array(flat, dtype=np.int64).reshape(-1, 2)
+    lengths = np.array([len(text) for text in words], dtype=np.int64)[numbered]
+    scores = 2 * common_subsequences(words, numbered) / np.maximum(lengths.sum(axis=1), 1)
+    return np.where((lengths > 0).all(axis=1), scores, math.nan)

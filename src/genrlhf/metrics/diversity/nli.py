@@ -131,13 +131,13 @@ class NLIDiversity(PairwiseMetric):
         return mean if self.aggregate == "mean" else mean * size * (size - 1) / 2
 
     def _score_sets(self, drawn: Sequence[Drawn]) -> list[np.ndarray]:
-        texts = dict.fromkeys(text for each in drawn for pair in each.pairs for text in pair)
+        texts = dict.fromkeys(text for each in drawn for text in each.texts)
         parts = {text: self._parts(text) for text in texts}
         pieces = [[self._pieces(parts[a], parts[b], each.draw) for a, b in each.pairs] for each in drawn]
         flat = [piece for of_set in pieces for of_pair in of_set for piece in of_pair]
         counts = np.array([len(of_pair) for of_set in pieces for of_pair in of_set], dtype=np.int64)
         sums = np.bincount(np.repeat(np.arange(len(counts)), counts), self._scores(flat), minlength=len(counts))
-        sizes = [len(each.pairs) for each in drawn]
+        sizes = [len(each.places) for each in drawn]
         # The released code divides twice by how many pieces it draws of a pair: when it scores, and when it averages.
         drawn_of_each = [of_set.mean() if of_set.any() else math.nan for of_set in split_by(counts, sizes)]
         return [of_set / each**2 for of_set, each in zip(split_by(sums, sizes), drawn_of_each, strict=True)]

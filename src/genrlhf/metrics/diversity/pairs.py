@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import random
+
+import numpy as np
 
 from genrlhf.errors import ConfigError
 
@@ -17,12 +18,16 @@ def check_max_pairs(max_pairs: int | None) -> None:
         raise ConfigError(f"max_pairs is {max_pairs}; give at least 1, or None for all pairs.")
 
 
-def draw_pairs(n: int, max_pairs: int | None, draw: random.Random) -> list[tuple[int, int]]:
-    """Return all pairs i < j of n texts, or a sample of `max_pairs` different ones where there are more."""
+def draw_pairs(n: int, max_pairs: int | None, draw: random.Random) -> np.ndarray:
+    """Return all pairs i < j of n texts, or a sample of `max_pairs` different ones where there are more.
+
+    Returns:
+        (pairs, 2) int64.
+    """
     total = n * (n - 1) // 2
     if max_pairs is None or total <= max_pairs:
-        return list(itertools.combinations(range(n), 2))
-    return [_pair_at(number) for number in sorted(draw.sample(range(total), max_pairs))]
+        return np.stack(np.triu_indices(n, 1), axis=1)
+    return np.array([_pair_at(number) for number in sorted(draw.sample(range(total), max_pairs))], dtype=np.int64)
 
 
 def _pair_at(number: int) -> tuple[int, int]:

@@ -23,16 +23,24 @@ class Drawn:
     """The pairs of a set that are compared.
 
     Attributes:
-        pairs: the two texts of each.
-        places: (pairs, 2) int64, where they stand in the set.
-        size: texts of the set.
+        texts: of the set.
+        places: (pairs, 2) int64, where the two texts of each stand in it.
         draw: what further draws of the set are made with.
     """
 
-    pairs: list[tuple[str, str]]
+    texts: list[str]
     places: np.ndarray
-    size: int
     draw: random.Random
+
+    @property
+    def size(self) -> int:
+        """How many texts there are."""
+        return len(self.texts)
+
+    @property
+    def pairs(self) -> list[tuple[str, str]]:
+        """The two texts of every pair."""
+        return [(self.texts[i], self.texts[j]) for i, j in self.places.tolist()]
 
     @property
     def total(self) -> int:
@@ -113,19 +121,21 @@ class PairwiseMetric(SetMetric):
 
     def _draw(self, texts: list[str]) -> Drawn:
         draw = random.Random(self.seed)
-        places = draw_pairs(len(texts), self.max_pairs, draw)
-        return Drawn(
-            [(texts[i], texts[j]) for i, j in places], np.array(places, dtype=np.int64).reshape(-1, 2), len(texts), draw
-        )
+        return Drawn(texts, draw_pairs(len(texts), self.max_pairs, draw), draw)
 
     def _score_sets(self, drawn: Sequence[Drawn]) -> list[np.ndarray]:
         """Return the scores of the pairs of every set, (pairs,) float64."""
-        numbers: dict[tuple[str, str], int] = {}
-        places = [
-            numbers.setdefault((a, b) if a <= b else (b, a), len(numbers)) for each in drawn for a, b in each.pairs
-        ]
-        scores = self._scores(list(numbers))[np.array(places, dtype=np.int64)]
-        return split_by(scores, [len(each.pairs) for each in drawn])
+        texts = sorted({text for each in drawn for text in each.texts})
+        numbers = {text: number for number, text in enumerate(texts)}
+        numbered = [np.array([numbers[text] for text in each.texts], dtype=np.int64)[each.places] for each in drawn]
+        both = np.sort(np.concatenate([np.zeros((0, 2), dtype=np.int64), *numbered]), axis=1)
+        # In the order in which they first come, as a scorer expects that is told of them one set after the other.
+        _, first, inverse = np.unique(both @ [len(texts), 1], return_index=True, return_inverse=True)
+        order = np.argsort(first)
+        rank = np.empty_like(order)
+        rank[order] = np.arange(len(order))
+        pairs = [(texts[i], texts[j]) for i, j in both[first[order]].tolist()]
+        return split_by(self._scores(pairs)[rank[inverse]], [len(each.places) for each in drawn])
 
     def _scores(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         """Return `score_pairs`, checked; nothing is asked about no pairs."""
