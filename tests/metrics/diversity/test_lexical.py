@@ -26,6 +26,7 @@ from genrlhf.metrics import (
 )
 from genrlhf.metrics.diversity.homogenisation import rouge_l
 from genrlhf.metrics.diversity.ngrams import TextSets
+from genrlhf.metrics.diversity.set_metric import as_set_metric
 
 text = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
 some = st.lists(text, min_size=2, max_size=5)
@@ -218,6 +219,16 @@ def test_every_text_is_split_once() -> None:
     ):
         metric.batch(sets)
     assert sorted(asked) == ["a b", "c d", "e"]
+
+
+@pytest.mark.parametrize("metric", LEXICAL, ids=lambda metric: metric.name)
+@given(st.lists(text, min_size=3, max_size=8), st.integers(1, 4))
+def test_leaving_out_blocks_is_measuring_the_rest(metric: Any, texts: list[str], size: int) -> None:
+    blocks = [list(range(start, min(start + size, len(texts)))) for start in range(0, len(texts), size)]
+    found = as_set_metric(metric).left_out(texts, blocks)
+    expected = [metric([each for i, each in enumerate(texts) if i not in block]) for block in blocks]
+    assert found.value == pytest.approx(metric(texts), abs=1e-12, nan_ok=True)
+    assert found.without.tolist() == pytest.approx(expected, abs=1e-12, nan_ok=True)
 
 
 def test_what_is_no_text_is_refused() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import lzma
 import math
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,6 +16,9 @@ from genrlhf.metrics.checks import check_texts
 from genrlhf.text import composed
 
 __all__ = ["CompressionRatio"]
+
+_CORES = min(8, os.cpu_count() or 1)
+"""Compressing goes on without Python's lock; the texts are in memory once for each."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +52,23 @@ class CompressionRatio:
     def __call__(self, texts: Sequence[str]) -> float:
         """Return the compression ratio of `texts`."""
         kept = [composed(text) for text in check_texts(texts, "texts") if text.strip()]
-        if not kept:
+        return self._ratio(kept)
+
+    def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
+        """Return the ratio of `texts`, and that without each block of indices, on all cores."""
+        there = [composed(text) if text.strip() else None for text in check_texts(texts, "texts")]
+
+        def without(block: Sequence[int]) -> float:
+            left = frozenset(block)
+            return self._ratio([text for place, text in enumerate(there) if text is not None and place not in left])
+
+        with ThreadPoolExecutor(_CORES) as pool:
+            value, *others = pool.map(without, [(), *blocks])
+        return value, others
+
+    def _ratio(self, texts: list[str]) -> float:
+        if not texts:
             return math.nan
-        data = " ".join(kept).encode("utf-8", "surrogatepass")
+        data = " ".join(texts).encode("utf-8", "surrogatepass")
         packed = gzip.compress(data, mtime=0) if self.algorithm == "gzip" else lzma.compress(data)
         return len(data) / len(packed)

@@ -10,15 +10,15 @@ from typing import ClassVar
 import numpy as np
 
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
-from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
-from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders
+from genrlhf.metrics.diversity.set_metric import TableMetric
 from genrlhf.text import pieces_without_stops, words
 
 __all__ = ["NgramCosine"]
 
 
 @dataclass(frozen=True)
-class NgramCosine(SetMetric):
+class NgramCosine(TableMetric):
     """One minus the mean cosine similarity of the n-gram counts of two different texts of a set.
 
     With c_i the vector of how often each n-gram is in text i::
@@ -62,10 +62,12 @@ class NgramCosine(SetMetric):
             return self.n
         return 3 if self.definition == "released-code" else (1, 2, 3, 4, 5)
 
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+    def splitter(self) -> Tokenizer:
+        """Return what splits a text into words."""
+        return self.tokenize or (pieces_without_stops if self.definition == "released-code" else words)
+
+    def of_table(self, table: NgramTable) -> list[float]:
         """Return the diversity of every set of texts."""
-        default = pieces_without_stops if self.definition == "released-code" else words
-        table = ngram_table(sets, self.tokenize or default)
         sums, pairs = _sums_of_cosines(table, sorted(set(check_orders(self._orders()))))
         return [1 - total / count if count else math.nan for total, count in zip(sums, pairs, strict=True)]
 
@@ -103,22 +105,18 @@ class _Units:
     """The n-gram counts of texts, scaled to length 1."""
 
     def __init__(self, table: NgramTable, n: int) -> None:
-        codes, texts = table.ngrams(n)
         self.table = table
-        self.width = int(codes.max(initial=0)) + 1
-        keys, counts = np.unique(texts * self.width + codes, return_counts=True)
-        self.owners, self.codes = keys // self.width, keys % self.width
-        self.lengths = np.sqrt(np.bincount(self.owners, counts.astype(float) ** 2, minlength=len(table.lengths)))
-        self.values = counts / self.lengths[self.owners]
+        self.counts = table.text_counts(n)
+        squares = self.counts.counts.astype(np.float64) ** 2
+        self.lengths = np.sqrt(np.bincount(self.counts.texts, squares, minlength=len(table.lengths)))
+        self.values = self.counts.counts / self.lengths[self.counts.texts]
 
     def sums(self, within: np.ndarray) -> np.ndarray:
         """Return the sum of the cosines of all ordered pairs of two of these texts in every set, (sets,) float64."""
-        kept = within[self.owners]
-        sets = self.table.sets[self.owners[kept]]
+        values = np.where(within[self.counts.texts], self.values, 0.0)
         # Σ_{i≠j} u_i · u_j = |Σ u_i|² − Σ |u_i|², where |u_i| is 1 for a text that has n-grams.
-        places, group = np.unique(sets * self.width + self.codes[kept], return_inverse=True)
-        squares = np.bincount(group, self.values[kept], minlength=len(places)) ** 2
-        totals = np.bincount(places // self.width, squares, minlength=self.table.num_sets)
+        squares = np.bincount(self.counts.groups, values, minlength=len(self.counts.sets)) ** 2
+        totals = np.bincount(self.counts.sets, squares, minlength=self.table.num_sets)
         alone = np.bincount(self.table.sets[within & (self.lengths > 0)], minlength=self.table.num_sets)
         difference: np.ndarray = totals - alone
         return difference

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import TypeAlias
 
 import numpy as np
@@ -35,26 +38,64 @@ def check_orders(n: int | Sequence[int]) -> tuple[int, ...]:
     return orders
 
 
+@dataclass(frozen=True)
+class TextCounts:
+    """How often every text has each of its n-grams, equal n-grams of the texts of a set side by side.
+
+    Attributes:
+        texts: (entries,) int32, whose n-gram it is.
+        groups: (entries,) int32, which n-gram of which set, numbered from 0 in their order.
+        counts: (entries,) int32, how often, at least once.
+        sets: (groups,) int32, of every group.
+    """
+
+    texts: np.ndarray
+    groups: np.ndarray
+    counts: np.ndarray
+    sets: np.ndarray
+
+    def where(self, kept: np.ndarray) -> TextCounts:
+        """Return those of the texts that are `kept`, (texts,) bool, by the same groups."""
+        entries = kept[self.texts]
+        return TextCounts(self.texts[entries], self.groups[entries], self.counts[entries], self.sets)
+
+
 class NgramTable:
     """The n-grams of many texts as numbers; none spans two texts.
 
     Args:
-        tokens: the words of every text.
+        texts: of all sets.
+        tokenize: splits a text into words; equal texts are split once.
         sets: (texts,) int64, the set that each text belongs to, from 0.
         num_sets: sets, some of which may have no text.
+
+    Attributes:
+        lengths: (texts,) int64, words of every text.
     """
 
-    def __init__(self, tokens: Sequence[Sequence[str]], sets: np.ndarray, num_sets: int) -> None:
+    def __init__(self, texts: Iterable[str], tokenize: Tokenizer, sets: np.ndarray, num_sets: int) -> None:
         numbers: dict[str, int] = {}
-        flat = [numbers.setdefault(word, len(numbers)) for text in tokens for word in text]
-        self.lengths = np.array([len(text) for text in tokens], dtype=np.int64)
+        flat = array("i")
+        ends = array("q", [0])
+        places: dict[str, int] = {}
+        for number, text in enumerate(texts):
+            first = places.setdefault(text, number)
+            if first == number:
+                flat.extend([numbers.setdefault(word, len(numbers)) for word in tokenize(text)])
+            else:
+                flat.extend(flat[ends[first] : ends[first + 1]])
+            ends.append(len(flat))
+        bounds = np.array(ends, dtype=np.int64)
+        self.lengths: np.ndarray = bounds[1:] - bounds[:-1]
         self.sets = sets
         self.num_sets = num_sets
         self._counts: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-        self._orders = [(np.array(flat, dtype=np.int64), np.repeat(np.arange(len(tokens)), self.lengths))]
+        self._text_counts: dict[int, TextCounts] = {}
+        owners = np.repeat(np.arange(len(self.lengths), dtype=np.int32), self.lengths)
+        self._orders = [(np.array(flat, dtype=np.int32), owners)]
 
     def ngrams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a number for every n-gram, equal for equal ones, and the text of each, both (n-grams,) int64."""
+        """Return a number for every n-gram, equal for equal ones, and the text of each, both (n-grams,) int32."""
         while len(self._orders) < n:
             self._orders.append(self._extend(len(self._orders)))
         return self._orders[n - 1]
@@ -63,8 +104,8 @@ class NgramTable:
         """Return the n-grams of order n + 1: pairs of one of order n and the next of the same text."""
         codes, texts = self._orders[n - 1]
         followed = texts[1:] == texts[:-1]
-        pairs = codes[:-1][followed] * (int(codes.max(initial=0)) + 1) + codes[1:][followed]
-        return np.unique(pairs, return_inverse=True)[1].astype(np.int64), texts[:-1][followed]
+        pairs = codes[:-1][followed] * (int(codes.max(initial=0)) + np.int64(1)) + codes[1:][followed]
+        return np.unique(pairs, return_inverse=True)[1].astype(np.int32), texts[:-1][followed]
 
     def counts(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return how many n-grams of every set are distinct, and how many there are, both (sets,) int64."""
@@ -90,13 +131,53 @@ class NgramTable:
         """
         codes, texts = self.ngrams(n)
         owners = parts[texts]
-        keys = np.unique(codes * num_parts + owners)
+        keys = np.unique(codes.astype(np.int64) * num_parts + owners)
         codes_of, parts_of = keys // num_parts, keys % num_parts
         changes = codes_of[1:] != codes_of[:-1]
         alone = np.r_[True, changes][: len(keys)] & np.r_[changes, True][: len(keys)]
         lost = np.bincount(parts_of[alone], minlength=num_parts)
         distinct = int(changes.sum()) + min(len(keys), 1)
         return distinct - lost, len(codes) - np.bincount(owners, minlength=num_parts)
+
+    def text_counts(self, n: int) -> TextCounts:
+        """Return how often every text has each of its n-grams."""
+        if n not in self._text_counts:
+            codes, texts = self.ngrams(n)
+            width, count = int(codes.max(initial=0)) + 1, max(1, len(self.lengths))
+            keys, counts = np.unique((self.sets[texts] * width + codes) * count + texts, return_counts=True)
+            places = keys // count
+            new = np.r_[True, places[1:] != places[:-1]][: len(keys)]
+            self._text_counts[n] = TextCounts(
+                (keys % count).astype(np.int32),
+                (np.cumsum(new) - 1).astype(np.int32),
+                counts.astype(np.int32),
+                (places[new] // width).astype(np.int32),
+            )
+        return self._text_counts[n]
+
+    def without(self, left_out: Sequence[int]) -> NgramTable:
+        """Return the table as it would be if these texts had no words, in no more time than it takes to look at it."""
+        return _PartOfTable(self, left_out)
+
+
+class _PartOfTable(NgramTable):
+    """What is left of a table without the words of some texts; n-grams keep their numbers."""
+
+    def __init__(self, whole: NgramTable, left_out: Sequence[int]) -> None:
+        self.kept = np.ones(len(whole.lengths), dtype=bool)
+        self.kept[list(left_out)] = False
+        self.whole = whole
+        self.lengths = np.where(self.kept, whole.lengths, 0)
+        self.sets = whole.sets
+        self.num_sets = whole.num_sets
+
+    def ngrams(self, n: int) -> tuple[np.ndarray, np.ndarray]:
+        codes, texts = self.whole.ngrams(n)
+        there = self.kept[texts]
+        return codes[there], texts[there]
+
+    def text_counts(self, n: int) -> TextCounts:
+        return self.whole.text_counts(n).where(self.kept)
 
 
 class TextSets(list[list[str]]):
@@ -119,9 +200,8 @@ class TextSets(list[list[str]]):
         for known, table in self._tables:
             if known is tokenize:
                 return table
-        words = {text: tokenize(text) for text in dict.fromkeys(text for texts in self for text in texts)}
         owners = np.repeat(np.arange(len(self)), [len(texts) for texts in self])
-        table = NgramTable([words[text] for texts in self for text in texts], owners, len(self))
+        table = NgramTable(chain.from_iterable(self), tokenize, owners, len(self))
         self._tables.append((tokenize, table))
         return table
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
-from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders
+from genrlhf.metrics.diversity.set_metric import TableMetric
 from genrlhf.text import words
 
 __all__ = ["SelfBLEU"]
@@ -20,7 +19,7 @@ _EPSILON = 0.1
 
 
 @dataclass(frozen=True)
-class SelfBLEU(SetMetric):
+class SelfBLEU(TableMetric):
     """The mean over texts of the BLEU score of one text with all others of the set as its references.
 
     Zhu et al. 2018, "Texygen: A Benchmarking Platform for Text Generation Models". BLEU (Papineni et al. 2002) is the
@@ -52,9 +51,12 @@ class SelfBLEU(SetMetric):
     def __post_init__(self) -> None:
         check_orders(self.n)
 
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+    def splitter(self) -> Tokenizer:
+        """Return what splits a text into words."""
+        return self.tokenize
+
+    def of_table(self, table: NgramTable) -> list[float]:
         """Return the Self-BLEU of every set of texts."""
-        table = ngram_table(sets, self.tokenize)
         there = table.lengths > 0
         orders = np.minimum(np.maximum(table.lengths, 1), self.n)
         logs = np.zeros(len(table.lengths))
@@ -73,20 +75,17 @@ class SelfBLEU(SetMetric):
 
 def _matches(table: NgramTable, n: int) -> np.ndarray:
     """Return how many n-grams of every text match, each at most as often as in the other text that has it most."""
-    codes, texts = table.ngrams(n)
-    width = int(codes.max(initial=0)) + 1
-    keys, counts = np.unique(texts * width + codes, return_counts=True)
-    owners, codes = keys // width, keys % width
-    groups = table.sets[owners] * width + codes
-    # Within the texts of a set that have an n-gram, those with more of it come first.
-    order = np.lexsort((-counts, groups))
-    groups, counts, owners = groups[order], counts[order], owners[order]
-    first = np.r_[True, groups[1:] != groups[:-1]][: len(groups)]
-    most = counts[np.maximum.accumulate(np.where(first, np.arange(len(groups)), 0))] if len(groups) else counts
-    followed = np.r_[~first[1:], False][: len(groups)]
-    second = np.where(followed, np.r_[counts[1:], 0][: len(groups)], 0)
-    clipped = np.minimum(counts, np.where(first, second, most))
-    return np.bincount(owners, clipped, minlength=len(table.lengths))
+    found = table.text_counts(n)
+    if not len(found.groups):
+        return np.zeros(len(table.lengths))
+    starts = np.flatnonzero(np.r_[True, found.groups[1:] != found.groups[:-1]])
+    sizes = np.diff(np.r_[starts, len(found.groups)])
+    most = np.repeat(np.maximum.reduceat(found.counts, starts), sizes)
+    has_most = found.counts == most
+    alone = has_most & np.repeat(np.add.reduceat(has_most.astype(np.int32), starts) == 1, sizes)
+    second = np.repeat(np.maximum.reduceat(np.where(has_most, 0, found.counts), starts), sizes)
+    clipped = np.minimum(found.counts, np.where(alone, second, most))
+    return np.bincount(found.texts, clipped, minlength=len(table.lengths))
 
 
 def _log_brevity(table: NgramTable, there: np.ndarray) -> np.ndarray:

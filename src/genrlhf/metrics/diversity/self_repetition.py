@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders, ngram_table
-from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.metrics.diversity.ngrams import NgramTable, Tokenizer, check_orders
+from genrlhf.metrics.diversity.set_metric import TableMetric
 from genrlhf.text import words
 
 __all__ = ["SelfRepetition"]
 
 
 @dataclass(frozen=True)
-class SelfRepetition(SetMetric):
+class SelfRepetition(TableMetric):
     """How often the n-grams of a text come back in the others: the mean over texts of log(1 + Σ_g m_g).
 
     The sum goes over the distinct n-grams g of the text, and m_g is the number of other texts of the set with g in
@@ -47,9 +46,12 @@ class SelfRepetition(SetMetric):
     def __post_init__(self) -> None:
         check_orders(self.n)
 
-    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+    def splitter(self) -> Tokenizer:
+        """Return what splits a text into words."""
+        return self.tokenize
+
+    def of_table(self, table: NgramTable) -> list[float]:
         """Return the self-repetition of every set of texts."""
-        table = ngram_table(sets, self.tokenize)
         others = _found_elsewhere(table, self.n)
         for order in range(1, self.n):
             if (table.lengths == order).any():
@@ -61,9 +63,6 @@ class SelfRepetition(SetMetric):
 
 def _found_elsewhere(table: NgramTable, n: int) -> np.ndarray:
     """Return how often the distinct n-grams of every text are in another text of its set, (texts,) float64."""
-    codes, texts = table.ngrams(n)
-    width = int(codes.max(initial=0)) + 1
-    keys = np.unique(texts * width + codes)
-    owners, codes = keys // width, keys % width
-    _, group, having = np.unique(table.sets[owners] * width + codes, return_inverse=True, return_counts=True)
-    return np.bincount(owners, having[group] - 1.0, minlength=len(table.lengths)).astype(np.float64)
+    found = table.text_counts(n)
+    having = np.bincount(found.groups)
+    return np.bincount(found.texts, having[found.groups] - 1.0, minlength=len(table.lengths)).astype(np.float64)

@@ -11,11 +11,19 @@ import numpy as np
 
 from genrlhf.errors import ModelError
 from genrlhf.metrics.diversity.definitions import Definition, check_definition
-from genrlhf.metrics.diversity.ngrams import Tokenizer, check_orders, mean_over_orders, mean_over_orders_without
+from genrlhf.metrics.diversity.ngrams import (
+    NgramTable,
+    Tokenizer,
+    check_orders,
+    mean_over_orders,
+    mean_over_orders_without,
+    ngram_table,
+    ngram_table_of_set,
+)
 from genrlhf.text import pieces_without_stops, words
 from genrlhf.types import DiversityMetric, HasBounds, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
 
-__all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "as_set_metric"]
+__all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "TableMetric", "as_set_metric"]
 
 _TEXTS_AT_ONCE = 100_000
 """Of the sets without a block, which hold nearly all texts each."""
@@ -167,6 +175,28 @@ def _checked(values: Any, count: int, name: str) -> np.ndarray:
             "their order, and NaN where it is undefined."
         )
     return found
+
+
+class TableMetric(SetMetric):
+    """A metric that sees texts as a table of their n-grams, to which a text without words is none."""
+
+    def splitter(self) -> Tokenizer:
+        """Return what splits a text into words."""
+        raise NotImplementedError
+
+    def of_table(self, table: NgramTable) -> list[float]:
+        """Return the value of every set of a table."""
+        raise NotImplementedError
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the value of every set of texts."""
+        return self.of_table(ngram_table(sets, self.splitter()))
+
+    def left_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> LeaveOut:
+        """Return the value of `texts`, and those without each block of indices, splitting every text once."""
+        table = ngram_table_of_set(texts, self.splitter())
+        without = [self.of_table(table.without(block))[0] for block in blocks]
+        return LeaveOut(self.of_table(table)[0], np.array(without, dtype=np.float64))
 
 
 class OrderMean(SetMetric):
