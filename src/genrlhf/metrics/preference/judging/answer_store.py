@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from genrlhf.metrics.keyed_table import KeyedTable
 from genrlhf.metrics.preference.judging.claims import CLAIMS_TABLE, Claims
 from genrlhf.metrics.preference.judging.conversation import Conversation
 
-__all__ = ["AnswerStore", "ModelAnswer", "NoAnswer"]
+__all__ = ["AnswerStore", "Change", "ModelAnswer", "NoAnswer"]
 
 _VERSION = 2
 _BILLS_TABLE = """CREATE TABLE IF NOT EXISTS bills (
@@ -51,6 +51,25 @@ class NoAnswer:
     """
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """What is to be written about one key.
+
+    Attributes:
+        key: of the call.
+        model: that answered.
+        answer: to keep.
+        bill: prompt and completion tokens of what came and is not kept.
+        release: take the claim back.
+    """
+
+    key: bytes
+    model: str = ""
+    answer: ModelAnswer | None = None
+    bill: tuple[int, int] | None = None
+    release: bool = True
 
 
 class AnswerStore:
@@ -106,24 +125,20 @@ class AnswerStore:
 
     def write(self, key: bytes, model: str, answer: ModelAnswer) -> None:
         """Keep an answer, and take a claim to it back; on return it is on disk."""
-        logprobs = None if answer.top_logprobs is None else json.dumps(answer.top_logprobs)
-        row = (
-            key,
-            whole_characters(model),
-            whole_characters(answer.text),
-            answer.prompt_tokens,
-            answer.completion_tokens,
-            logprobs,
-            answer.ended,
-        )
-        with self._table.open() as database:
-            self._table.write([row], database=database)
-            self._claims.drop(database, [key])
+        self.apply([Change(key, model, answer)])
 
     def bill(self, key: bytes, prompt_tokens: int, completion_tokens: int) -> None:
         """Keep what was billed without an answer to keep."""
+        self.apply([Change(key, bill=(prompt_tokens, completion_tokens), release=False)])
+
+    def apply(self, changes: Sequence[Change]) -> None:
+        """Write changes, all of them or none; on return they are on disk."""
+        rows = [_row(change.key, change.model, change.answer) for change in changes if change.answer is not None]
+        bills = [(change.key, *change.bill) for change in changes if change.bill is not None]
         with self._table.open() as database:
-            database.execute("INSERT INTO bills VALUES (NULL, ?, ?, ?)", (key, prompt_tokens, completion_tokens))
+            self._table.write(rows, database=database)
+            database.executemany("INSERT INTO bills VALUES (NULL, ?, ?, ?)", bills)
+            self._claims.drop(database, [change.key for change in changes if change.release])
 
     def claim(self, keys: Sequence[bytes]) -> tuple[dict[bytes, ModelAnswer], list[bytes]]:
         """Return the answers that have come, and the keys that are now ours to ask; the rest is asked elsewhere."""
@@ -132,11 +147,6 @@ class AnswerStore:
             found = self._table.read(keys, database=database)
             ours = self._claims.take(database, [key for key in keys if key not in found])
         return {key: _answer(*row) for key, row in found.items()}, ours
-
-    def release(self, keys: Iterable[bytes]) -> None:
-        """Take claims back, of what was not answered."""
-        with self._table.open() as database:
-            self._claims.drop(database, keys)
 
     def renew(self) -> float:
         """Renew all claims of this store, and return after how many seconds to do so again."""
@@ -158,3 +168,9 @@ def _answer(
 ) -> ModelAnswer:
     top_logprobs = None if logprobs is None else json.loads(logprobs)
     return ModelAnswer(text, prompt_tokens, completion_tokens, top_logprobs, bool(ended))
+
+
+def _row(key: bytes, model: str, answer: ModelAnswer) -> tuple[Any, ...]:
+    logprobs = None if answer.top_logprobs is None else json.dumps(answer.top_logprobs)
+    texts = whole_characters(model), whole_characters(answer.text)
+    return (key, *texts, answer.prompt_tokens, answer.completion_tokens, logprobs, answer.ended)

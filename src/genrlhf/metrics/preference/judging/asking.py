@@ -9,10 +9,11 @@ from typing import Any
 
 from genrlhf.errors import JudgeError, excerpt
 from genrlhf.metrics.preference.judging.adapting import AdaptingOptions
-from genrlhf.metrics.preference.judging.answer_store import AnswerStore, ModelAnswer, NoAnswer
+from genrlhf.metrics.preference.judging.answer_store import AnswerStore, Change, ModelAnswer, NoAnswer
 from genrlhf.metrics.preference.judging.reading import has_message, read_answer, thinking_was_cut_off
 from genrlhf.metrics.preference.judging.request_options import RequestOptions
 from genrlhf.metrics.preference.judging.spending import Spending, counted_tokens, longest_prompt
+from genrlhf.metrics.preference.judging.writer import StoreWriter
 from genrlhf.openai_client.client import OpenAIClient
 from genrlhf.openai_client.failures import RequestError, Scope
 from genrlhf.openai_client.session import Session
@@ -66,6 +67,7 @@ class Asking:
         Raises:
             JudgeError: every request would fail, or the budget is reached. Answers that came before are in the store.
         """
+        self._writer = StoreWriter(self._store)
         self._claiming = asyncio.Lock()
         self._freed = asyncio.Event()
         self._at_once = concurrency
@@ -81,7 +83,8 @@ class Asking:
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                await self._release(self._ready)
+                await asyncio.gather(*(self._writer.write(Change(key)) for key in self._ready))
+                await self._writer.close()
             self._spending.raise_if_exhausted()
             if (refusal := session.refusal_of_all) is not None:
                 raise JudgeError(f"{refusal}.")
@@ -92,10 +95,10 @@ class Asking:
             try:
                 found = await self._ask(session, key)
             except _BudgetError:
-                await self._release([key])
+                await self._writer.write(Change(key))
                 return
             except BaseException:
-                await self._release([key])
+                await self._writer.write(Change(key))
                 raise
             self._answers[key] = found
             self._done()
@@ -122,10 +125,6 @@ class Asking:
             self._done()
         self._elsewhere.extend(key for key in keys if key not in {*found, *ours})
 
-    async def _release(self, keys: Sequence[bytes] | deque[bytes]) -> None:
-        if self._store is not None and keys:
-            await asyncio.shield(asyncio.to_thread(self._store.release, list(keys)))
-
     async def _renew(self) -> None:
         while self._store is not None:
             await asyncio.sleep(await asyncio.to_thread(self._store.renew))
@@ -140,7 +139,7 @@ class Asking:
                 raise
             usage.failed += 1
             usage.refused += not failure.given_up
-            await self._release([key])
+            await self._writer.write(Change(key))
             return NoAnswer(str(failure))
         usage.answered += 1
         return answer
@@ -188,7 +187,7 @@ class Asking:
             await self._bill(key, tokens)
             raise
         if answer.ended or self._keeps(answer):
-            await self._write(key, answer)
+            await self._writer.write(Change(key, str(sent.fields["model"]), answer))
         else:
             await self._bill(key, tokens)
         return answer
@@ -207,15 +206,9 @@ class Asking:
         self._spending.count(*(counted or most), estimated=counted is None)
         return counted or most
 
-    async def _write(self, key: bytes, answer: ModelAnswer) -> None:
-        if self._store is not None:
-            await asyncio.shield(
-                asyncio.to_thread(self._store.write, key, str(self._requests.options.fields["model"]), answer)
-            )
-
     async def _bill(self, key: bytes, tokens: tuple[int, int] | None) -> None:
-        if self._store is not None and tokens is not None:
-            await asyncio.shield(asyncio.to_thread(self._store.bill, key, *tokens))
+        if tokens is not None:
+            await self._writer.write(Change(key, bill=tokens, release=False))
 
     async def _reserve(self, prompt_tokens: int, completion_tokens: int) -> float:
         """Set aside what an attempt may cost, as soon as those in flight leave enough."""
