@@ -32,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pair = {"prompt": "q", "completion": "ab", "chosen": "a", "rejected": "b"}
     write_rows([pair] * 8, "rows.jsonl")
     Path("my_rewards.py").write_text(
-        "def letters(prompts, completions, **columns):\n    return [float(len(c)) for c in completions]\n",
+        "def short(prompts, completions, **columns):\n    return [float(len(c) < 4) for c in completions]\n",
         encoding="utf-8",
     )
     return tmp_path
@@ -55,8 +55,8 @@ def test_trains_on_a_file_of_rows(name: str, base: str, folder: Path, capsys: py
 def test_trains_against_a_function_by_name(
     name: str, base: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given = ["--model", base, "--train_file", "rows.jsonl", "--reward", "my_rewards:letters", "--max_new_tokens", "4"]
-    assert main(["train", "--json", name, *given, *FEW]) == 0
+    given = ["--model", base, "--train_file", "rows.jsonl", "--reward", "my_rewards:short", "--max_new_tokens", "4"]
+    assert main(["train", "--json", name, *given, *FEW, "--per_device_train_batch_size", "8"]) == 0
     assert output(capsys)["steps"] == 1
     AutoModelForCausalLM.from_pretrained(folder / name)
 

@@ -20,6 +20,11 @@ from tests.trainers.runs import QUIET, prompt_rows, share_of_letters
 MINE = Method("mine", "Mine", "nobody", "rollout", ("prompts", "reward"), "nowhere:Trainer", "nowhere:Config")
 
 
+def short(prompts: Any, completions: Any, **columns: Any) -> list[float]:
+    """A verifier that every method can use."""
+    return [float(len(completion) < 4) for completion in completions]
+
+
 @pytest.mark.parametrize("name", METHODS)
 def test_a_method_says_what_it_is(name: str) -> None:
     method = get_method(name)
@@ -94,17 +99,15 @@ def test_a_reward_where_it_belongs() -> None:
         get_method("sft").build("model", None, None, reward=share_of_letters)
 
 
-@pytest.mark.parametrize("name", ["ppo", "nlpo", "best_of_n"])
+@pytest.mark.parametrize("name", [name for name in METHODS if "reward" in get_method(name).needs])
 def test_methods_that_sample_train(name: str, tmp_path: Path) -> None:
     method = get_method(name)
     few: dict[str, Any] = {
         "max_steps": 1,
-        "per_device_train_batch_size": 4,
+        "per_device_train_batch_size": 8,
         "max_new_tokens": 4,
         "missing_eos_score": None,
     }
     args = method.config_class()(str(tmp_path), **{**QUIET, **few, **method.recipe})
-    trainer = method.build(
-        tiny_llama(), args, prompt_rows(8), reward=share_of_letters, processing_class=tiny_tokenizer()
-    )
+    trainer = method.build(tiny_llama(), args, prompt_rows(8), reward=short, processing_class=tiny_tokenizer())
     assert trainer.train().global_step == 1

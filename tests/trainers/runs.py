@@ -55,6 +55,7 @@ def ppo_trainer(
     reward_processing_class: Any = None,
     sampler: Any = None,
     callbacks: list[TrainerCallback] | None = None,
+    advantage_function: Any = None,
     **settings: Any,
 ) -> PPOTrainer:
     """A trainer of a tiny Llama that writes 8 tokens, rewarded for letters; `settings` go to its config."""
@@ -82,6 +83,7 @@ def ppo_trainer(
         value_model=value_model,
         sampler=sampler,
         callbacks=callbacks,
+        advantage=advantage_function,
     )
 
 

@@ -12,7 +12,11 @@ from genrlhf.methods.method import Method
 
 __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 
-METHODS = ("sft", "gem", "reward_model", "ppo", "nlpo", "best_of_n")
+METHODS = (
+    *("sft", "gem", "reward_model"),
+    *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
+    "best_of_n",
+)
 """Those of the package; each is `METHOD` in a module of its name."""
 
 ENTRY_POINTS = "genrlhf.methods"

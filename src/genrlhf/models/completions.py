@@ -45,13 +45,13 @@ class CompletionOutput(NamedTuple):
 
     Attributes:
         logprobs: (B, T) float32, of the sampled tokens, under the distribution that they were drawn from.
-        values: (B, T) float32, predicted before each token.
+        values: (B, T) float32, predicted before each token; None without a critic.
         entropy: (B, T) float32, of the distribution they were drawn from; None while training without a bonus for it.
         unmasked_logprobs: (B, T) float32, what is compared with the reference; None where that is `logprobs`.
     """
 
     logprobs: torch.Tensor
-    values: torch.Tensor
+    values: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     unmasked_logprobs: torch.Tensor | None = None
 
@@ -191,7 +191,8 @@ class PolicyWithValue(nn.Module):
     Args:
         policy: a causal language model, in or out of a PEFT wrapper.
         value_head: maps hidden states (B, T, d) of the policy to values (B, T); None with a value model.
-        value_model: a sequence classifier, see `classifier_scores`; None with a value head.
+        value_model: a sequence classifier, see `classifier_scores`; None with a value head. Without either there is no
+            critic, and there are no values.
         temperature: the one that completions are sampled at; log-probabilities are taken at it.
         depth: layers of the trunk that policy and value model share; 0 for none.
         value_depth: the same for the value model, 0 where it has a trunk of its own.
@@ -266,8 +267,8 @@ class PolicyWithValue(nn.Module):
         tokens: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
         hidden: torch.Tensor,
         states: torch.Tensor | None = None,
-    ) -> torch.Tensor:
-        """Return the values before every completion token, (B, T) float32.
+    ) -> torch.Tensor | None:
+        """Return the values before every completion token, (B, T) float32; None without a critic.
 
         Args:
             tokens: ids and mask of prompts, ids and mask of completions.
@@ -275,10 +276,11 @@ class PolicyWithValue(nn.Module):
             states: as in `forward`.
         """
         values: torch.Tensor
-        if self.value_model is None:
-            assert self.value_head is not None
+        if self.value_head is not None:
             values = self.value_head(hidden)
             return values
+        if self.value_model is None:
+            return None
         trunk = Trunk(self.value_depth, states) if states is not None and self.value_depth else None
         values = classifier_scores(self.value_model, *tokens, trunk=trunk)[:, :-1]
         config: Any = self.value_model.config

@@ -63,6 +63,7 @@ FREE = frozenset(f"{_LENGTH} {_REPORTS} {_SAVES} {_EVALUATION} {_MACHINE} {_KNOW
 
 _MODELS = ("ref_model", "value_model")
 _ARGUMENTS = (
+    "advantage_function",
     "compute_loss_func",
     "data_collator",
     "formatting_func",

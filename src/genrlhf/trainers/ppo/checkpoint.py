@@ -49,9 +49,9 @@ def save_trained(
 
     trained.policy.save_pretrained(folder, state_dict=part("policy."))
     tokenizer.save_pretrained(folder)
-    if trained.value_model is None:
+    if trained.value_head is not None:
         save_file(part("value_head."), folder / VALUE_HEAD_FILE)
-    else:
+    if trained.value_model is not None:
         trained.value_model.save_pretrained(folder / VALUE_MODEL_FOLDER, state_dict=part("value_model."))
         # With the tokens that it reads its folder loads as a reward model's does.
         tokenizer.save_pretrained(folder / VALUE_MODEL_FOLDER)

@@ -11,6 +11,7 @@ from transformers import TrainingArguments
 from genrlhf.errors import ConfigError
 from genrlhf.models.precision import default_precision
 from genrlhf.ops import KL_ESTIMATORS
+from genrlhf.trainers.ppo.advantage import check_advantage
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ranges import (
     ABOVE_ZERO,
@@ -115,8 +116,29 @@ class PPOConfig(SamplingSettings, TrainingArguments):
     )
     gamma: Annotated[float, SHARE] = field(default=1.0, metadata={"help": "Discount factor γ."})
     lam: Annotated[float, SHARE] = field(default=0.95, metadata={"help": "λ of generalised advantage estimation."})
-    whiten_advantages: bool = field(
-        default=True, metadata={"help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout."}
+    advantage: str = field(
+        default="gae",
+        metadata={
+            "help": "How rewards become advantages: gae, by the values of a critic; or without one, among the "
+            "samples_per_prompt completions of a prompt, the same for every token of a completion: rloo, grpo, "
+            "dr_grpo, maxrl, pass_at_k (see genrlhf.ops.group_advantages)."
+        },
+    )
+    pass_k: Annotated[int, AT_LEAST_ONE] = field(default=4, metadata={"help": "The k of advantage='pass_at_k'."})
+    loss_mean: str = field(
+        default="token",
+        metadata={
+            "help": "What the loss is a mean over. token: all tokens of an optimizer step. sequence: completions, each "
+            "a mean over its tokens (GRPO). constant: completions times max_new_tokens, a sum over tokens in effect "
+            "(Dr. GRPO)."
+        },
+    )
+    whiten_advantages: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout. None: with gae, and "
+            "never without a critic, where it would bias the gradient."
+        },
     )
     whiten_rewards: bool = field(
         default=False,
@@ -224,6 +246,7 @@ class PPOConfig(SamplingSettings, TrainingArguments):
     def __post_init__(self) -> None:
         self.check()
         default_precision(self)
+        check_advantage(self)
         _check_combinations(self)
         if self.num_rollouts is not None:
             self.max_steps = self.num_rollouts * self.updates_per_rollout

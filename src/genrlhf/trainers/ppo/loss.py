@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.trainers.tally import Tally
 
-__all__ = ["PPOLoss"]
+__all__ = ["PPOLoss", "loss_items"]
 
 
 @dataclass
@@ -53,8 +53,9 @@ class PPOLoss:
         """
         args = self.args
         policy = clipped_policy_loss(output.logprobs, batch.logprobs, batch.advantages, clip_range=args.clip_range)
-        value = clipped_value_loss(output.values, batch.values, batch.returns, clip_range=args.value_clip_range)
-        loss = policy.loss + args.vf_coef * value.loss
+        value, loss = self._value_loss(output, batch), policy.loss
+        if value is not None:
+            loss = loss + args.vf_coef * value.loss
         if args.kl_in_loss:
             compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
             estimator: Any = args.kl_estimator
@@ -65,16 +66,25 @@ class PPOLoss:
         self._watch(policy, value, (output.logprobs - batch.logprobs).detach(), batch.completion_mask)
         return loss
 
-    def _watch(self, policy: ClippedLoss, value: ClippedLoss, log_ratio: torch.Tensor, mask: torch.Tensor) -> None:
+    def _value_loss(self, output: CompletionOutput, batch: MicroBatch) -> ClippedLoss | None:
+        """Return the loss of the critic, None without one."""
+        if output.values is None or batch.values is None or batch.returns is None:
+            return None
+        return clipped_value_loss(output.values, batch.values, batch.returns, clip_range=self.args.value_clip_range)
+
+    def _watch(
+        self, policy: ClippedLoss, value: ClippedLoss | None, log_ratio: torch.Tensor, mask: torch.Tensor
+    ) -> None:
         approx_kl = torch.expm1(log_ratio) - log_ratio
-        for name, figure in (
+        figures = [
             ("policy/loss", policy.loss),
             ("policy/clip_fraction", policy.clipped),
             ("policy/approx_kl", approx_kl),
             ("policy/ratio", log_ratio.exp()),
-            ("value/loss", value.loss),
-            ("value/clip_fraction", value.clipped),
-        ):
+        ]
+        if value is not None:
+            figures += [("value/loss", value.loss), ("value/clip_fraction", value.clipped)]
+        for name, figure in figures:
             self.tally.add(name, figure, mask)
         moved = torch.stack([widened(torch.where(mask, approx_kl, 0.0)).sum(), widened(mask.sum())])
         self.update_kl = self.update_kl.to(moved) + moved
@@ -91,3 +101,16 @@ class PPOLoss:
         if self._first_deviation is not None:
             self.health.first_ratio(float(self._first_deviation))
             self._first_deviation = None
+
+
+def loss_items(mask: torch.Tensor, args: PPOConfig) -> torch.Tensor:
+    """Return what the loss of some completions is divided by, an int64 scalar, see `PPOConfig.loss_mean`.
+
+    Args:
+        mask: (B, T) bool.
+        args: the settings.
+    """
+    if args.loss_mean == "token":
+        return mask.sum()
+    per_completion = 1 if args.loss_mean == "sequence" else args.max_new_tokens
+    return torch.tensor(len(mask) * per_completion, device=mask.device)

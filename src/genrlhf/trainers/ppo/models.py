@@ -65,6 +65,7 @@ def build_models(
     ref_model: str | PreTrainedModel | None,
     value_model: str | PreTrainedModel | None,
     peft_config: PeftConfig | None,
+    critic: bool = True,
 ) -> PPOModels:
     """Load the other models of PPO, and make all of them ready.
 
@@ -76,10 +77,15 @@ def build_models(
         ref_model: what the KL is taken against; None for the policy as it is now.
         value_model: "reward", a sequence-classification model, or None for a head on the policy.
         peft_config: of the adapter to train instead of the policy.
+        critic: values are predicted.
 
     Raises:
         ConfigError: for a value model or reference that cannot play its role, one with another vocabulary among them.
     """
+    if value_model is not None and not critic:
+        raise ConfigError(
+            "value_model predicts values, which advantages among the completions of a prompt do without; leave it out."
+        )
     scored = load_reward(
         reward,
         tokenizer=reward_tokenizer,
@@ -102,7 +108,7 @@ def build_models(
     depth = models.depth
     trained = PolicyWithValue(
         models.policy,
-        ScalarHead(width, init="zeros") if models.value is None else None,
+        ScalarHead(width, init="zeros") if critic and models.value is None else None,
         value_model=models.value,
         temperature=args.temperature,
         depth=depth,

@@ -21,7 +21,7 @@ class ScoredBatch(TokenBatch):
         scores: (B,) float32, of the reward.
         logprobs: (B, T) float32, of the sampled tokens under the policy that sampled them.
         entropy: (B, T) float32, of the distribution that these are taken under.
-        values: (B, T) float32, value predictions when sampled.
+        values: (B, T) float32, value predictions when sampled; None without a critic.
         ref_logprobs: (B, T) float32, under the reference.
         kl: (B, T) float32, the estimate of the KL, 0 behind the end.
         log_ratio: (B, T) float32, log π − log π_ref, 0 behind the end.
@@ -36,7 +36,7 @@ class ScoredBatch(TokenBatch):
     scores: torch.Tensor
     logprobs: torch.Tensor
     entropy: torch.Tensor
-    values: torch.Tensor
+    values: torch.Tensor | None
     ref_logprobs: torch.Tensor
     kl: torch.Tensor
     log_ratio: torch.Tensor
@@ -51,18 +51,18 @@ class _Targets(TokenBatch):
 
     Attributes:
         logprobs: (B, T) float32, of the sampled tokens under the policy that sampled them.
-        values: (B, T) float32, value predictions when sampled.
         advantages: (B, T) float32.
-        returns: (B, T) float32, the value targets.
         ref_logprobs: (B, T) float32, of the sampled tokens under the reference.
+        values: (B, T) float32, value predictions when sampled; None without a critic, and so is the next.
+        returns: (B, T) float32, the value targets.
         allowed: as in `Generation`.
     """
 
     logprobs: torch.Tensor
-    values: torch.Tensor
     advantages: torch.Tensor
-    returns: torch.Tensor
     ref_logprobs: torch.Tensor
+    values: torch.Tensor | None = None
+    returns: torch.Tensor | None = None
     allowed: torch.Tensor | None = None
 
 

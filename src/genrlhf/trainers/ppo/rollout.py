@@ -16,6 +16,7 @@ from genrlhf.models.gather import unsharded
 from genrlhf.models.precision import frozen_weights_cast
 from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
+from genrlhf.trainers.ppo.advantage import GroupAdvantage, spread_over_tokens
 from genrlhf.trainers.ppo.records import Rollout, ScoredBatch
 from genrlhf.trainers.ppo.scoring import Scorer
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
@@ -51,6 +52,7 @@ class RolloutCollector:
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
         tally: where figures of the training rollouts go.
+        estimate: of advantages among the completions of a prompt; None for those of a critic.
         phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
@@ -65,6 +67,7 @@ class RolloutCollector:
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
     tally: Tally
+    estimate: GroupAdvantage | None = None
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
     def __post_init__(self) -> None:
@@ -162,32 +165,46 @@ class RolloutCollector:
         mask = scored.completion_mask
         scores = shape_scores(scored.scores, scored.ended, mask.sum(-1), self.args, self.state, self.reduce)
         rewards = shaped_token_rewards(scores, scored.kl, mask, self.args, self.state, self.reduce)
-        advantages, returns = generalised_advantages(
-            rewards, scored.values, mask, gamma=self.args.gamma, lam=self.args.lam
-        )
+        advantages, returns = self._advantages(scored, rewards)
         self._record(scored, scores, rewards, returns)
         update_kl_coef(scored.log_ratio.sum(-1), self.args, self.state, self.reduce)
-        if self.args.whiten_advantages:
-            advantages = whiten(advantages, mask, reduce=self.reduce)
         rollout = Rollout(
             *scored.tokens,
             logprobs=scored.logprobs,
-            values=scored.values,
             advantages=advantages,
-            returns=returns,
             ref_logprobs=scored.ref_logprobs,
+            values=scored.values,
+            returns=returns,
             prompt_states=scored.prompt_states,
             completion_states=scored.completion_states,
             allowed=scored.allowed,
         )
         return rollout, scored
 
-    def _record(self, scored: ScoredBatch, scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor) -> None:
+    def _advantages(self, scored: ScoredBatch, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""
+        mask, args = scored.completion_mask, self.args
+        if self.estimate is not None:
+            n, completions = args.samples_per_prompt, rewards.sum(-1)
+            groups = completions.view(-1, n)
+            self.tally.add("objective/equal_groups", (groups == groups[:, :1]).all(-1).float())
+            return spread_over_tokens(completions, n, self.estimate, mask), None
+        assert scored.values is not None
+        advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)
+        if args.whiten_advantages is not False:
+            advantages = whiten(advantages, mask, reduce=self.reduce)
+        return advantages, returns
+
+    def _record(
+        self, scored: ScoredBatch, scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor | None
+    ) -> None:
         mask = scored.completion_mask
         record_objective(self.tally, scored)
         self.tally.add("objective/shaped_scores", scores)
         self.tally.add("objective/rlhf_reward", rewards.sum(-1))
         self.tally.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
+        if returns is None or scored.values is None:
+            return
         _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
         _, variance = masked_moments(returns, mask, reduce=self.reduce)
         self.tally.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))

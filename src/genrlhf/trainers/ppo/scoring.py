@@ -45,13 +45,13 @@ class _Policy:
     Attributes:
         logprobs: under the distribution that was drawn from.
         entropy: of it.
-        values: predicted before each token.
+        values: predicted before each token; None without a critic.
         compared_logprobs: the log-probabilities that the KL takes, see `Support`.
     """
 
     logprobs: torch.Tensor
     entropy: torch.Tensor
-    values: torch.Tensor
+    values: torch.Tensor | None
     compared_logprobs: torch.Tensor
 
 
@@ -145,7 +145,7 @@ class Scorer:
             for rows in self._parts(len(logprobs)):
                 chosen = None if states is None else states.joined(rows, len(logprobs))
                 parts.append(model.values(_part(generation, rows), hidden[rows], chosen))
-            values = torch.cat(parts)
+            values = _joined(parts)
         unmasked = generation.unmasked_logprobs
         return _Policy(logprobs, entropy, values, logprobs if unmasked is None else unmasked)
 
@@ -157,7 +157,8 @@ class Scorer:
             output = self.models.trained(*_part(generation, rows), chosen, allowed)
             compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
             parts.append((output.logprobs, output.entropy, output.values, compared))
-        return _Policy(*(torch.cat(column) for column in zip(*parts, strict=True)))
+        logprobs, entropy, values, compared = zip(*parts, strict=True)
+        return _Policy(torch.cat(logprobs), torch.cat(entropy), _joined(values), torch.cat(compared))
 
     def _reference(self, generation: Generation, states: _States | None) -> torch.Tensor:
         """Return the log-probabilities under the reference, (B, T) float32, over the same tokens as the policy's."""
@@ -171,6 +172,12 @@ class Scorer:
             early = EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens)
             parts.append(chosen_logprobs(logits, tokens[2], temperature=self.args.temperature, early=early))
         return torch.cat(parts)
+
+
+def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
+    """Return the values of all rows, None without a critic."""
+    there = [part for part in parts if part is not None]
+    return torch.cat(there) if there else None
 
 
 def _part(generation: Generation, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -27,11 +27,12 @@ from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_unless_comparable
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
+from genrlhf.trainers.ppo.advantage import GroupAdvantage, group_advantage
 from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
 from genrlhf.trainers.ppo.buffer import RolloutBuffer
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
-from genrlhf.trainers.ppo.loss import PPOLoss
+from genrlhf.trainers.ppo.loss import PPOLoss, loss_items
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
 from genrlhf.trainers.ppo.records import MicroBatch
@@ -78,6 +79,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             `TransformersSampler`.
         peft_config: train an adapter of this kind instead of the model itself.
         callbacks: further callbacks.
+        advantage: in place of `PPOConfig.advantage`, a function of the rewards of the n completions of each of G
+            prompts, (G, n), that returns their advantages, (G, n); there is no critic then.
         optimizers: an optimizer and a scheduler of your own.
 
     Raises:
@@ -115,9 +118,11 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         sampler: TokenSampler | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        advantage: GroupAdvantage | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
+        estimate = group_advantage(args, advantage)
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         own_draws = sampler is None or isinstance(sampler, TransformersSampler)
@@ -135,12 +140,15 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             ref_model=ref_model,
             value_model=value_model,
             peft_config=peft_config,
+            critic=estimate is None,
         )
         for _, dataset in datasets:
             check_arguments(models.reward, dataset.column_names)
         self._base_name, self.adapter_base = policy.name, policy.adapter_base
-        others = {"ref_model": ref_model, "value_model": value_model, "sampler": sampler, "optimizers": optimizers}
-        self._arguments: dict[str, Any] = others
+        self._arguments: dict[str, Any] = {
+            **{"ref_model": ref_model, "value_model": value_model, "sampler": sampler, "optimizers": optimizers},
+            **({} if advantage is None else {"advantage_function": advantage}),
+        }
         super().__init__(
             model=models.trained,
             args=args,
@@ -154,9 +162,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         self._refuse_what_cannot_sample()
         if args.mask_top_p is not None and sampler is None:
             check_masking(models.policy, models.policy)
-        self._set_up(models, sampler)
+        self._set_up(models, sampler, estimate)
 
-    def _set_up(self, models: PPOModels, sampler: TokenSampler | None) -> None:
+    def _set_up(self, models: PPOModels, sampler: TokenSampler | None, estimate: GroupAdvantage | None) -> None:
         """Make what one step of training hands to the next, once the Trainer has its device."""
         args = self.args
         self.model_accepts_loss_kwargs = True
@@ -168,7 +176,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health)
-        self.collector = self._make_collector(models, sampler, masking, low_precision)
+        self.collector = self._make_collector(models, sampler, masking, low_precision, estimate)
         processes = self.accelerator.process_index, self.accelerator.num_processes
         self.buffer = RolloutBuffer(self.collector, self._loss, masking, *processes)
 
@@ -183,7 +191,12 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             raise ConfigError(FIRST_FSDP)
 
     def _make_collector(
-        self, models: PPOModels, sampler: TokenSampler | None, masking: LaggingPolicy | None, low_precision: bool
+        self,
+        models: PPOModels,
+        sampler: TokenSampler | None,
+        masking: LaggingPolicy | None,
+        low_precision: bool,
+        estimate: GroupAdvantage | None,
     ) -> RolloutCollector:
         args, tokenizer = self.args, models.tokenizer
         own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
@@ -200,6 +213,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             reduce=self._sum_over_processes,
             autocast=self.accelerator.autocast,
             tally=self._train_tally,
+            estimate=estimate,
             phase=Phases(self.callback_handler, self._train_tally),
         )
 
@@ -245,9 +259,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         if not rows:
             return [], None
         micro_batches = self.buffer.micro_batches(rows[0], self.state.global_step, self.accelerator.device)
-        tokens = torch.stack([batch.completion_mask.sum() for batch in micro_batches]).sum()
+        items = torch.stack([loss_items(batch.completion_mask, self.args) for batch in micro_batches]).sum()
         # The Trainer wants dictionaries; what it does with tensors in them (dtypes of DeepSpeed) is not for these.
-        return [{"rollout": batch} for batch in micro_batches], self._sum_over_processes(tokens)
+        return [{"rollout": batch} for batch in micro_batches], self._sum_over_processes(items)
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -270,12 +284,16 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
-        """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss, a mean over tokens."""
+        """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss; see `loss_mean`."""
         batch = inputs["rollout"].to(self.args.device)
         mask = batch.completion_mask
         output = model(*batch.tokens, batch.states, batch.allowed)
         per_token = torch.where(mask, self._loss(output, batch), 0.0)
-        count = num_items_in_batch if num_items_in_batch is not None else self._sum_over_processes(mask.sum())
+        if self.args.loss_mean == "sequence":
+            per_token = per_token / mask.sum(-1, keepdim=True)
+        count = num_items_in_batch
+        if count is None:
+            count = self._sum_over_processes(loss_items(mask, self.args))
         # Gradients are averaged over processes, while the number of tokens is that of all of them.
         loss = per_token.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
@@ -288,6 +306,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             self._loss.judge_first_ratios()
             if "objective/ended" in means:
                 self._health.ended(means["objective/ended"])
+            if "value/explained_variance" in means:
                 self._health.explained_variance(means["value/explained_variance"])
             logs = {**logs, **means}
         super().log(logs, start_time)
