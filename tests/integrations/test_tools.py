@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import re
 import zipfile
 from pathlib import Path
@@ -306,3 +307,42 @@ def first(path: Path) -> Any:
     from genrlhf.integrations.files.records import Records
 
     return Records(path).first()
+
+
+ODD: tuple[Any, ...] = (None, 5, -1, 1e999, True, "", "x", [], {}, [None], [5], ["x"], [[]], [{}], {"a": 1}, [["x"]])
+
+
+@pytest.mark.parametrize("name", sorted(set(EXPECTED) - {"inspect.json.gz"}))
+def test_odd_values_anywhere_are_read_or_refused(name: str, tmp_path: Path) -> None:
+    """A value of a record is something else: rows of ours come, or an error that says where."""
+    from genrlhf.integrations.files.records import Records
+
+    records = [record for _, record in Records(FILES / name).rows()][:2]
+    file = tmp_path / "x.json"
+    changes = [(path, odd) for path in paths(records) for odd in ODD]
+    random.Random(0).shuffle(changes)
+    for path, odd in changes[:120]:
+        changed = json.loads(json.dumps(records))
+        inner = changed
+        for step in path[:-1]:
+            inner = inner[step]
+        inner[path[-1]] = odd
+        file.write_text(json.dumps(changed))
+        try:
+            rows = load_outputs(file)
+        except DataError as error:
+            assert "x.json" in str(error) and len(str(error)) < 4000
+        else:
+            assert all(isinstance(text, str) for row in rows for text in row["outputs"])
+
+
+def paths(value: Any, depth: int = 7) -> list[list[Any]]:
+    """Return the ways to all values within a value, but for what no reader looks at."""
+    if depth == 0 or not isinstance(value, (dict, list)):
+        return []
+    items = list(value.items()) if isinstance(value, dict) else list(enumerate(value))[:2]
+    found = []
+    for step, inner in items:
+        if step not in ("doc_hash", "prompt_token_ids", "token_ids", "usage", "model_usage", "metric", "source"):
+            found += [[step], *([step, *rest] for rest in paths(inner, depth - 1))]
+    return found

@@ -72,7 +72,7 @@ def _as_json(sample: Sample, file: str) -> dict[str, Any]:
     }
     try:
         json.dumps(kept)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise DataError(
             f"{file}, {sample.place} holds {excerpt(sample.prompt)}, which is no JSON ({error})."
         ) from error

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import IO, Any
 
 from genrlhf.errors import DataError, excerpt
@@ -25,47 +26,45 @@ def csv_records(stream: IO[bytes], file: str) -> Iterator[tuple[str, dict[str, s
             match, or a cell that is too large.
     """
     lines = _lines(stream, file)
-    first = next(lines, "")
-    while first and not first.strip():
-        first = next(lines, "")
-    delimiter = max(",\t;", key=lambda mark: len(_next(csv.reader([first], delimiter=mark), file) or []))
-    reader = csv.reader(_chained(first, lines), delimiter=delimiter, strict=True)
-    names = [name.strip() for name in _next(reader, file) or []]
+    first = next((line for line in lines if line.strip()), "")
+    # The first line alone may end within quotes, so it is not read strictly.
+    delimiter = max(",\t;", key=lambda mark: sum(len(cells) for _, cells in _read([first], mark, file, strict=False)))
+    rows = _read(itertools.chain([first], lines), delimiter, file, strict=True)
+    names = next(([name.strip() for name in cells] for _, cells in rows), [])
     twice = [name for name in names if name and names.count(name) > 1]
     if twice:
         raise DataError(f"{file} has two columns {excerpt(twice[0])}; give every column a name of its own.")
-    while (cells := _next(reader, file)) is not None:
-        if not cells:
-            continue
-        where = f"line {reader.line_num}"
-        if len(cells) != len(names):
+    for number, cells in rows:
+        if cells and len(cells) != len(names):
             raise DataError(
-                f"{file}, {where} has {len(cells)} cell(s), and there are {len(names)} columns; put cells with "
+                f"{file}, line {number} has {len(cells)} cell(s), and there are {len(names)} columns; put cells with "
                 f"{delimiter!r} or line breaks in double quotes."
             )
-        yield where, dict(zip(names, cells, strict=True))
+        if cells:
+            yield f"line {number}", dict(zip(names, cells, strict=True))
 
 
-def _next(reader: Any, file: str) -> list[str] | None:
-    # The limit is one for the whole process: ours holds only while a row is read.
-    before = csv.field_size_limit(MOST_BYTES)
-    try:
-        row: list[str] = next(reader)
-    except StopIteration:
-        return None
-    except csv.Error as error:
-        raise DataError(
-            f"{file}, line {reader.line_num} is no row of a table ({error}); correct its quotes."
-        ) from error
-    finally:
-        csv.field_size_limit(before)
-    return row
-
-
-def _chained(first: str, lines: Iterator[str]) -> Iterator[str]:
-    if first:
-        yield first
-    yield from lines
+def _read(lines: Iterable[str], delimiter: str, file: str, *, strict: bool) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number of its last line and the cells of every row."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=strict)
+    while True:
+        batch: list[tuple[int, list[str]]] = []
+        wrong: csv.Error | None = None
+        # The limit is one for the whole process: ours holds only while some rows are read.
+        before = csv.field_size_limit(MOST_BYTES)
+        try:
+            batch.extend((reader.line_num, cells) for cells in itertools.islice(reader, _BATCH))
+        except csv.Error as error:
+            wrong = error
+        finally:
+            csv.field_size_limit(before)
+        yield from batch
+        if wrong is not None:
+            raise DataError(
+                f"{file}, line {reader.line_num} is no row of a table ({wrong}); correct its quotes."
+            ) from wrong
+        if len(batch) < _BATCH:
+            return
 
 
 def _lines(stream: IO[bytes], file: str) -> Iterator[str]:
