@@ -30,7 +30,7 @@ def pairs(n: int) -> tuple[list[str], list[str], list[str]]:
 def conversations(n: int) -> list[list[dict[str, str]]]:
     template = judge_template()
     # A mark as long as a judge's.
-    return [template.fill(*row, mark="0" * 16) for row in zip(*pairs(n), strict=True)]
+    return [template.fill(*row, mark="0" * 8) for row in zip(*pairs(n), strict=True)]
 
 
 def texts(answers: list[Any]) -> list[str | None]:

@@ -125,4 +125,4 @@ class PromptJudge:
 
 
 def _random_mark(prompt: str, first: str, second: str) -> str:
-    return secrets.token_hex(8)
+    return secrets.token_hex(4)
