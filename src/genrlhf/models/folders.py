@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig
 
@@ -18,7 +19,10 @@ __all__ = ["is_score", "load_from", "one_line", "read_config"]
 CONFIG, ADAPTER_CONFIG = "config.json", "adapter_config.json"
 _REMEDY = "Give the folder of a saved model or a name on the hub (and mind HF_HUB_OFFLINE)."
 
-_LOADING_ERRORS = (OSError, ValueError, RuntimeError, ImportError, KeyError, AttributeError, SafetensorError)
+_LOADING_ERRORS = (
+    *(OSError, ValueError, RuntimeError, ImportError, KeyError, AttributeError, TypeError, SafetensorError),
+    StrictDataclassError,
+)
 """What transformers, peft and their readers raise over a model that cannot be loaded; they have no base in common."""
 
 
@@ -105,7 +109,8 @@ def _refuse_other_folders(folder: Path) -> None:
         return
     if (folder / CONFIG).is_file():
         try:
-            json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+            if not isinstance(json.loads((folder / CONFIG).read_text(encoding="utf-8")), dict):
+                raise ValueError("no JSON object")
         except (OSError, ValueError) as error:
             _refuse(
                 folder, f"its {CONFIG} cannot be read ({one_line(error).rstrip('.')}). Save or copy the model anew."

@@ -99,7 +99,8 @@ class BERTScorer:
             try:
                 tokenizer: Any = AutoTokenizer.from_pretrained(self.name, padding_side="right", trust_remote_code=False)
                 model: Any = AutoModel.from_pretrained(self.name, trust_remote_code=False)
-            except (OSError, ValueError) as error:
+            # What is no model, or a damaged one, raises errors that have no base in common.
+            except Exception as error:
                 raise ModelError(
                     f"There is no encoder at {self.name!r}: {excerpt(str(error), 200)}. Give the folder of a saved "
                     "encoder or a name on the hub (and mind HF_HUB_OFFLINE)."

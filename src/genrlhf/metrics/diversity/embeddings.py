@@ -146,7 +146,8 @@ def _load(name: str, device: str | None) -> Any:
 
     try:
         return SentenceTransformer(name, device=device, trust_remote_code=False)
-    except (OSError, ValueError) as error:
+    # What is no model, or a damaged one, raises errors that have no base in common.
+    except Exception as error:
         raise ModelError(
             f"There is no sentence encoder at {name!r}: {excerpt(str(error), 200)}. Give the folder of a saved "
             "SentenceTransformer or a name on the hub (and mind HF_HUB_OFFLINE)."

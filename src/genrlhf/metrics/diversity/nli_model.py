@@ -46,7 +46,8 @@ class NLIModel:
         try:
             self.tokenizer: Any = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             self.model: Any = AutoModelForSequenceClassification.from_pretrained(model, trust_remote_code=False)
-        except (OSError, ValueError) as error:
+        # What is no model, or a damaged one, raises errors that have no base in common.
+        except Exception as error:
             raise ModelError(
                 f"There is no NLI model at {model!r}: {excerpt(str(error), 200)}. Give the folder of a saved "
                 "classifier or a name on the hub (and mind HF_HUB_OFFLINE)."
