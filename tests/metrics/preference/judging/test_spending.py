@@ -11,7 +11,11 @@ from genrlhf.metrics.preference.judging.spending import Spending, longest_prompt
 def test_what_may_be_spent_is_set_aside_until_it_is_known() -> None:
     # 10 prompt and 5 completion tokens at 100,000 and 200,000 a million: 1 + 1 = 2.
     spending = Spending((1e5, 2e5), 5.0)
-    assert [spending.reserve(10, 5), spending.reserve(10, 5)] == [2.0, 2.0]
+    assert spending.reserve(10, 5) == 2.0
+    # What the endpoint counts is not known before the first answer.
+    assert spending.reserve(10, 5) is None and not spending.exhausted
+    spending.count(0, 0)
+    assert spending.reserve(10, 5) == 2.0
     # As long as calls are in flight, it is not known whether another fits.
     assert spending.reserve(10, 5) is None and not spending.exhausted
     spending.count(10, 0)
@@ -42,3 +46,12 @@ def test_without_a_budget_all_is_counted() -> None:
 
 def test_a_prompt_has_no_more_tokens_than_it_is_said_to_have_at_most() -> None:
     assert longest_prompt([{"content": "a" * 100}, {"content": ""}]) == 8 + 50 + 8
+
+
+def test_what_an_endpoint_counts_beyond_a_prompt_is_set_aside_for_the_next() -> None:
+    spending = Spending((1e6, 1e6), 100.0)
+    spending.release(spending.reserve(10, 5) or 0.0)
+    spending.count(17, 5, expected=(10, 5))
+    assert spending.reserve(10, 5) == 22.0
+    spending.count(12, 9, expected=(10, 5))
+    assert spending.reserve(1, 1) == 8.0 + 5.0

@@ -203,7 +203,7 @@ class Asking:
         if counted is None and not has_message(found):
             self._spending.count_unknown(*most)
             return None
-        self._spending.count(*(counted or most), estimated=counted is None)
+        self._spending.count(*(counted or most), expected=most, estimated=counted is None)
         return counted or most
 
     async def _bill(self, key: bytes, tokens: tuple[int, int] | None) -> None:

@@ -76,6 +76,8 @@ class Spending:
         self.usage = Usage(cost=nothing, unknown_cost=nothing)
         self.in_flight = 0
         self._reserved = 0.0
+        self._counted = False
+        self._excess = (0, 0)
         self.exhausted = False
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:
@@ -88,10 +90,13 @@ class Spending:
         """Set aside what a call may cost and return it; None where that might go over the budget.
 
         What calls in flight cost is not known yet, and less than what is set aside for them: only without any is the
-        budget exhausted.
+        budget exhausted. The first call goes alone, since an endpoint may count more than a text has, such as
+        instructions of its own; what it counted beyond that is set aside for the next ones, too.
         """
-        most = self.cost(prompt_tokens, completion_tokens) or 0.0
+        most = self.cost(prompt_tokens + self._excess[0], completion_tokens + self._excess[1]) or 0.0
         if self.budget is not None:
+            if self.in_flight and not self._counted:
+                return None
             spent = (self.usage.cost or 0.0) + (self.usage.unknown_cost or 0.0)
             # Sums of many reservations are off in the last digits.
             if spent + (self._reserved if self.in_flight else 0.0) + most > self.budget * (1 + 1e-12):
@@ -106,8 +111,26 @@ class Spending:
         self.in_flight -= 1
         self._reserved -= reserved
 
-    def count(self, prompt_tokens: int, completion_tokens: int, *, estimated: bool = False) -> None:
-        """Add an answer that was billed."""
+    def count(
+        self,
+        prompt_tokens: int,
+        completion_tokens: int,
+        *,
+        expected: tuple[int, int] | None = None,
+        estimated: bool = False,
+    ) -> None:
+        """Add an answer that was billed.
+
+        Args:
+            prompt_tokens: of it.
+            completion_tokens: of it.
+            expected: the most that they were thought to be.
+            estimated: the endpoint did not count them.
+        """
+        self._counted = True
+        if expected is not None:
+            beyond = prompt_tokens - expected[0], completion_tokens - expected[1]
+            self._excess = max(self._excess[0], beyond[0]), max(self._excess[1], beyond[1])
         self.usage.prompt_tokens += prompt_tokens
         self.usage.completion_tokens += completion_tokens
         self.usage.estimated += estimated
