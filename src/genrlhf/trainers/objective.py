@@ -5,7 +5,6 @@ A method is an `Objective`, or a plain function of a `SupervisedBatch` that retu
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -13,8 +12,8 @@ import torch
 from torch import nn
 
 from genrlhf.errors import ConfigError, DataError, ShapeError
-from genrlhf.models.freezing import inner_model
 from genrlhf.ops import chosen_logprobs, token_entropy
+from genrlhf.trainers.lm_head import has_fused_head, label_logits
 
 __all__ = ["Columns", "Objective", "ObjectiveLike", "SupervisedBatch", "as_objective", "refuse_for_objective"]
 
@@ -166,7 +165,7 @@ class SupervisedBatch:
 
         Where nothing has asked for logits, through TRL's fused LM head, which never holds them.
         """
-        if self._logits is None and self.outputs is None and _has_fused_head(self.model):
+        if self._logits is None and self.outputs is None and has_fused_head(self.model):
             self.outputs = self._forward(**self._inputs, labels=self._labels, fused_lm_head=True)
         if self._logits is None and self.outputs is not None:
             fused: torch.Tensor = self.outputs.log_probs[self._mask].float()
@@ -242,34 +241,6 @@ class SupervisedBatch:
                 f"labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
             )
         return loss
-
-
-def label_logits(
-    forward: nn.Module, model: Any, inputs: Mapping[str, Any], mask: torch.Tensor
-) -> tuple[Any, torch.Tensor]:
-    """Return a model's output and the logits at the places before the labels, (N, V): the LM head sees no others.
-
-    Args:
-        forward: the model, maybe wrapped.
-        model: the same, unwrapped.
-        inputs: of its forward pass, without labels.
-        mask: (rows, L − 1) bool, True where the next token is a label.
-    """
-
-    def cut(_module: nn.Module, args: tuple[torch.Tensor]) -> tuple[torch.Tensor]:
-        return (args[0][:, :-1][mask].unsqueeze(0),)
-
-    handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(cut)
-    try:
-        output = forward(**inputs)
-    finally:
-        handle.remove()
-    return output, output.logits.squeeze(0)
-
-
-def _has_fused_head(model: Any) -> bool:
-    forward = inner_model(model).forward
-    return "fused_lm_head" in inspect.signature(forward, follow_wrapped=False).parameters
 
 
 def _row_numbers(labels: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:

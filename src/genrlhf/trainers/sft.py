@@ -15,6 +15,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.data.chat import turn_end, unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.completions import context_length
+from genrlhf.models.freezing import inner_model
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
@@ -22,6 +23,7 @@ from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
+from genrlhf.trainers.lm_head import keep_whole_head
 from genrlhf.trainers.objective import (
     Columns,
     Objective,
@@ -128,6 +130,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         self._everything = args.completion_only_loss is False and not args.assistant_only_loss
         keeps_start = self.objective is not None and self.objective.needs_start
         start = Snapshot(loaded.model, apart=changes_base(peft_config)) if keeps_start else None
+        forward = inner_model(loaded.model).forward
         # TRL refuses a limit with padding_free, and templates without markers, since it would do nothing about either.
         theirs = {"max_length": None if args.padding_free and not args.packing else self._max_length}
         super().__init__(
@@ -142,6 +145,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             **kwargs,
         )
         self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
+        keep_whole_head(self.model, forward)
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
