@@ -378,6 +378,18 @@ class LeavesOut(Protocol):
         ...
 
 
+@runtime_checkable
+class HasRemarks(Protocol):
+    """A metric, or what a metric asks, that knows of texts that do not count as they stand."""
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` do not, by what becomes of them, such as "have no words and are left out".
+
+        Asked after the texts were measured; what only measuring tells is not found out for it.
+        """
+        ...
+
+
 class Judge(Protocol):
     """Says which of two outputs is better."""
 

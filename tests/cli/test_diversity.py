@@ -102,11 +102,46 @@ def test_undefined_figures_are_null(tmp_path: Path, capsys: pytest.CaptureFixtur
         "stderr": None,
         "ci": [None, None],
         "n": 0,
-        "reason": "the outputs of every input are empty",
+        "reason": "2 of 2 texts (100.0%) have no words and are left out",
     }
     assert found["per_input"]["self_bleu"]["reason"] == "needs 2 outputs of an input, and there is one"
     assert main(["diversity", file, "--plot", str(tmp_path / "p.svg")]) == 0
-    assert "undefined: the outputs of every input are empty" in capsys.readouterr().out
+    assert "undefined: 2 of 2 texts (100.0%) have no words and are left out" in capsys.readouterr().out
+
+
+THAI = [["วันนี้อากาศดีมาก", "ผมชอบอ่านหนังสือเก่า", "ok then"], ["", "วันนี้อากาศดี", "🍕"]]
+
+
+def test_the_script_and_texts_without_words_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "a.jsonl", THAI)
+    assert main(["diversity", file, "--metrics", "ead,rouge_l,compression_ratio,distinct_k", "--classes", "exact"]) == 0
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    assert lines[1].startswith("Most outputs (75%) are in Thai script; Thai has no blanks between words, so every char")
+    assert f"{file}: 2 of 6 texts (33.3%) have no words and are left out (ead, rouge_l)." in captured.err
+    assert f"{file}: 1 of 6 texts (16.7%) are blank and are left out (compression_ratio)." in captured.err
+    assert main(["diversity", file, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["script"] == "Thai" and found["scripts"] == {"Thai": 3, "Latin": 1}
+    assert found["outputs_without_words"] == 2
+    assert found["remarks"]["ead"] == {"have no words and are left out": 2}
+    assert len(found["warnings"]) == 1
+
+
+def test_a_tokenizer_by_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write(tmp_path / "a.jsonl", [["ab", "ba"]])
+    folder = tmp_path / "tokenizer"
+    tiny_tokenizer().save_pretrained(folder)
+    values = {}
+    for name in ("words", "characters", str(folder)):
+        assert main(["diversity", file, "--metrics", "distinct_1", "--tokenizer", name, "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        values[name] = found["per_input"]["distinct_1"]["value"]
+        assert found["settings"]["tokenizer"] == name
+    assert list(values.values()) == [1, 0.5, 0.5]
+    assert f"words are the tokens of {folder}" in found["words_counted"]
+    assert main(["diversity", file, "--tokenizer", str(tmp_path / "none")]) == 1
+    assert "There is no tokenizer at" in capsys.readouterr().err
 
 
 def encoder(folder: Path) -> str:

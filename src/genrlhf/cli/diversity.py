@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -68,6 +68,13 @@ def add_command(commands: Any) -> None:
         type=int,
         help="across inputs, average over so many draws of one output of every input (default: the first output of "
         "each, which stands for the others where all are sampled alike; draw where the best come first)",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        metavar="NAME",
+        help="what metrics of words count: 'words' (the default: between blanks, in scripts without blanks such as "
+        "Chinese or Thai every character), 'characters' of every script, or the tokens of a Hugging Face tokenizer by "
+        "its name or folder; with more and shorter words, EAD and distinct fall and ROUGE-L rises",
     )
     parser.add_argument("--vocab-size", type=int, default=50257, help="V of EAD (default: %(default)s)")
     parser.add_argument(
@@ -144,20 +151,24 @@ def run(args: argparse.Namespace) -> int:
     metrics = build_metrics(_names(args.metrics, "--metrics"), _options(args))
     notes: list[str] = []
     found = _evaluate(args, metrics, levels, notes)
-    warnings = notes + [
+    warnings = notes + [line for file, one in found.items() for line in report.remarks(file, one)]
+    warnings += [
         warning
         for name in args.files[1:]
         if (warning := length_warning(found[args.files[0]].mean_words, found[name].mean_words, (args.files[0], name)))
     ]
+    counted = {file: _how_counted(one, args) for file, one in found.items()}
     figures = report.figures(found, levels)
     comparisons = report.comparisons(found, levels) if args.compare else {}
     for warning in warnings:
         say(warning)
     if args.json:
-        form = report.to_json(found, figures, comparisons, warnings=warnings, settings=_settings(args))
+        form = report.to_json(
+            found, figures, comparisons, counted=counted, warnings=warnings, settings=_settings(args, counted)
+        )
         print_json(form)
     else:
-        print(report.table(found, figures, comparisons))
+        print(report.table(found, figures, comparisons, counted))
     if args.csv:
         report.write_csv(args.csv, found, figures, comparisons)
     if args.plot:
@@ -205,6 +216,7 @@ def _options(args: argparse.Namespace) -> MetricOptions:
     from genrlhf.metrics.diversity.catalogue import MetricOptions
     from genrlhf.metrics.diversity.embeddings import Embedder, sentence_encoder
     from genrlhf.metrics.diversity.nli_scorer import SharedScorer
+    from genrlhf.metrics.diversity.tokenizers import named_tokenizer
 
     encoder: Any = args.encoder or sentence_encoder(args.definition)
     if args.embeddings_url:
@@ -223,26 +235,31 @@ def _options(args: argparse.Namespace) -> MetricOptions:
         classes=args.classes,
         threshold=args.threshold,
         seed=args.seed,
+        tokenizer=None if args.tokenizer is None else named_tokenizer(args.tokenizer),
     )
 
 
-def _settings(args: argparse.Namespace) -> dict[str, Any]:
+def _how_counted(one: DiversityEvaluation, args: argparse.Namespace) -> str:
+    """Return how the words of a file's outputs are counted, most of which are in one script."""
+    from genrlhf.metrics.diversity.tokenizers import how_words_count
+
+    if args.definition == "released-code" and args.tokenizer is None:
+        return "words are blank-separated pieces without full stops"
+    return how_words_count(args.tokenizer, one.tally.script, one.tally.without_blanks)
+
+
+def _settings(args: argparse.Namespace, counted: Mapping[str, str]) -> dict[str, Any]:
     """Return what figures depend on beside the outputs."""
     from genrlhf.metrics.diversity.embeddings import sentence_encoder
 
-    released = args.definition == "released-code"
-    words = (
-        "blank-separated pieces without full stops"
-        if released
-        else "nltk's NLTKWordTokenizer on blank-separated pieces"
-    )
     kept = (
-        *("definition", "vocab_size", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes", "threshold"),
-        *("bert_score_model", "bert_score_layer", "draws", "seed", "outputs_per_input", "limit", "match_lengths"),
+        *("definition", "tokenizer", "vocab_size", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes"),
+        *("threshold", "bert_score_model", "bert_score_layer", "draws", "seed", "outputs_per_input", "limit"),
+        "match_lengths",
     )
     encoder = args.encoder or sentence_encoder(args.definition)
     return {
-        "words": words,
+        "words": "; ".join(dict.fromkeys(counted.values())),
         "encoder": encoder,
         **{name: getattr(args, name) for name in kept},
         **reading_settings(args),

@@ -49,6 +49,7 @@ def to_json(
     figures: Figures,
     comparisons: Comparisons,
     *,
+    counted: Mapping[str, str],
     warnings: Sequence[str],
     settings: Mapping[str, Any],
 ) -> dict[str, Any]:
@@ -62,6 +63,11 @@ def to_json(
             "inputs": len(found[file].keys),
             "outputs_per_input": found[file].outputs_per_input,
             "mean_words": round(found[file].mean_words, 3),
+            "words_counted": counted[file],
+            "script": found[file].tally.script,
+            "scripts": dict(found[file].tally.scripts.most_common()),
+            "outputs_without_words": found[file].tally.without_words,
+            "remarks": {name: dict(said.counts) for name, said in found[file].remarks.items() if said.counts},
         }
         for file, levels in figures.items()
     }
@@ -89,24 +95,46 @@ def _figure_json(figure: Estimate | Undefined, one: DiversityEvaluation, level: 
     return {**figure.to_dict(), **({"pair_error": error} if error else {})}
 
 
-def table(found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons) -> str:
-    """Return the figures as text."""
+def remarks(file: str, one: DiversityEvaluation) -> list[str]:
+    """Return what readers must know of the outputs of a file: those that metrics leave out or see a part of."""
+    names: dict[str, list[str]] = {}
+    for name, said in one.remarks.items():
+        for line in said.lines():
+            names.setdefault(line, []).append(name)
+    return [f"{file}: {line} ({', '.join(told)})." for line, told in names.items()]
+
+
+def table(
+    found: Mapping[str, DiversityEvaluation],
+    figures: Figures,
+    comparisons: Comparisons,
+    counted: Mapping[str, str],
+) -> str:
+    """Return the figures as text, with a line on the script of every file's outputs."""
     blocks = []
     for file, levels in figures.items():
         one = found[file]
         title = (
             f"{file}: {len(one.keys)} inputs x {one.outputs_per_input} outputs, {one.mean_words:.1f} words an output"
         )
-        blocks.append(_block(title, one, levels))
+        blocks.append(_block(title, one, levels, _script(one, counted[file])))
     first = next(iter(found))
     blocks += [_block(f"{file} less {first}", found[file], levels) for file, levels in comparisons.items()]
     return "\n\n".join(blocks)
 
 
-def _block(title: str, one: DiversityEvaluation, levels: Mapping[Level, Mapping[str, Any]]) -> str:
+def _script(one: DiversityEvaluation, counted: str) -> str:
+    """Return which script most outputs are in, and how words are counted."""
+    name, scripts = one.tally.script, one.tally.scripts
+    if name is None:
+        return f"No output has a letter; {counted}"
+    return f"Most outputs ({scripts[name] / scripts.total():.0%}) are in {name} script; {counted}"
+
+
+def _block(title: str, one: DiversityEvaluation, levels: Mapping[Level, Mapping[str, Any]], *notes: str) -> str:
     rows = [["", *(_TITLES[level] for level in levels)]]
     rows += [[_label(name, one), *(_cell(row[name]) for row in levels.values())] for name in one.metrics]
-    return "\n".join([printable(title), *aligned(rows)])
+    return "\n".join([*map(printable, (title, *notes)), *aligned(rows)])
 
 
 def _label(name: str, one: DiversityEvaluation) -> str:

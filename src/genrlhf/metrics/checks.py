@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from genrlhf.errors import DataError, excerpt
+from genrlhf.text import composed
 
-__all__ = ["check_outputs", "check_texts", "whole_characters"]
+__all__ = ["check_outputs", "check_texts", "for_encoder", "whole_characters"]
 
 
 def check_texts(texts: Any, name: str) -> list[str]:
@@ -53,6 +54,11 @@ def check_outputs(outputs: Any, *, at_least: int = 1, metric: str = "the metric"
     if not checked:
         raise DataError("outputs is empty; give the outputs of at least one input.")
     return checked
+
+
+def for_encoder(text: str) -> str:
+    """Return `text` as encoders are given it: whole characters in their composed form, in which equal texts are one."""
+    return composed(whole_characters(text))
 
 
 def whole_characters(text: str) -> str:

@@ -129,8 +129,8 @@ def test_undefined_figures_say_why() -> None:
     }
     assert isinstance(alone.comparison(alone, "per_input", "sentence_bert"), Undefined)
     empty = evaluate_diversity(rows([["", ""], [" ", ""]]), metrics)
-    assert empty.figure("per_input", "ead") == Undefined("the outputs of every input are empty")
-    assert empty.figure("across_input", "ead") == Undefined("the texts are empty")
+    assert empty.figure("per_input", "ead") == Undefined("4 of 4 texts (100.0%) have no words and are left out")
+    assert empty.figure("across_input", "ead") == Undefined("2 of 2 texts (100.0%) have no words and are left out")
     assert isinstance(empty.comparison(empty, "per_input", "ead"), Undefined)
     assert isinstance(empty.comparison(empty, "across_input", "ead"), Undefined)
     single = evaluate_diversity(rows([["a", "b"]]), metrics)

@@ -28,6 +28,8 @@ from genrlhf.metrics.diversity.homogenisation import rouge_l
 from genrlhf.metrics.diversity.ngrams import TextSets
 from genrlhf.metrics.diversity.set_metric import as_set_metric
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts .* left out")
+
 text = st.lists(st.sampled_from("abcd"), max_size=9).map(" ".join)
 some = st.lists(text, min_size=2, max_size=5)
 LEXICAL: list[Any] = [

@@ -15,6 +15,8 @@ from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.diversity.ngrams import ngram_table
 
+pytestmark = pytest.mark.filterwarnings("ignore:.* texts .* left out")
+
 texts = st.lists(st.lists(st.sampled_from("abcd"), max_size=8).map(" ".join), min_size=1, max_size=5)
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from genrlhf.errors import ConfigError, ModelError, excerpt
-from genrlhf.metrics.checks import whole_characters
+from genrlhf.metrics.checks import for_encoder
 from genrlhf.metrics.diversity.bert_score_layers import known_layer
+from genrlhf.metrics.diversity.remarks import cut_remark, longer_than
 
 __all__ = ["BERTScorer"]
 
@@ -64,6 +65,12 @@ class BERTScorer:
         self.batch_size = batch_size
         self.device = device
         self._loaded: tuple[Any, Any] | None = None
+        self._cut: dict[int, int] = {}
+
+    def remarks(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return how many of `texts`, which were scored, the encoder did not see the ends of."""
+        cut = [self._cut[hash(text)] for text in texts if hash(text) in self._cut]
+        return cut_remark(len(cut), max(cut, default=0))
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
         """Return F of every pair; NaN where a text has no tokens that count."""
@@ -82,6 +89,8 @@ class BERTScorer:
             part = order[start : start + self.batch_size]
             shown = [_prepared(text, tokenizer) for text in part]
             encoded = tokenizer(shown, padding=True, truncation=True, max_length=limit, return_tensors="pt")
+            if limit is not None:
+                self._cut |= {hash(part[row]): limit for row in longer_than(limit, shown, tokenizer)}
             ids, mask = encoded["input_ids"].to(model.device), encoded["attention_mask"].to(model.device)
             with torch.inference_mode():
                 states = model(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -124,7 +133,7 @@ def _f_measure(a: _Tokens, b: _Tokens) -> float:
 
 def _prepared(text: str, tokenizer: Any) -> str:
     """Return a text as the package gives it to a tokenizer."""
-    bare = whole_characters(text).strip()
+    bare = for_encoder(text).strip()
     # Byte-level tokenizers of this kind know the first word of a text by the blank in front of it.
     first = (
         bare

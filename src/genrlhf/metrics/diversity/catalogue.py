@@ -15,6 +15,7 @@ from genrlhf.metrics.diversity.ead import EAD
 from genrlhf.metrics.diversity.embeddings import Embedder
 from genrlhf.metrics.diversity.homogenisation import Homogenisation
 from genrlhf.metrics.diversity.ngram_cosine import NgramCosine
+from genrlhf.metrics.diversity.ngrams import Tokenizer
 from genrlhf.metrics.diversity.nli import NLIDiversity
 from genrlhf.metrics.diversity.nli_scorer import SharedScorer
 from genrlhf.metrics.diversity.novelty import DistinctK, SemanticEntropy, UtilityK
@@ -22,6 +23,7 @@ from genrlhf.metrics.diversity.self_bleu import SelfBLEU
 from genrlhf.metrics.diversity.self_repetition import SelfRepetition
 from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
 from genrlhf.metrics.diversity.vendi import VendiScore
+from genrlhf.text import terms, words
 from genrlhf.types import DiversityMetric
 
 __all__ = ["METRICS", "MetricOptions", "build_metrics"]
@@ -44,6 +46,8 @@ class MetricOptions:
         classes: how texts are put into classes, which metrics of these need to be told.
         threshold: of classes by embedding.
         seed: of what the metrics draw.
+        tokenizer: splits texts into words for metrics that count them (see `named_tokenizer`); None for `words`, or
+            what the definition says.
     """
 
     definition: Definition = "published"
@@ -57,14 +61,15 @@ class MetricOptions:
     classes: Literal["exact", "embedding", "entailment"] | None = None
     threshold: float = 0.85
     seed: int = 0
+    tokenizer: Tokenizer | None = None
 
 
 def _ead(options: MetricOptions, n: int | tuple[int, ...] = (1, 2, 3, 4, 5)) -> DiversityMetric:
-    return EAD(options.vocab_size, n, definition=options.definition)
+    return EAD(options.vocab_size, n, options.tokenizer, definition=options.definition)
 
 
 def _distinct(options: MetricOptions, n: int | tuple[int, ...] = (1, 2, 3, 4, 5)) -> DiversityMetric:
-    return DistinctN(n, definition=options.definition)
+    return DistinctN(n, options.tokenizer, definition=options.definition)
 
 
 def _nli(options: MetricOptions, variant: Literal["baseline", "neutral", "confidence"]) -> DiversityMetric:
@@ -78,7 +83,9 @@ def _nli(options: MetricOptions, variant: Literal["baseline", "neutral", "confid
 
 
 def _homogenisation(options: MetricOptions, measure: Literal["rouge_l", "bert_score"]) -> DiversityMetric:
-    return Homogenisation(measure, model=options.bert_score_model, layer=options.bert_score_layer, **_pairs(options))
+    tokenize = terms if options.tokenizer in (None, words) else options.tokenizer
+    model, layer = options.bert_score_model, options.bert_score_layer
+    return Homogenisation(measure, model=model, layer=layer, tokenize=tokenize, **_pairs(options))
 
 
 def _pairs(options: MetricOptions) -> dict[str, Any]:
@@ -104,9 +111,9 @@ METRICS: dict[str, Callable[[MetricOptions], DiversityMetric]] = {
     **{f"ead_{n}": lambda options, n=n: _ead(options, n) for n in range(1, 6)},  # type: ignore[misc]
     "distinct": _distinct,
     **{f"distinct_{n}": lambda options, n=n: _distinct(options, n) for n in range(1, 6)},  # type: ignore[misc]
-    "ngram_cosine": lambda options: NgramCosine(definition=options.definition),
-    "self_bleu": lambda options: SelfBLEU(),
-    "self_repetition": lambda options: SelfRepetition(),
+    "ngram_cosine": lambda options: NgramCosine(tokenize=options.tokenizer, definition=options.definition),
+    "self_bleu": lambda options: SelfBLEU(tokenize=options.tokenizer or words),
+    "self_repetition": lambda options: SelfRepetition(tokenize=options.tokenizer or words),
     "compression_ratio": lambda options: CompressionRatio(),
     "rouge_l": lambda options: _homogenisation(options, "rouge_l"),
     "bert_score": lambda options: _homogenisation(options, "bert_score"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -12,6 +12,7 @@ from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.diversity.embeddings import DEFAULT_ENCODER, Embedder, Encoder, as_embedder
 from genrlhf.metrics.diversity.nli_model import NLI_CLASSES
 from genrlhf.metrics.diversity.nli_scorer import NLIScorer, SharedScorer
+from genrlhf.text import composed
 
 __all__ = ["Classes", "EmbeddingClasses", "EntailmentClasses", "ExactClasses", "JudgedClasses"]
 
@@ -46,7 +47,8 @@ class ExactClasses:
         found = []
         for row, texts in enumerate(sets):
             numbers: dict[str, int] = {}
-            keys = [text.strip().casefold() if self.ignore_case else text.strip() for text in _checked(texts, row)]
+            bare = [composed(text).strip() for text in _checked(texts, row)]
+            keys = [text.casefold() for text in bare] if self.ignore_case else bare
             found.append([numbers.setdefault(key, len(numbers)) for key in keys])
         return found
 
@@ -100,6 +102,10 @@ class EmbeddingClasses(_Greedy):
         self.embedder = as_embedder(encoder)
         self.threshold = threshold
 
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` are longer than the encoder takes."""
+        return self.embedder.remarks(texts)
+
     def _same(self, first: list[str], other: list[str]) -> Sequence[bool]:
         a, b = self.embedder.directions([first, other])
         # Equal texts have a cosine of 1 but for rounding.
@@ -118,6 +124,10 @@ class EntailmentClasses(_Greedy):
 
     def __init__(self, scorer: str | NLIScorer | SharedScorer = "FacebookAI/roberta-large-mnli") -> None:
         self.scorer = scorer if isinstance(scorer, SharedScorer) else SharedScorer(scorer)
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` the classifier did not see the ends of."""
+        return self.scorer.remarks(texts)
 
     def _same(self, first: list[str], other: list[str]) -> Sequence[bool]:
         pairs = list(zip(first, other, strict=True))

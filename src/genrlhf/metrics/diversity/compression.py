@@ -6,13 +6,14 @@ import gzip
 import lzma
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import check_texts
+from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.text import composed
 
 __all__ = ["CompressionRatio"]
@@ -22,7 +23,7 @@ _CORES = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class CompressionRatio:
+class CompressionRatio(SetMetric):
     """The size of the texts, joined by blanks, over their size when compressed: repetition compresses.
 
     Shaib et al. 2024, "Standardizing the Measurement of Text Diversity". Above 0, **lower is more diverse**; a few
@@ -49,10 +50,14 @@ class CompressionRatio:
         if self.algorithm not in ("gzip", "xz"):
             raise ConfigError(f"algorithm is {self.algorithm!r}; give 'gzip' or 'xz'.")
 
-    def __call__(self, texts: Sequence[str]) -> float:
-        """Return the compression ratio of `texts`."""
-        kept = [composed(text) for text in check_texts(texts, "texts") if text.strip()]
-        return self._ratio(kept)
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` are blank."""
+        blank = sum(1 for text in texts if not text.strip())
+        return {"are blank and are left out": blank} if blank else {}
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Return the compression ratio of every set of texts."""
+        return [self._ratio([composed(text) for text in check_texts(texts, "texts") if text.strip()]) for texts in sets]
 
     def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
         """Return the ratio of `texts`, and that without each block of indices, on all cores."""

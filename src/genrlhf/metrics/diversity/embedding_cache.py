@@ -26,9 +26,9 @@ class EmbeddingCache:
 
     def __init__(self, folder: Path, model: str) -> None:
         self.model = model
-        self._table = KeyedTable(
-            folder / "embeddings.sqlite", "embeddings", {"vector": "BLOB"}, what="cache of embeddings"
-        )
+        file, what = folder / "embeddings.sqlite", "cache of embeddings"
+        self._table = KeyedTable(file, "embeddings", {"vector": "BLOB"}, what=what)
+        self._cut = KeyedTable(file, "cut", {"tokens": "INTEGER"}, what=what)
 
     def _key(self, text: str) -> bytes:
         return hashlib.sha256(f"{self.model}\0{text}".encode("utf-8", "surrogatepass")).digest()
@@ -40,8 +40,14 @@ class EmbeddingCache:
             keys[key]: np.frombuffer(vector, dtype="<f4") for key, (vector,) in self._table.read(list(keys)).items()
         }
 
-    def write(self, embeddings: Mapping[str, np.ndarray]) -> None:
-        """Add embeddings, all of them or none."""
+    def read_cut(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return, of the texts that the model did not see the ends of, how many tokens it saw."""
+        keys = {self._key(text): text for text in texts}
+        return {keys[key]: tokens for key, (tokens,) in self._cut.read(list(keys)).items()}
+
+    def write(self, embeddings: Mapping[str, np.ndarray], cut: Mapping[str, int] | None = None) -> None:
+        """Add embeddings, all of them or none, and of texts that were cut how many tokens were left of them."""
+        self._cut.write((self._key(text), tokens) for text, tokens in (cut or {}).items())
         self._table.write((self._key(text), vector.astype("<f4").tobytes()) for text, vector in embeddings.items())
 
 

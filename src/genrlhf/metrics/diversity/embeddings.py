@@ -10,9 +10,10 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from genrlhf.errors import ConfigError, DataError, ModelError, excerpt
-from genrlhf.metrics.checks import whole_characters
+from genrlhf.metrics.checks import for_encoder
 from genrlhf.metrics.diversity.definitions import Definition
 from genrlhf.metrics.diversity.embedding_cache import EmbeddingCache, model_key
+from genrlhf.metrics.diversity.remarks import cut_remark, longer_than
 
 __all__ = ["DEFAULT_ENCODER", "Embedder", "Encoder", "as_embedder", "sentence_encoder"]
 
@@ -30,6 +31,10 @@ _REMEMBERED = 50_000
 
 class Embedder:
     """Embeds every text once, however many metrics and sets it is in.
+
+    Texts go to the encoder in Unicode's composed form (NFC). Those that are longer than it takes are cut by it; what
+    asks for their embeddings warns of how many there are, where the encoder says what it takes (a
+    `SentenceTransformer`).
 
     Give one embedder to several metrics, and they share its work. The latest 50,000 texts or so are remembered; with
     `cache`, all are kept on disk too, so that a second run does not call the encoder.
@@ -59,6 +64,7 @@ class Embedder:
         self.batch_size = batch_size
         self.device = device
         self._remembered: dict[str, np.ndarray] = {}
+        self._cut: dict[str, int] = {}
         self._cache: EmbeddingCache | None = None
         if cache is not None:
             key = getattr(encoder, "cache_key", None)
@@ -81,6 +87,7 @@ class Embedder:
             ModelError: the encoder does not return one row per text.
             DataError: the embedding of a text is not finite.
         """
+        sets = [[for_encoder(text) for text in texts] for texts in sets]
         distinct = list(dict.fromkeys(text for texts in sets for text in texts))
         if not distinct:
             return [np.zeros((0, 1)) for _ in sets]
@@ -91,25 +98,34 @@ class Embedder:
         places = {text: place for place, text in enumerate(distinct)}
         return [units[[places[text] for text in texts]] for texts in sets]
 
+    def remarks(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return how many of `texts`, which were embedded, the encoder did not see the ends of."""
+        cut = [self._cut[text] for text in map(for_encoder, texts) if text in self._cut]
+        return cut_remark(len(cut), max(cut, default=0))
+
     def _embed(self, texts: list[str]) -> dict[str, np.ndarray]:
         found = {text: self._remembered[text] for text in texts if text in self._remembered}
         if self._cache is not None:
-            found |= self._cache.read([text for text in texts if text not in found])
+            kept = self._cache.read([text for text in texts if text not in found])
+            found |= kept
+            self._cut |= self._cache.read_cut(list(kept))
         missing = [text for text in texts if text not in found]
         if missing:
             fresh = dict(zip(missing, _check(self._encode(missing), missing), strict=True))
+            cut = _too_long(self.encoder, missing)
             found |= fresh
+            self._cut |= cut
             if self._cache is not None:
-                self._cache.write(fresh)
+                self._cache.write(fresh, cut)
         if len(self._remembered) + len(found) > _REMEMBERED:
             self._remembered.clear()
+            self._cut = {text: self._cut[text] for text in found if text in self._cut}
         self._remembered |= found
         return found
 
     def _encode(self, texts: list[str]) -> Any:
         if isinstance(self.encoder, str):
             self.encoder = _load(self.encoder, self.device)
-        texts = [whole_characters(text) for text in texts]
         if hasattr(self.encoder, "encode"):
             return self.encoder.encode(
                 texts, batch_size=self.batch_size, convert_to_numpy=True, show_progress_bar=False
@@ -125,6 +141,14 @@ def sentence_encoder(definition: Definition) -> str:
 def as_embedder(encoder: str | Encoder | Embedder | Any, **options: Any) -> Embedder:
     """Return an embedder as it is, and one of its own for any other encoder."""
     return encoder if isinstance(encoder, Embedder) else Embedder(encoder, **options)
+
+
+def _too_long(encoder: Any, texts: list[str]) -> dict[str, int]:
+    """Return the texts of which a `SentenceTransformer` sees the first tokens only, with how many it sees."""
+    limit = getattr(encoder, "max_seq_length", None)
+    if not isinstance(limit, int):
+        return {}
+    return {texts[row]: limit for row in longer_than(limit, texts, getattr(encoder, "tokenizer", None))}
 
 
 def _check(returned: Any, texts: list[str]) -> np.ndarray:

@@ -13,9 +13,10 @@ import numpy as np
 
 from genrlhf.errors import DataError
 from genrlhf.metrics.diversity.left_out import InputTexts, LeftOut, TakesOneOfEach
-from genrlhf.metrics.diversity.lengths import count_words
 from genrlhf.metrics.diversity.ngrams import TextSets
+from genrlhf.metrics.diversity.remarks import Remarks, described
 from genrlhf.metrics.diversity.set_metric import SetMetric, as_set_metric
+from genrlhf.metrics.diversity.tally import TextTally
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate
@@ -74,7 +75,8 @@ class DiversityEvaluation:
         texts: of these levels, of every draw, the texts of every input.
         keys: of every input, a digest of its prompt; None where the row has none.
         outputs_per_input: K, of the first input.
-        mean_words: blank-separated pieces of an output.
+        tally: of all outputs.
+        remarks: of every metric, on the texts that it measured.
     """
 
     metrics: Mapping[str, SetMetric]
@@ -85,7 +87,13 @@ class DiversityEvaluation:
     texts: Mapping[Level, Sequence[Sequence[Sequence[str]]]] = field(repr=False)
     keys: tuple[bytes | None, ...] = field(repr=False)
     outputs_per_input: int
-    mean_words: float
+    tally: TextTally
+    remarks: Mapping[str, Remarks]
+
+    @property
+    def mean_words(self) -> float:
+        """The mean length of an output in words (see `genrlhf.text.count_words`)."""
+        return self.tally.mean_words
 
     def figure(self, level: Level, name: str) -> Estimate | Undefined:
         """Return the figure of a metric at a level that was measured."""
@@ -96,7 +104,7 @@ class DiversityEvaluation:
             return missing
         values = self.values[name]
         if np.isnan(values).all():
-            return Undefined("the outputs of every input are empty")
+            return Undefined("; ".join(self.remarks[name].lines()) or "no input has texts that are long enough for it")
         return mean_estimate(values, bounds=self.metrics[name].bounds)
 
     def pair_error(self, level: Level, name: str) -> float:
@@ -118,7 +126,8 @@ class DiversityEvaluation:
             return missing
         both = np.array([first.values[name], self.values[name]])
         if np.isnan(both).any(axis=0).all():
-            return Undefined("the outputs of every input are empty for one of the two")
+            lines = [*first.remarks[name].lines(), *self.remarks[name].lines()]
+            return Undefined("; ".join(lines) or "no input has a value for both")
         return paired_comparison(*both, bounds=self.metrics[name].bounds, seed=self.seed)
 
     def in_order_of(self, first: DiversityEvaluation, names: tuple[str, str]) -> DiversityEvaluation:
@@ -202,6 +211,7 @@ def evaluate_diversity(
     measures = {name: as_set_metric(metric) for name, metric in metrics.items()}
     take = TakesOneOfEach(sample, draws, seed)
     found = _Found({name: [] for name in measures}, [[] for _ in range(take.times)])
+    remarks = {name: Remarks() for name in measures}
     for chunk in _chunks(rows):
         for row in chunk:
             found.add(row, same_number)
@@ -215,6 +225,7 @@ def evaluate_diversity(
             for name, metric in measures.items():
                 if found.least >= metric.min_texts:
                     found.values[name].append(metric.values(sets))
+                    remarks[name].add(metric.remarks_of(sets), sum(map(len, sets)))
         if progress is not None:
             progress(len(chunk))
     if not found.keys:
@@ -223,16 +234,24 @@ def evaluate_diversity(
     texts_of: dict[Level, Sequence[Sequence[Sequence[str]]]] = {
         level: together[level] for level in levels if level != "per_input"
     }
+    left: dict[Level, dict[str, LeftOut | Undefined]] = {
+        level: _leave_out(drawn, measures, blocks) for level, drawn in texts_of.items()
+    }
+    for name, metric in measures.items():
+        if not found.values[name]:
+            flat = [text for drawn in texts_of.values() for inputs in drawn for texts in inputs for text in texts]
+            remarks[name].add(metric.remarks(flat), len(flat))
     return DiversityEvaluation(
         metrics=measures,
         seed=seed,
         blocks=blocks,
         values={name: _constant(np.concatenate(values)) for name, values in found.values.items() if values},
-        left={level: _leave_out(drawn, measures, blocks) for level, drawn in texts_of.items()},
+        left=left,
         texts=texts_of,
         keys=tuple(found.keys),
         outputs_per_input=found.outputs_per_input,
-        mean_words=found.words / found.outputs,
+        tally=found.tally,
+        remarks=remarks,
     )
 
 
@@ -245,8 +264,7 @@ class _Found:
         taken: of every draw, the one output of every input.
         pooled: the outputs of every input.
         keys: digests of the prompts.
-        words: blank-separated pieces of all outputs.
-        outputs: how many there are.
+        tally: of all outputs.
         outputs_per_input: of the first input.
         least: of any input.
     """
@@ -255,8 +273,7 @@ class _Found:
     taken: list[list[list[str]]]
     pooled: list[list[str]] = field(default_factory=list)
     keys: list[bytes | None] = field(default_factory=list)
-    words: int = 0
-    outputs: int = 0
+    tally: TextTally = field(default_factory=TextTally)
     outputs_per_input: int = 0
     least: int = 0
 
@@ -272,8 +289,7 @@ class _Found:
                 "depends on their number, so take as many of every row (--outputs-per-input takes the first so many)."
             )
         self.least = min(self.least, count)
-        self.outputs += count
-        self.words += sum(map(count_words, row.outputs))
+        self.tally.add(row.outputs)
         self.keys.append(None if row.prompt is None else _digest(row.prompt))
 
 
@@ -288,8 +304,13 @@ def _leave_out(
             found[name] = Undefined(f"needs {metric.min_texts} texts, and there is one")
             continue
         left = texts.leave_out(metric)
-        found[name] = left if math.isfinite(left.value) else Undefined("the texts are empty")
+        found[name] = left if math.isfinite(left.value) else Undefined(_why(drawn, metric))
     return found
+
+
+def _why(drawn: Sequence[Sequence[Sequence[str]]], metric: SetMetric) -> str:
+    flat = [text for inputs in drawn for texts in inputs for text in texts]
+    return "; ".join(described(metric.remarks(flat), len(flat))) or "the texts are not long enough for it"
 
 
 def _chunks(rows: Iterable[OutputsRow]) -> Iterator[list[OutputsRow]]:

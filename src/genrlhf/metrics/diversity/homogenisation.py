@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -14,8 +14,10 @@ from genrlhf.metrics.diversity.bert_score import BERTScorer
 from genrlhf.metrics.diversity.ngrams import Tokenizer
 from genrlhf.metrics.diversity.pairs import check_max_pairs
 from genrlhf.metrics.diversity.pairwise import PairwiseMetric
+from genrlhf.metrics.diversity.remarks import without_words
 from genrlhf.metrics.diversity.subsequences import common_subsequences
 from genrlhf.text import terms
+from genrlhf.types import HasRemarks
 
 __all__ = ["Homogenisation", "rouge_l"]
 
@@ -74,6 +76,7 @@ class Homogenisation(PairwiseMetric):
         else:
             self._score = measure
         self.measure = measure
+        self.tokenize = tokenize
         self.max_pairs = max_pairs
         self.seed = seed
 
@@ -82,6 +85,12 @@ class Homogenisation(PairwiseMetric):
         """What the metric is called in tables and files, with what it measures."""
         measure = self.measure if isinstance(self.measure, str) else getattr(self.measure, "__name__", "custom")
         return f"homogenisation_{measure}"
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` have no words, or are longer than the encoder takes."""
+        if self.measure == "rouge_l":
+            return without_words(texts, self.tokenize)
+        return self._score.remarks(texts) if isinstance(self._score, HasRemarks) else {}
 
     def score_pairs(self, pairs: list[tuple[str, str]]) -> Sequence[float] | np.ndarray:
         """Return the similarity of every pair."""

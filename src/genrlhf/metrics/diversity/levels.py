@@ -8,6 +8,7 @@ from typing import Any
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.checks import check_outputs
 from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, OutputsRow, Undefined, evaluate_diversity
+from genrlhf.metrics.diversity.remarks import warn_of
 from genrlhf.metrics.diversity.set_metric import as_set_metric
 from genrlhf.types import DiversityMetric, Estimate
 
@@ -111,9 +112,14 @@ def pooled_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric, 
 def evaluate_outputs(
     outputs: Sequence[Sequence[str]], metric: DiversityMetric, level: Level, **settings: Any
 ) -> DiversityEvaluation:
-    """Return the evaluation of one metric, by the name of "metric", as `evaluate_diversity` with these settings."""
+    """Return the evaluation of one metric, by the name of "metric", as `evaluate_diversity` with these settings.
+
+    Warns of texts that do not count as they stand.
+    """
     rows = [OutputsRow(f"outputs, input {row}", None, list(texts)) for row, texts in enumerate(outputs)]
-    return evaluate_diversity(rows, {"metric": metric}, levels=[level], same_number=False, **settings)
+    found = evaluate_diversity(rows, {"metric": metric}, levels=[level], same_number=False, **settings)
+    warn_of(found.metrics["metric"].name, found.remarks["metric"].counts, found.remarks["metric"].total, stacklevel=4)
+    return found
 
 
 def _check_enough(there: int, what: str, metric: DiversityMetric, where: str) -> None:

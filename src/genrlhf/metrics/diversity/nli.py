@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -114,6 +115,12 @@ class NLIDiversity(PairwiseMetric):
     def higher_is_more_diverse(self) -> bool:
         """Whether a higher value means more diverse texts: not so in the released code."""
         return not self.released
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` have a part that the classifier did not see the end of."""
+        if not self.scorer.cuts:
+            return {}
+        return Counter(reason for text in texts for reason in self.scorer.remarks(self._parts(text)))
 
     def score_pairs(self, pairs: list[tuple[str, str]]) -> np.ndarray:
         """Return s_ij + s_ji of every pair, as premise and hypothesis both ways round, (pairs,) float64."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from genrlhf.errors import ModelError, excerpt
-from genrlhf.metrics.checks import whole_characters
+from genrlhf.metrics.checks import for_encoder
+from genrlhf.metrics.diversity.remarks import cut_remark
 
 __all__ = ["NLI_CLASSES", "NLIModel"]
 
@@ -58,6 +59,12 @@ class NLIModel:
         self.max_length = max_length
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
+        self.cut: dict[int, int] = {}
+
+    def remarks(self, texts: Sequence[str]) -> dict[str, int]:
+        """Return how many of `texts`, each of them one side of pairs that were scored, were cut in a pair."""
+        cut = [self.cut[hash(text)] for text in texts if hash(text) in self.cut]
+        return cut_remark(len(cut), max(cut, default=0))
 
     def __call__(self, premises: Sequence[str], hypotheses: Sequence[str]) -> np.ndarray:
         """Return (n, 3) float64 probabilities in the order of `NLI_CLASSES`."""
@@ -67,11 +74,12 @@ class NLIModel:
         if not premises:
             return probabilities
         encoded = self.tokenizer(
-            [whole_characters(text) for text in premises],
-            [whole_characters(text) for text in hypotheses],
+            [for_encoder(text) for text in premises],
+            [for_encoder(text) for text in hypotheses],
             truncation=True,
             max_length=self.max_length,
         )
+        self._note_cut(premises, hypotheses, [len(ids) for ids in encoded["input_ids"]])
         for rows in self._batches([len(ids) for ids in encoded["input_ids"]]):
             inputs = self.tokenizer.pad(
                 {name: [values[row] for row in rows] for name, values in encoded.items()}, return_tensors="pt"
@@ -80,6 +88,17 @@ class NLIModel:
                 logits = self.model(**inputs).logits
             probabilities[rows] = logits.double().softmax(-1)[:, self.columns].cpu().numpy()
         return probabilities
+
+    def _note_cut(self, premises: Sequence[str], hypotheses: Sequence[str], lengths: Sequence[int]) -> None:
+        """Remember the texts of pairs that do not fit: the longer one, and both where neither leaves room."""
+        room = self.max_length - self.tokenizer.num_special_tokens_to_add(pair=True)
+        for row in (row for row, length in enumerate(lengths) if length >= self.max_length):
+            pair = premises[row], hypotheses[row]
+            sizes = [len(self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in pair]
+            if sum(sizes) > room:
+                least = min(sizes) if min(sizes) > room // 2 else max(sizes)
+                cut = [text for text, size in zip(pair, sizes, strict=True) if size >= least]
+                self.cut |= dict.fromkeys(map(hash, cut), self.max_length)
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Yield the rows of every batch: of like length, so that little of it is padding."""

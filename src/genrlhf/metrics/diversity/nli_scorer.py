@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from genrlhf.errors import ModelError, excerpt
+from genrlhf.metrics.checks import for_encoder
 from genrlhf.metrics.diversity.nli_model import NLI_CLASSES, NLIModel
 
 __all__ = ["NLIScorer", "SharedScorer"]
@@ -32,12 +33,24 @@ class SharedScorer:
         self.batch_size = batch_size
         self._remembered: dict[tuple[str, str], np.ndarray] = {}
 
+    @property
+    def cuts(self) -> bool:
+        """Whether the classifier saw a part only of any text."""
+        return isinstance(self.scorer, NLIModel) and bool(self.scorer.cut)
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts`, each of them one side of pairs that were scored, the classifier saw a part of."""
+        if not isinstance(self.scorer, NLIModel):
+            return {}
+        return self.scorer.remarks([for_encoder(text) for text in texts])
+
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
         """Return the probabilities of (premise, hypothesis) pairs, (n, 3) float64 in the order of `NLI_CLASSES`.
 
         Raises:
             ModelError: the classifier cannot be loaded, or returns no probabilities.
         """
+        pairs = [(for_encoder(premise), for_encoder(hypothesis)) for premise, hypothesis in pairs]
         missing = [pair for pair in dict.fromkeys(pairs) if pair not in self._remembered]
         if len(self._remembered) + len(missing) > _REMEMBERED:
             self._remembered.clear()

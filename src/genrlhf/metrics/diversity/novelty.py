@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +11,7 @@ import numpy as np
 from genrlhf.errors import ConfigError, DataError, ModelError
 from genrlhf.metrics.diversity.classes import Classes
 from genrlhf.metrics.diversity.set_metric import SetMetric
+from genrlhf.types import HasRemarks
 
 __all__ = ["DistinctK", "SemanticEntropy", "UtilityK"]
 
@@ -44,6 +45,10 @@ class _OverClasses(SetMetric):
             numbers: dict[Any, int] = {}
             numbered.append(np.array([numbers.setdefault(label, len(numbers)) for label in labels], dtype=np.int64))
         return numbered
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` what makes the classes saw a part only of."""
+        return self.classes.remarks(texts) if isinstance(self.classes, HasRemarks) else {}
 
 
 class DistinctK(_OverClasses):

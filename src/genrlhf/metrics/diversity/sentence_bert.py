@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -53,6 +53,10 @@ class SentenceBERT(SetMetric):
         device: str | None = None,
     ) -> None:
         self.embedder = as_embedder(encoder, batch_size=batch_size, device=device)
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` are longer than the encoder takes."""
+        return self.embedder.remarks(texts)
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the diversity of every set of texts, embedding all of them in one pass, equal texts once."""

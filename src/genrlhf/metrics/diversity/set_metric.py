@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,9 @@ from genrlhf.metrics.diversity.ngrams import (
     ngram_table,
     ngram_table_of_set,
 )
+from genrlhf.metrics.diversity.remarks import WITHOUT_WORDS, warn_of, without_words
 from genrlhf.text import pieces_without_stops, words
-from genrlhf.types import DiversityMetric, HasBounds, HasDirection, LeavesOut, MeasuresSets, NeedsTexts
+from genrlhf.types import DiversityMetric, HasBounds, HasDirection, HasRemarks, LeavesOut, MeasuresSets, NeedsTexts
 
 __all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "TableMetric", "as_set_metric"]
 
@@ -99,9 +100,19 @@ class SetMetric:
         """Return the value of every set of texts."""
         raise NotImplementedError
 
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` do not count as they stand, by what becomes of them (see `HasRemarks`)."""
+        return {}
+
+    def remarks_of(self, sets: Sequence[Sequence[str]]) -> Mapping[str, int]:
+        """Return the `remarks` on the texts of all sets."""
+        return self.remarks([text for texts in sets for text in texts])
+
     def __call__(self, texts: Sequence[str]) -> float:
-        """Return the value of `texts`."""
-        return self.batch([texts])[0]
+        """Return the value of `texts`, and warn of those that do not count as they stand."""
+        value = self.batch([texts])[0]
+        warn_of(self.name, self.remarks(texts), len(texts))
+        return value
 
     def values(self, sets: Sequence[Sequence[str]]) -> np.ndarray:
         """Return the value of every set of texts, (sets,) float64.
@@ -119,7 +130,7 @@ class SetMetric:
         kept = np.ones((len(blocks), len(texts)), dtype=bool)
         for row, block in zip(kept, blocks, strict=True):
             row[list(block)] = False
-        values = [self(texts)]
+        values = self.values([texts]).tolist()
         step = max(1, _TEXTS_AT_ONCE // max(1, len(texts)))
         for start in range(0, len(blocks), step):
             sets = [[texts[i] for i in np.flatnonzero(row).tolist()] for row in kept[start : start + step]]
@@ -155,6 +166,9 @@ class _Adapted(SetMetric):
             return [float(self.metric(texts)) for texts in sets]
         return list(self.metric.batch(sets))
 
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        return self.metric.remarks(texts) if isinstance(self.metric, HasRemarks) else {}
+
     def left_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> LeaveOut:
         if not isinstance(self.metric, LeavesOut):
             return super().left_out(texts, blocks)
@@ -177,12 +191,25 @@ def _checked(values: Any, count: int, name: str) -> np.ndarray:
     return found
 
 
-class TableMetric(SetMetric):
-    """A metric that sees texts as a table of their n-grams, to which a text without words is none."""
+class CountsWords(SetMetric):
+    """A metric to which a text without words is none."""
 
     def splitter(self) -> Tokenizer:
         """Return what splits a text into words."""
         raise NotImplementedError
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` have no words."""
+        return without_words(texts, self.splitter())
+
+    def remarks_of(self, sets: Sequence[Sequence[str]]) -> Mapping[str, int]:
+        """Return how many texts of all sets have no words, splitting none that is split already."""
+        count = int((ngram_table(sets, self.splitter()).lengths == 0).sum())
+        return {WITHOUT_WORDS: count} if count else {}
+
+
+class TableMetric(CountsWords):
+    """A metric that sees texts as a table of their n-grams."""
 
     def of_table(self, table: NgramTable) -> list[float]:
         """Return the value of every set of a table."""
@@ -199,7 +226,7 @@ class TableMetric(SetMetric):
         return LeaveOut(self.of_table(table)[0], np.array(without, dtype=np.float64))
 
 
-class OrderMean(SetMetric):
+class OrderMean(CountsWords):
     """A mean over orders of n-grams of what the numbers of distinct and of all n-grams give."""
 
     n: Any
@@ -218,11 +245,15 @@ class OrderMean(SetMetric):
         """Return the diversity of `texts`, and that without each block of indices, counting every text once."""
         return mean_over_orders_without(texts, blocks, **self._settings())
 
+    def splitter(self) -> Tokenizer:
+        """Return what splits a text into words."""
+        return self.tokenize or (pieces_without_stops if self.definition == "released-code" else words)
+
     def _settings(self) -> dict[str, Any]:
         released = self.definition == "released-code"
         return {
             "orders": check_orders(self.n),
-            "tokenize": self.tokenize or (pieces_without_stops if released else words),
+            "tokenize": self.splitter(),
             "score": self._score,
             "missing": 0.0 if released else None,
         }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,6 +63,10 @@ class VendiScore(SetMetric):
         self.embedder = None if kernel is not None else as_embedder(encoder)
         self.kernel = kernel
         self.q = q
+
+    def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
+        """Return how many of `texts` are longer than the encoder takes."""
+        return {} if self.embedder is None else self.embedder.remarks(texts)
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the Vendi score of every set of texts, embedding all of them in one pass."""
