@@ -90,6 +90,14 @@ def test_two_tools_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert diversity(capsys, FILES / "noveltybench_generations.jsonl", other, *options)["comparisons"]
 
 
+def test_a_message_and_its_text_are_one_prompt(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ours = tmp_path / "ours.jsonl"
+    fruit = "Name a fruit, " + "please. " * 30
+    prompts = [[{"role": "user", "content": "Name a colour."}], "Name an animal.", fruit]
+    ours.write_text("\n".join(json.dumps({"prompt": prompt, "outputs": ["x", "y"]}) for prompt in prompts))
+    assert diversity(capsys, FILES / "inspect.eval", ours, "--compare")["comparisons"]
+
+
 def test_a_judge_of_other_tools(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,7 +108,7 @@ def test_a_judge_of_other_tools(
         asked = ["--model", "m", "--base-url", server.url, "--json"]
         assert main(["judge", "run", str(FILES / "noveltybench_generations.jsonl"), "ours.jsonl", *asked]) == 0
         found = json.loads(capsys.readouterr().out)
-        assert (found["n_wins"], found["n_total"], found["baseline"]) == (2, 2, "noveltybench_generations")
+        assert (found["n_wins"], found["n_total"], found["baseline"]) == (2, 2, "tiny-model")
         assert main(["judge", "run", str(FILES / "lighteval_details.parquet"), "--references", *asked]) == 0
         assert json.loads(capsys.readouterr().out)["n_total"] == 2
         options = ["--outputs-column", "generations", "--reference-column", "model", "--references"]

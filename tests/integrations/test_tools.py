@@ -31,9 +31,14 @@ NAMES = [
 ]
 EXPECTED: dict[str, list[dict[str, Any]]] = {
     "alpaca_eval.json": [
-        {"prompt": "Name a colour.", "outputs": ["Red."], "dataset": "helpful_base"},
-        {"prompt": "Nenne ein Tier – bitte.", "outputs": ["Die Katze.\nSie schnurrt."], "dataset": "koala"},
-        {"prompt": "Say nothing.", "outputs": [""], "dataset": "koala"},
+        {"prompt": "Name a colour.", "outputs": ["Red."], "generator": "tiny-model", "dataset": "helpful_base"},
+        {
+            "prompt": "Nenne ein Tier – bitte.",
+            "outputs": ["Die Katze.\nSie schnurrt."],
+            "generator": "tiny-model",
+            "dataset": "koala",
+        },
+        {"prompt": "Say nothing.", "outputs": [""], "generator": "tiny-model", "dataset": "koala"},
     ],
     "transformers_bare.json": [
         {"prompt": None, "outputs": [" red.", " red, and you've managed"]},
@@ -90,8 +95,8 @@ EXPECTED: dict[str, list[dict[str, Any]]] = {
     "inspect.eval": NAMES,
     "inspect.json.gz": NAMES,
     "noveltybench_generations.jsonl": [
-        {"prompt": "Name a colour.", "outputs": ["Red.", "Blue.", "Red."]},
-        {"prompt": "Name an animal.", "outputs": ["A cat.", "A cat.", ""]},
+        {"prompt": "Name a colour.", "outputs": ["Red.", "Blue.", "Red."], "generator": "tiny-model"},
+        {"prompt": "Name an animal.", "outputs": ["A cat.", "A cat.", ""], "generator": "tiny-model"},
     ],
     "openai_batch_output.jsonl": [
         {"prompt": None, "outputs": ["A cat.", "A dog."]},

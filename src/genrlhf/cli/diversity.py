@@ -298,11 +298,23 @@ def _rows(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[Out
                     "sample more of them, or drop the row."
                 )
             outputs = outputs[: args.outputs_per_input]
-        yield OutputsRow(where, row.get("prompt"), outputs)
+        yield OutputsRow(where, _asked(row.get("prompt")), outputs)
         if number == args.limit:
             return
     if not number:
         raise DataError(f"{named(file)} holds no rows; write one JSON object a row.")
+
+
+def _asked(prompt: Any) -> Any:
+    """Return the text of a prompt that is one message of the user's, so that it is the same prompt as its text."""
+    if (
+        isinstance(prompt, list)
+        and len(prompt) == 1
+        and isinstance(prompt[0], dict)
+        and prompt[0].get("role") == "user"
+    ):
+        return prompt[0].get("content")
+    return prompt
 
 
 def _matched(first: Iterable[OutputsRow], second: Iterable[OutputsRow]) -> tuple[list[OutputsRow], list[OutputsRow]]:

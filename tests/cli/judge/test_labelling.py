@@ -73,7 +73,7 @@ def test_page_and_key(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         "key": "labelling.key.jsonl",
     }
     page = Path("labelling.html").read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>") and "<h1>Which output is better?</h1>" in page
+    assert page.startswith("<!doctype html>") and '<h1 dir="auto">Which output is better?</h1>' in page
     assert all(item["item"] in page for item in key())
     assert not any(word in page for word in ('"old"', '"new"', '"news"', '"posts"', "generator"))
     assert {(item["output_a"][:6], item["generator_a"]) for item in key()} <= {("first ", "old"), ("second", "new")}
@@ -90,7 +90,7 @@ def test_table_names_and_title(folder: Path, capsys: pytest.CaptureFixture[str])
     ]
     assert lines[3] == "10 pairs to label in out/mine.html; keep out/mine.key.jsonl from those who label."
     assert sorted(file.name for file in Path("out").iterdir()) == ["mine.html", "mine.key.jsonl"]
-    assert "<h1>News &amp; posts</h1>" in Path("out/mine.html").read_text(encoding="utf-8")
+    assert '<h1 dir="auto">News &amp; posts</h1>' in Path("out/mine.html").read_text(encoding="utf-8")
     assert export("--key", "other.jsonl") == 0 and Path("other.jsonl").is_file()
 
 

@@ -54,7 +54,7 @@ def read_models(first: str, second: str, args: argparse.Namespace) -> ComparedOu
             f"{first} and {second} do not hold the same prompts: {len(lost)} of the {len(one)} of the first are not "
             f"among the {len(other)} of the second{shown}; compare outputs of the same prompts."
         )
-    stems = (_stem(first), _stem(second))
+    stems = (_name(first, one), _name(second, other))
     return ComparedOutputs(
         stems if stems[0] != stems[1] else (first, second),
         list(one),
@@ -72,7 +72,7 @@ def read_references(file: str, args: argparse.Namespace) -> ComparedOutputs:
             raise DataError(f'{place} has no "reference"; add it, or give outputs of a second model.')
     rows = [row for _, row in read.values()]
     return ComparedOutputs(
-        ("reference", _stem(file)),
+        ("reference", _name(file, read)),
         list(read),
         [row["reference"] for row in rows],
         [row["outputs"][0] for row in rows],
@@ -97,7 +97,11 @@ def read_preferences(file: str, args: argparse.Namespace) -> ComparedOutputs:
     return ComparedOutputs(("rejected", "chosen"), prompts, rejecteds, chosens, list(pairs.values()))
 
 
-def _stem(file: str) -> str:
+def _name(file: str, rows: dict[str, tuple[str, dict[str, Any]]]) -> str:
+    """Return the name of the model that wrote the outputs, where all rows have it, else that of the file."""
+    generators = [row.get("generator") for _, row in rows.values()]
+    if isinstance(generators[0], str) and generators[0] and all(one == generators[0] for one in generators):
+        return generators[0]
     return "stdin" if file == STDIN else Path(file).name.split(".")[0]
 
 

@@ -33,7 +33,8 @@ def _read(records: Iterable[tuple[str, Any]], file: str) -> Iterator[Sample]:
         given = some_text(row.get("input"))
         prompt = row["instruction"] if given is None else f"{row['instruction']}\n\n{given}"
         outputs = texts_of(row.get("output"), where, "output")
-        yield Sample(place, record, outputs, prompt, dataset=some_text(row.get("dataset")))
+        columns = {} if generator is None else {"generator": generator}
+        yield Sample(place, record, outputs, prompt, dataset=some_text(row.get("dataset")), columns=columns)
 
 
 ALPACA_EVAL = OutputsFormat(

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from genrlhf.errors import DataError, excerpt
-from genrlhf.integrations.samples import OutputsFormat, Sample, mapping
+from genrlhf.integrations.samples import OutputsFormat, Sample, mapping, some_text
 
 __all__ = ["NOVELTYBENCH"]
 
@@ -22,7 +22,9 @@ def _read(records: Iterable[tuple[str, Any]], file: str) -> Iterator[Sample]:
         outputs = row.get("generations")
         if not isinstance(outputs, list) or not all(isinstance(text, str) or text is None for text in outputs):
             raise DataError(f"{where} has {excerpt(outputs)} for 'generations'; give a list of texts.")
-        yield Sample(place, record, outputs, row.get("prompt"))
+        model = some_text(row.get("model"))
+        columns = {} if model is None else {"generator": model}
+        yield Sample(place, record, outputs, row.get("prompt"), columns=columns)
 
 
 NOVELTYBENCH = OutputsFormat(
@@ -30,5 +32,5 @@ NOVELTYBENCH = OutputsFormat(
     'NoveltyBench\'s generations.jsonl: "prompt" and "generations"',
     _recognise,
     _read,
-    ("prompt", "generations"),
+    ("prompt", "generations", "model"),
 )
