@@ -109,6 +109,8 @@ def test_letters(text: str, expected: float | None) -> None:
     ("text", "expected"),
     [
         ("[[A]]", 1),
+        ("A is right.\n\n**[[B]]**\n\nIf you meant [[A]] by that, tell me.", 2),
+        ("[[A]]\nNo, I was wrong:\n[[B]]", 2),
         ("I thought [[A]] at first, but no: [[ b ]]", 2),
         ("[[C]]", 1.5),
         ("**[[B]]**", 2),

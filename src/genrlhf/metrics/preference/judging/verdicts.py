@@ -227,11 +227,15 @@ def read_choice(text: str, names: tuple[str, str] = ("model_1", "model_2")) -> f
 def read_verdict(text: str) -> float | None:
     """Read a verdict after reasoning: the last of `[[A]]` (the first output), `[[B]]` (the second) and `[[C]]` (a tie).
 
+    Where some stand on a line of their own, as is asked for, the last of these counts.
+
     Example:
         >>> read_verdict("A is longer, B is right. [[B]]")
         2.0
     """
-    found = _BRACKETED.findall(_plain(_bounded(text)))
+    lines = _plain(_bounded(text)).splitlines()
+    alone = [line for line in lines if bare(line[:200]).upper() in ("A", "B", "C")]
+    found = _BRACKETED.findall("\n".join(alone)) or _BRACKETED.findall("\n".join(lines))
     return {"A": 1.0, "B": 2.0, "C": 1.5}[found[-1].upper()] if found else None
 
 
