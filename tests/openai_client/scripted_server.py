@@ -23,6 +23,11 @@ class Reply:
     every: float = 0.0
 
 
+class _Server(ThreadingHTTPServer):
+    # More connections at once than the usual five.
+    request_queue_size = 128
+
+
 class ScriptedServer:
     """Serves `reply(body, number)`, number counting from 0; other bodies than bytes and iterators go as JSON."""
 
@@ -63,7 +68,7 @@ class ScriptedServer:
             def log_message(self, *_: Any) -> None:
                 return None
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = _Server(("127.0.0.1", 0), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
