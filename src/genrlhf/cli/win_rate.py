@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +113,7 @@ def _win_rates(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
             f"{one.standard_error:.2f}",
             f"[{one.ci[0]:.2f}, {one.ci[1]:.2f}]",
             *map(str, (one.n_wins, one.n_wins_base, one.n_draws, one.n_total, one.n_unanswered)),
-            f"{one.avg_length:.0f}",
+            "-" if math.isnan(one.avg_length) else f"{one.avg_length:.0f}",
         ]
         if one.length_controlled is not None:
             low, high = one.length_controlled.ci

@@ -13,7 +13,7 @@ import pytest
 
 from genrlhf.errors import DataError, JudgeError
 from genrlhf.metrics.estimate import proportion_estimate
-from genrlhf.metrics.preference import annotation_win_rates, length_controlled
+from genrlhf.metrics.preference import annotation_win_rates, known_preferences, length_controlled
 from tests import needs
 
 JUDGEMENTS, LEADERBOARD = "alpacaeval_gpt4_annotations.jsonl.gz", "alpacaeval_gpt4_leaderboard.csv"
@@ -70,6 +70,27 @@ def test_difficulty_by_instruction() -> None:
     assert found.stderr == pytest.approx(100 * expected.stderr)
     with pytest.raises(DataError, match=r"The difficulty of 20 of 40 instructions is not known, such as that of 'i0'"):
         annotation_win_rates(judged, control_length=True, difficulty={"i1": 0.0, "i3": 0.0})
+
+
+def test_a_null_output_has_no_length() -> None:
+    judged = rows(1, 2, 2)
+    judged[1]["output_2"] = None
+    found = annotation_win_rates(judged)["new"]
+    # Its text would have been "None"; the others have the length that all have.
+    assert found.avg_length == annotation_win_rates(rows(1))["new"].avg_length
+    assert found.n_total == 3
+    with pytest.raises(DataError, match="1 of 3 comparisons of .new. with .old. have an output that is null"):
+        annotation_win_rates(judged, control_length=True)
+    nothing = annotation_win_rates([{**row, "output_2": None} for row in judged])["new"]
+    assert math.isnan(nothing.avg_length) and nothing.to_dict()["avg_length"] is None
+    with pytest.raises(DataError, match=r"row 0 has \['a'\] for 'output_1'; give text, or null"):
+        annotation_win_rates([{**judged[0], "output_1": ["a"]}])
+
+
+def test_null_texts_are_no_known_preferences() -> None:
+    row = {**rows(1)[0], "instruction": "i", "output_2": None}
+    assert known_preferences([row]) == {}
+    assert len(known_preferences([{**row, "output_2": "None"}])) == 2
 
 
 def test_p_value_is_that_of_the_sign_test() -> None:

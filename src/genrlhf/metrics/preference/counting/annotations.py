@@ -34,7 +34,7 @@ class Annotations:
         model: its name.
         baseline: that of what it is compared with.
         wins: (n,) float64, of every comparison with an answer how much the judge prefers the model: 1, 0, 0.5: a tie.
-        lengths: (n, 2) int64, characters of the model's output and of the baseline's.
+        lengths: (n, 2) float64, characters of the model's output and of the baseline's; NaN for an output that is null.
         unanswered: comparisons without an answer.
         instructions: of the comparisons with an answer; "" where a row has none.
     """
@@ -63,7 +63,7 @@ class AnnotationWinRate:
         p_value: of the sign-flip test (see `sign_flip_test`) that the judge favours neither side; with ties left out
             and no preferences by degree the sign test.
         length_controlled: the win rate at equal lengths in percent (see `length_controlled`), if it was asked for.
-        avg_length: mean characters of the model's outputs.
+        avg_length: mean characters of the model's outputs; NaN where all of them are null.
     """
 
     win_rate: float
@@ -90,7 +90,7 @@ class AnnotationWinRate:
             "n_unanswered": self.n_unanswered,
             "ci": [None if math.isnan(end) else end for end in self.ci],
             "p_value": self.p_value,
-            "avg_length": self.avg_length,
+            "avg_length": None if math.isnan(self.avg_length) else self.avg_length,
         }
         if self.length_controlled is not None:
             form["length_controlled"] = self.length_controlled.to_dict()
@@ -146,11 +146,11 @@ def annotation_win_rates(
             n_unanswered=rate.unanswered,
             ci=(100 * rate.ci[0], 100 * rate.ci[1]),
             p_value=sign_flip_test(one.wins - 0.5, seed=seed),
-            avg_length=float(one.lengths[:, 0].mean()),
+            avg_length=_mean_of_known(one.lengths[:, 0]),
             length_controlled=_in_percent(
                 length_controlled(
                     one.wins,
-                    one.lengths,
+                    _known_lengths(one),
                     difficulty=None if difficulty is None else _difficulties(one.instructions, difficulty),
                     resamples=resamples,
                     seed=seed,
@@ -165,7 +165,7 @@ def annotation_win_rates(
 def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | None = None) -> dict[str, Annotations]:
     """Return the judgements of every model against the baseline; arguments and errors as of `annotation_win_rates`."""
     wins: dict[str, list[float]] = {}
-    lengths: dict[str, list[tuple[int, int]]] = {}
+    lengths: dict[str, list[tuple[float, float]]] = {}
     unanswered: dict[str, int] = {}
     instructions: dict[str, list[str]] = {}
     for number, row in enumerate(rows):
@@ -185,9 +185,9 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
         if share is None:
             unanswered[model] = unanswered.get(model, 0) + 1
             continue
-        sizes = (len(str(column(row, "output_2", number))), len(str(column(row, "output_1", number))))
+        sizes = (_length(row, "output_2", number), _length(row, "output_1", number))
         wins[model].append(1 - share if turned else share)
-        instructions.setdefault(model, []).append(str(row.get("instruction", "")))
+        instructions.setdefault(model, []).append(str(row.get("instruction") or ""))
         lengths[model].append(sizes[::-1] if turned else sizes)
     if not wins:
         raise DataError("There are no annotations; give at least one row.")
@@ -196,7 +196,7 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
             model=model,
             baseline=str(baseline),
             wins=np.array(values, dtype=np.float64),
-            lengths=np.array(lengths[model], dtype=np.int64).reshape(-1, 2),
+            lengths=np.array(lengths[model], dtype=np.float64).reshape(-1, 2),
             unanswered=unanswered.get(model, 0),
             instructions=instructions.get(model, []),
         )
@@ -207,6 +207,31 @@ def collect_annotations(rows: Iterable[Mapping[str, Any]], *, baseline: str | No
 def _in_percent(share: Estimate) -> Estimate:
     ends = (100 * share.ci[0], 100 * share.ci[1])
     return replace(share, value=100 * share.value, stderr=100 * share.stderr, ci=ends, values=100 * share.values)
+
+
+def _length(row: Mapping[str, Any], name: str, number: int) -> float:
+    """Return the characters of an output, NaN where it is null."""
+    output = column(row, name, number)
+    if output is None:
+        return math.nan
+    if not isinstance(output, str):
+        raise DataError(f"row {number} has {excerpt(output)} for {name!r}; give text, or null where there is none.")
+    return len(output)
+
+
+def _mean_of_known(lengths: np.ndarray) -> float:
+    known = lengths[~np.isnan(lengths)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _known_lengths(one: Annotations) -> np.ndarray:
+    missing = int(np.isnan(one.lengths).any(axis=1).sum())
+    if missing:
+        raise DataError(
+            f"{missing} of {len(one.lengths)} comparisons of {one.model!r} with {one.baseline!r} have an output that "
+            "is null, whose length is not known; drop these rows, or leave length control out."
+        )
+    return one.lengths
 
 
 def _difficulties(instructions: list[str], difficulty: Mapping[str, float]) -> np.ndarray:
@@ -228,7 +253,8 @@ def known_preferences(
     `judge_comparisons`.
 
     Args:
-        rows: with `instruction`, `output_1`, `output_2`, `preference`; those without an answer are left out.
+        rows: with `instruction`, `output_1`, `output_2`, `preference`; those without an answer, or with a
+            text that is null, are left out.
         annotator: only what this one said; None for all.
 
     Raises:
@@ -240,7 +266,10 @@ def known_preferences(
             continue
         share = preference_share(column(row, "preference", number), number)
         if share is not None:
-            prompt, first, second = (str(column(row, name, number)) for name in ("instruction", "output_1", "output_2"))
+            texts = [column(row, name, number) for name in ("instruction", "output_1", "output_2")]
+            if any(text is None for text in texts):
+                continue
+            prompt, first, second = map(str, texts)
             found[prompt, first, second] = 1 + share
             found[prompt, second, first] = 2 - share
     return found
