@@ -27,9 +27,10 @@ PUBLIC = {
     "genrlhf.integrations": "OutputsFile load_outputs",
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
-        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison PairwiseMetric SelfBLEU
-        SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore across_input_diversity
-        compare_diversity match_lengths mean_words per_input_diversity pooled_diversity
+        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison PairwiseMetric
+        SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore
+        across_input_diversity compare_diversity diversity_inputs_needed independent_inputs_needed inputs_needed
+        match_lengths mean_estimate mean_words per_input_diversity pooled_diversity proportion_estimate shares_needed
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer

@@ -116,6 +116,7 @@ class Workplace:
                 "files": at["labels.json"],
                 "--output": str(self.folder / "labelled.jsonl"),
             },
+            ("power",): {"files": [at["a.jsonl"], at["b.jsonl"]], "--difference": "0.2"},
             ("win-rate",): {"files": at["judged.jsonl"], "--ood": at["far.jsonl"], "": ["--resamples", "100"]},
         }
         assert words in made, f"genrlhf {' '.join(words)} has no example in tests/cli/commands.py; add one"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.score_interval import difference_interval, score_interval
+from genrlhf.metrics.score_interval import difference_interval, score_interval, score_statistic
 
 Z = 1.959963984540054
 
@@ -86,6 +87,17 @@ def test_by_degree_the_ends_are_where_the_statistic_is_z(values: list[float]) ->
     for end, inside in ((low, 1e-6), (high, -1e-6)):
         assert squared(end + inside) <= Z * Z * (1 + 1e-3)
         assert squared(end - inside) >= Z * Z * (1 - 1e-3)
+
+
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=3), st.integers(1, 9))
+def test_what_the_statistic_leaves_out_the_interval_leaves_out(counts: list[int], tenths: int) -> None:
+    if not sum(counts):
+        return
+    mean = tenths / 10
+    (squared,) = score_statistic(np.array([0.0, 0.5, 1.0]), np.array([counts], dtype=float), mean)
+    low, high = score_interval(np.repeat([0.0, 0.5, 1.0], counts))
+    if min(abs(low - mean), abs(high - mean)) > 1e-6:
+        assert (squared <= Z * Z) == (low <= mean <= high)
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30))

@@ -27,14 +27,22 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.self_repetition import SelfRepetition
     from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
     from genrlhf.metrics.diversity.vendi import VendiScore
+    from genrlhf.metrics.estimate import mean_estimate, proportion_estimate
     from genrlhf.metrics.paired import PairedComparison
+    from genrlhf.metrics.power import (
+        SamplesNeeded,
+        diversity_inputs_needed,
+        independent_inputs_needed,
+        inputs_needed,
+        shares_needed,
+    )
 
 
 _HOMES = {
-    "EAD": "diversity.ead",
     "CompressionRatio": "diversity.compression",
     "DistinctK": "diversity.novelty",
     "DistinctN": "diversity.distinct",
+    "EAD": "diversity.ead",
     "Embedder": "diversity.embeddings",
     "EmbeddingClasses": "diversity.classes",
     "EntailmentClasses": "diversity.classes",
@@ -46,6 +54,7 @@ _HOMES = {
     "OpenAIEmbeddings": "diversity.openai_embeddings",
     "PairedComparison": "paired",
     "PairwiseMetric": "diversity.pairwise",
+    "SamplesNeeded": "power",
     "SelfBLEU": "diversity.self_bleu",
     "SelfRepetition": "diversity.self_repetition",
     "SemanticEntropy": "diversity.novelty",
@@ -55,10 +64,16 @@ _HOMES = {
     "VendiScore": "diversity.vendi",
     "across_input_diversity": "diversity.levels",
     "compare_diversity": "diversity.compare",
+    "diversity_inputs_needed": "power",
+    "independent_inputs_needed": "power",
+    "inputs_needed": "power",
     "match_lengths": "diversity.lengths",
+    "mean_estimate": "estimate",
     "mean_words": "diversity.lengths",
     "per_input_diversity": "diversity.levels",
     "pooled_diversity": "diversity.levels",
+    "proportion_estimate": "estimate",
+    "shares_needed": "power",
 }
 
 __all__ = [
@@ -78,6 +93,7 @@ __all__ = [
     "OpenAIEmbeddings",
     "PairedComparison",
     "PairwiseMetric",
+    "SamplesNeeded",
     "SelfBLEU",
     "SelfRepetition",
     "SemanticEntropy",
@@ -87,10 +103,16 @@ __all__ = [
     "VendiScore",
     "across_input_diversity",
     "compare_diversity",
+    "diversity_inputs_needed",
+    "independent_inputs_needed",
+    "inputs_needed",
     "match_lengths",
+    "mean_estimate",
     "mean_words",
     "per_input_diversity",
     "pooled_diversity",
+    "proportion_estimate",
+    "shares_needed",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

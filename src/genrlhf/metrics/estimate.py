@@ -22,6 +22,7 @@ __all__ = [
     "jackknife_from_blocks",
     "jackknife_variance",
     "mean_estimate",
+    "mean_intervals",
     "proportion_estimate",
 ]
 
@@ -67,7 +68,8 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
     n = len(defined)
     value = float(defined.mean())
     stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
-    ci = _skewed_interval(defined, value, stderr)
+    ends = mean_intervals(defined)
+    ci = float(ends[0]), float(ends[1])
     if bounds is not None:
         low, high = bounds
         # Also raises where a value is out of bounds.
@@ -81,22 +83,34 @@ def _differ(values: np.ndarray) -> bool:
     return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
 
 
-def _skewed_interval(values: np.ndarray, value: float, stderr: float) -> tuple[float, float]:
-    """Return Student's interval, widened on the side of the longer tail to Hall's."""
+def mean_intervals(values: np.ndarray) -> np.ndarray:
+    """Return the intervals that `mean_estimate` gives the means of many samples of finite values without bounds.
+
+    Args:
+        values: (…, n) float64.
+
+    Returns:
+        (…, 2), NaN for n = 1.
+    """
     from scipy.special import stdtrit
 
-    n = len(values)
-    low, high = interval(value, stderr, max(n - 1, 1))
-    if n < 3 or not _differ(values):
-        return low, high
-    away = (values - value) / values.std()
-    a = (1 + 6 / n) * float((away**3).mean()) / math.sqrt(n)
-    # Below this the two intervals are the same to nine digits, and a difference of near equals would be divided.
-    if abs(a) < 1e-9:
-        return low, high
+    n = values.shape[-1]
+    if n < 2:
+        return np.full((*values.shape[:-1], 2), np.nan)
+    mean = values.mean(axis=-1)
+    away = values - mean[..., None]
+    spread = np.sqrt((away**2).mean(axis=-1))
+    stderr = spread / math.sqrt(n - 1)
     t = float(stdtrit(n - 1, 0.975))
-    down, up = (3 * (float(np.cbrt(1 + a * (x - a / 6))) - 1) / a for x in (t, -t))
-    return min(low, value - down * stderr), max(high, value - up * stderr)
+    # Of equal values, and of two, there is no skewness; below 1e-9 the two intervals are the same to nine digits, and
+    # a difference of near equals would be divided.
+    equal = (spread <= 1e-12 * np.abs(values).max(axis=-1)) | (n < 3)
+    skewness = ((away / np.where(equal, 1.0, spread)[..., None]) ** 3).mean(axis=-1)
+    a = np.where(equal, 0.0, (1 + 6 / n) * skewness / math.sqrt(n))
+    a = np.where(np.abs(a) < 1e-9, 1e-9, a)
+    down, up = (3 * (np.cbrt(1 + a * (x - a / 6)) - 1) / a for x in (t, -t))
+    plain = t * stderr
+    return np.stack([mean - np.maximum(plain, down * stderr), mean + np.maximum(plain, -up * stderr)], axis=-1)
 
 
 def proportion_estimate(values: ArrayLike) -> Estimate:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from genrlhf.errors import ConfigError, DataError
 
-__all__ = ["difference_interval", "score_interval"]
+__all__ = ["difference_interval", "score_interval", "score_statistic"]
 
 _Z = NormalDist().inv_cdf(0.975)
 _HALVINGS = 60
@@ -81,6 +81,34 @@ def _upper_end(shares: np.ndarray, weights: np.ndarray, mean: float, a: float) -
         else:
             last = middle
     return (first + last) / 2
+
+
+def score_statistic(
+    levels: np.ndarray, counts: np.ndarray, mean: float, low: float = 0.0, high: float = 1.0
+) -> np.ndarray:
+    """Return n (m − μ)² / Var_μ of many samples for one μ: the intervals that contain μ have at most z² = 3.84.
+
+    Args:
+        levels: (L,) the values that there are, between `low` and `high`.
+        counts: (…, L) how many of each a sample has.
+        mean: μ, between the bounds.
+        low: the least value that there can be.
+        high: the largest.
+    """
+    n = counts.sum(axis=-1)
+    weights, away = counts / n[..., None], levels - mean
+    off = weights @ away
+    # λ has the sign of m − μ, and Σ w d / (1 + λ d) falls in its size; where it is not below 0 at the bound, the rest
+    # of the mass lies at the value that the bound comes from.
+    bound = np.where(off > 0, 1 / (mean - low), 1 / (high - mean)) * (1 - 1e-12)
+    sign = np.where(off > 0, 1.0, -1.0)
+    first, last = np.zeros_like(off), bound
+    for _ in range(_HALVINGS):
+        size = (first + last) / 2
+        left = sign * (weights * away / (1 + (sign * size)[..., None] * away)).sum(axis=-1)
+        first, last = np.where(left > 0, size, first), np.where(left > 0, last, size)
+    statistic: np.ndarray = n * (first + last) / 2 * np.abs(off)
+    return statistic
 
 
 def difference_interval(
