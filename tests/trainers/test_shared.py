@@ -8,9 +8,9 @@ from datasets import Dataset, IterableDataset
 
 from genrlhf.errors import ConfigError, DataError, RunFolderError
 from genrlhf.trainers import SFTConfig
-from genrlhf.trainers.shared import check_prompts, named_datasets, shorter, trl_args
+from genrlhf.trainers.shared import check_prompts, device_for_trials, named_datasets, shorter, trl_args
 from tests.helpers import tiny_llama, tiny_tokenizer
-from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
+from tests.trainers.runs import QUIET, best_of_n, ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
 
 
 def test_named_datasets() -> None:
@@ -74,3 +74,16 @@ def test_an_evaluation_set_is_called_by_its_name(tmp_path: Path, trainer: Any) -
     made.eval_dataset = made.train_dataset
     with pytest.raises(ConfigError, match="no evaluation set 'ood'; the sets have no names"):
         made.evaluate("ood")
+
+
+def test_what_is_going_to_be_sharded_is_not_tried_out_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    args = SFTConfig(str(tmp_path), **QUIET)
+    assert device_for_trials(args) == args.device
+    for kind in ("FSDP", "DEEPSPEED"):
+        with monkeypatch.context() as patch:
+            patch.setenv(f"ACCELERATE_USE_{kind}", "true")
+            assert device_for_trials(args) is None
+    for name in ("fsdp", "deepspeed"):
+        with monkeypatch.context() as patch:
+            patch.setattr(args, name, {"config": 1})
+            assert device_for_trials(args) is None

@@ -49,19 +49,20 @@ class Habits(NamedTuple):
 _KNOWN: WeakKeyDictionary[nn.Module, Habits] = WeakKeyDictionary()
 
 
-def refuse_unless_comparable(model: PreTrainedModel, *, own_draws: bool, device: torch.device | str) -> None:
+def refuse_unless_comparable(model: PreTrainedModel, *, own_draws: bool, device: torch.device | str | None) -> None:
     """Raise `ModelError` where no ratio of probabilities would mean anything in a model that is trained on its draws.
 
     Args:
         model: the policy, maybe on another device than it is going to run on.
         own_draws: what is trained on is drawn by the model's own `generate`, or may be; False where a sampler that is
             true to the forward pass draws.
-        device: where the model is going to run. What is tried out is tried there, as some layers have no other code.
+        device: where the model is going to run. What is tried out is tried there, as some layers have no other code;
+            None where it would not fit there whole, and nothing is tried.
     """
     family = family_of(model)
     if family in RANDOM_FAMILIES:
         raise _untrainable(family, "draw at random within their forward pass while they train")
-    if shares_prefix(model):
+    if shares_prefix(model) or device is None:
         return
     with _on(model, device):
         # A pass that read ahead would not find what `generate` finds step by step.
@@ -83,9 +84,11 @@ def _untrainable(family: str, why: str, remedy: str = "") -> ModelError:
     )
 
 
-def refuse_reading_ahead(model: PreTrainedModel, *, device: torch.device | str, label: str = "The model") -> None:
-    """Raise `ModelError` for a model whose forward pass sees the token that it is asked for."""
-    if shares_prefix(model):
+def refuse_reading_ahead(
+    model: PreTrainedModel, *, device: torch.device | str | None, label: str = "The model"
+) -> None:
+    """Raise `ModelError` for a model whose forward pass sees the token that it is asked for; `device` as above."""
+    if shares_prefix(model) or device is None:
         return
     with _on(model, device):
         ahead = reads_ahead(model)

@@ -40,6 +40,7 @@ from genrlhf.trainers.shared import (
     check_prompt_rows,
     check_prompts,
     decided_by_main,
+    device_for_trials,
     named_datasets,
     shows_bars,
 )
@@ -275,7 +276,7 @@ class BestOfNTrainer:
                 "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
             )
         # Before samples are drawn and scored, as all that follows: fine-tuning would refuse it.
-        refuse_reading_ahead(self.model, device=self.args.device)
+        refuse_reading_ahead(self.model, device=device_for_trials(self.args))
         resuming = bool(resume_from_checkpoint)
         claim_output_dir(
             self,

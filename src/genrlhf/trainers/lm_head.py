@@ -44,17 +44,17 @@ def has_fused_head(model: Any) -> bool:
     return "fused_lm_head" in inspect.signature(forward, follow_wrapped=False).parameters
 
 
-def keep_whole_head(model: Any, forward: Callable[..., Any]) -> None:
+def keep_whole_head(model: Any, forward: Callable[..., Any], *, tried: bool = True) -> None:
     """Put a head that goes through the model's own forward pass in the place of TRL's, where that is not true to it.
-
-    Which is found out by trying both on ten tokens, as for a model with code of its own there is no telling.
 
     Args:
         model: in or out of a PEFT wrapper, where TRL may have put its head.
         forward: of the model inside, before TRL did.
+        tried: find it out by trying both on ten tokens, as for a model with code of its own there is no telling; where
+            its weights cannot be used yet, by what lies between layers and output matrix.
     """
     inner = inner_model(model)
-    if not has_fused_head(model) or _is_true(inner, forward):
+    if not has_fused_head(model) or (_is_true(inner, forward) if tried else _has_nothing_between(inner)):
         return
 
     # TRL, and `generate`, read the parameters of the original.
@@ -67,6 +67,13 @@ def keep_whole_head(model: Any, forward: Callable[..., Any]) -> None:
         return _scored(self, forward, labels, kwargs)
 
     inner.forward = types.MethodType(whole_forward, inner)
+
+
+def _has_nothing_between(model: Any) -> bool:
+    """Say whether all of a model's parameters are those of its layers or of its output matrix."""
+    parts = (model.base_model, model.get_output_embeddings())
+    known = {id(parameter) for part in parts for parameter in part.parameters()}
+    return parts[0] is not model and all(id(parameter) in known for parameter in model.parameters())
 
 
 @torch.no_grad()

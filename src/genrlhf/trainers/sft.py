@@ -45,6 +45,7 @@ from genrlhf.trainers.sft_data import (
 from genrlhf.trainers.shared import (
     NoTelemetry,
     check_name,
+    device_for_trials,
     make_output_dir,
     named_datasets,
     shorter,
@@ -116,7 +117,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         if self.objective is not None:
             refuse_for_objective(self.objective, args, kwargs)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
-        refuse_reading_ahead(loaded.model, device=args.device)
+        refuse_reading_ahead(loaded.model, device=device_for_trials(args))
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self._demonstrations = train_dataset
         self._arguments = kwargs if objective is None else {**kwargs, "objective": objective}
@@ -145,7 +146,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             **kwargs,
         )
         self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
-        keep_whole_head(self.model, forward)
+        keep_whole_head(self.model, forward, tried=device_for_trials(args) is not None)
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None

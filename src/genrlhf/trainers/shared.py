@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from accelerate import PartialState
-from accelerate.utils import broadcast_object_list
+from accelerate.utils import broadcast_object_list, parse_flag_from_env
 from datasets import Dataset, IterableDataset
 from tqdm.auto import tqdm
 
@@ -22,6 +22,7 @@ from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.decode import check_prompt_lengths
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "check_name",
     "check_prompts",
     "decided_by_main",
+    "device_for_trials",
     "make_output_dir",
     "named_datasets",
     "shorter",
@@ -75,6 +77,15 @@ def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:
         raise outcome[1]
     result: ResultT = outcome[0]
     return result
+
+
+def device_for_trials(args: Any) -> torch.device | None:
+    """Return the device that a model is tried out on; None where it is going to be sharded, and may not fit on one.
+
+    Processes may then have their weights from each other, later, too, and would judge without them.
+    """
+    sharded = any(parse_flag_from_env(f"ACCELERATE_USE_{kind}") for kind in ("FSDP", "DEEPSPEED"))
+    return None if sharded or args.fsdp or args.deepspeed else args.device
 
 
 def trl_args(args: ArgsT, **changes: Any) -> ArgsT:

@@ -19,6 +19,7 @@ from genrlhf.rewards import ModelReward, RewardSource, WeightedReward, load_rewa
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
+from genrlhf.trainers.shared import device_for_trials
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -136,7 +137,7 @@ def _load_reference(source: str | PreTrainedModel | None, policy: Loaded, args: 
     model = load_causal_lm(source, model_init_kwargs=init_kwargs, **options)
     check_same_vocabulary("ref_model", model, _own_tokenizer(source, model, args), policy.tokenizer)
     ensure_pad_token(policy.tokenizer, model)
-    refuse_reading_ahead(model, device=args.device, label="ref_model")
+    refuse_reading_ahead(model, device=device_for_trials(args), label="ref_model")
     return model
 
 

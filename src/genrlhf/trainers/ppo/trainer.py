@@ -41,7 +41,14 @@ from genrlhf.trainers.ppo.rollout import RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
-from genrlhf.trainers.shared import check_name, check_prompts, make_output_dir, named_datasets, shows_bars
+from genrlhf.trainers.shared import (
+    check_name,
+    check_prompts,
+    device_for_trials,
+    make_output_dir,
+    named_datasets,
+    shows_bars,
+)
 from genrlhf.trainers.tally import Tally, sum_over_processes
 from genrlhf.types import TokenSampler
 
@@ -126,7 +133,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         own_draws = sampler is None or isinstance(sampler, TransformersSampler)
-        refuse_unless_comparable(policy.model, own_draws=own_draws, device=args.device)
+        refuse_unless_comparable(policy.model, own_draws=own_draws, device=device_for_trials(args))
         datasets = named_datasets(train_dataset, eval_dataset)
         options: dict[str, Any] = {"max_new_tokens": args.max_new_tokens, "progress": shows_bars(args)}
         for name, dataset in datasets:
