@@ -10,6 +10,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import pandas
 import pytest
 
 from genrlhf.errors import DataError
@@ -238,6 +239,8 @@ def test_older_details_of_lighteval(tmp_path: Path) -> None:
     rows = [{"full_prompt": "p", "predictions": ["a", "b"], "choices": ["x", "y"], "gold_index": 1}]
     (tmp_path / "x").write_text(json.dumps(rows))
     assert load_outputs(tmp_path / "x") == [{"prompt": "p", "outputs": ["a", "b"], "reference": "y"}]
+    (tmp_path / "x").write_text(json.dumps([{"full_prompt": "p", "predictions": [["a", "b"]], "gold": ["z"]}]))
+    assert load_outputs(tmp_path / "x") == [{"prompt": "p", "outputs": ["a", "b"], "reference": "z"}]
 
 
 def test_steps_of_a_table_are_apart(tmp_path: Path) -> None:
@@ -248,6 +251,16 @@ def test_steps_of_a_table_are_apart(tmp_path: Path) -> None:
         ("q", ["b"]),
         ("p", ["e"]),
     ]
+
+
+def test_messages_in_the_cells_of_a_table(tmp_path: Path) -> None:
+    said = [{"role": "assistant", "content": "it's"}]
+    table = pandas.DataFrame({"prompt": ["p"], "completion": [json.dumps(said)]})
+    table.to_csv(tmp_path / "x.csv", index=False)
+    assert load_outputs(tmp_path / "x.csv") == [{"prompt": "p", "outputs": ["it's"]}]
+    pandas.DataFrame({"prompt": ["p"], "completion": [said]}).to_csv(tmp_path / "x.csv", index=False)
+    with pytest.raises(DataError, match=r"line 2 has .* in 'completion': messages as Python shows them"):
+        load_outputs(tmp_path / "x.csv")
 
 
 def test_models_are_not_mixed(tmp_path: Path) -> None:

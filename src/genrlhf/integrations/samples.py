@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -92,13 +94,30 @@ def texts_of(value: Any, where: str, column: str) -> list[str | None]:
 
 def _text_of(value: Any, where: str, column: str) -> str | None:
     if isinstance(value, str):
-        return value
+        return _last_of_written(value, where, column) if _WRITTEN.match(value) else value
     if is_missing(value):
         return None
     if is_messages(value):
         return message_text(value[-1].get("content"))
     raise DataError(
         f"{where} has {excerpt(value)} in {column!r}, which is no text; give text, or a list of texts or messages."
+    )
+
+
+# Tables that data frames write have messages as text: in JSON, or as Python shows them.
+_WRITTEN = re.compile(r"""\[\{['"](?:role|content)['"]:""")
+
+
+def _last_of_written(text: str, where: str, column: str) -> str | None:
+    try:
+        messages = json.loads(text)
+    except (ValueError, RecursionError):
+        messages = None
+    if is_messages(messages):
+        return message_text(messages[-1].get("content"))
+    raise DataError(
+        f"{where} has {excerpt(text)} in {column!r}: messages as Python shows them, which is no form for data; write "
+        "the table as Parquet or JSON lines."
     )
 
 

@@ -13,6 +13,7 @@ from genrlhf.integrations.files.source import MOST_BYTES
 __all__ = ["csv_records", "parquet_records"]
 
 _BATCH = 64
+_PARQUET_BATCH = 16
 
 
 def csv_records(stream: IO[bytes], file: str) -> Iterator[tuple[str, dict[str, str]]]:
@@ -103,7 +104,8 @@ def parquet_records(
         there = table.schema_arrow.names
         wanted = None if columns is None else [name for name in there if name in columns]
         number = 0
-        for batch in table.iter_batches(batch_size=_BATCH, columns=wanted):
+        # A text that a page holds once may stand in every row: a few at a time bound what they make together.
+        for batch in table.iter_batches(batch_size=_PARQUET_BATCH, columns=wanted):
             for row in batch.to_pylist():
                 yield f"row {number}", row
                 number += 1

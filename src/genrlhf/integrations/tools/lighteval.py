@@ -29,12 +29,18 @@ def _read(records: Iterable[tuple[str, Any]], file: str) -> Iterator[Sample]:
         else:
             # Until version 0.9.
             prompt, outputs, dataset = row.get("full_prompt"), row.get("predictions"), None
-            reference = _gold({"choices": row.get("choices"), "gold_index": row.get("gold_index")})
+            reference = _gold(row) or _first(row.get("gold"))
+            if isinstance(outputs, list) and len(outputs) == 1 and isinstance(outputs[0], list):
+                [outputs] = outputs
         if not isinstance(outputs, list) or not all(isinstance(text, str) or text is None for text in outputs):
             raise DataError(f"{where} has {excerpt(outputs)} for what the model wrote; give a list of texts.")
         if not outputs:
             raise DataError(f"{where} holds no text that a model wrote; give the details of a task that generates.")
         yield Sample(place, record, outputs, prompt, reference, dataset)
+
+
+def _first(value: Any) -> str | None:
+    return some_text(value[0]) if isinstance(value, list) and value else some_text(value)
 
 
 def _gold(doc: Mapping[str, Any]) -> str | None:
@@ -51,5 +57,5 @@ LIGHTEVAL = OutputsFormat(
     'lighteval\'s details: "doc" and "model_response", all samples',
     _recognise,
     _read,
-    ("doc", "model_response", "full_prompt", "predictions", "choices", "gold_index"),
+    ("doc", "model_response", "full_prompt", "predictions", "choices", "gold_index", "gold"),
 )
