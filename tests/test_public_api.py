@@ -30,7 +30,8 @@ PUBLIC = {
         Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison PairwiseMetric
         SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore
         across_input_diversity compare_diversity diversity_inputs_needed independent_inputs_needed inputs_needed
-        match_lengths mean_estimate mean_words per_input_diversity pooled_diversity proportion_estimate shares_needed
+        match_lengths mean_estimate mean_words named_tokenizer per_input_diversity pooled_diversity
+        proportion_estimate shares_needed
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.self_bleu import SelfBLEU
     from genrlhf.metrics.diversity.self_repetition import SelfRepetition
     from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
+    from genrlhf.metrics.diversity.tokenizers import named_tokenizer
     from genrlhf.metrics.diversity.vendi import VendiScore
     from genrlhf.metrics.estimate import mean_estimate, proportion_estimate
     from genrlhf.metrics.paired import PairedComparison
@@ -69,6 +70,7 @@ _HOMES = {
     "inputs_needed": "power",
     "match_lengths": "diversity.lengths",
     "mean_estimate": "estimate",
+    "named_tokenizer": "diversity.tokenizers",
     "mean_words": "diversity.lengths",
     "per_input_diversity": "diversity.levels",
     "pooled_diversity": "diversity.levels",
@@ -109,6 +111,7 @@ __all__ = [
     "match_lengths",
     "mean_estimate",
     "mean_words",
+    "named_tokenizer",
     "per_input_diversity",
     "pooled_diversity",
     "proportion_estimate",
