@@ -20,7 +20,7 @@ HOSTILE = ("deep", "numbers", "endless", "drip", "bomb", "failed", "billed")
 """Bodies without an end, or larger than they seem, or that no reader expects; the last is billed without an answer."""
 
 ANSWER_TOKENS = 7
-_SECONDS_OF_A_DRIP = 3.0
+_SECONDS_OF_A_DRIP = 8.0
 _BYTES_WITHOUT_END = 64_000_000
 _BOMB = gzip.compress(b" " * _BYTES_WITHOUT_END)
 
@@ -104,7 +104,12 @@ class _Handler(BaseHTTPRequestHandler):
     reply: ClassVar[Any]
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        size = int(self.headers["content-length"])
+        sent = self.rfile.read(size)
+        if len(sent) < size:
+            # Who asked has been killed.
+            return None
+        body = json.loads(sent)
         with self.owner.lock:
             self.owner.requests.append(body)
             fault = self.owner.draw.choice(self.owner.faults) if self.owner.draw.random() < self.fault_rate else ""

@@ -13,12 +13,14 @@ from tests.metrics.preference.judging.chat_server import verdict
 from tests.metrics.preference.judging.test_endpoint import conversations, pairs
 
 CONCURRENCY = 8
+TIMEOUT = 3.0
+"""Seconds: a busy machine must not take longer over an answer, which would then be billed and not read."""
 
 
 def endpoint(url: str, folder: Path) -> ChatEndpoint:
     """The endpoint that is asked."""
     store = AnswerStore(folder / "s.sqlite")
-    return ChatEndpoint("judge", base_url=url, store=store, concurrency=CONCURRENCY, timeout=0.8, max_retries=12)
+    return ChatEndpoint("judge", base_url=url, store=store, concurrency=CONCURRENCY, timeout=TIMEOUT, max_retries=12)
 
 
 def main(url: str, folder: Path, n: int) -> None:

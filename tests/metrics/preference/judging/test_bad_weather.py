@@ -37,7 +37,7 @@ def test_every_fault_passes(fault: str, tmp_path: Path) -> None:
     with ChatServer(0.5, faults=[fault], seed=1) as server:
         store = AnswerStore(tmp_path / "s.sqlite")
         endpoint = ChatEndpoint(
-            "judge", base_url=server.url, store=store, timeout=0.8, max_retries=12, prices=(1.0, 1.0)
+            "judge", base_url=server.url, store=store, timeout=2.0, max_retries=12, prices=(1.0, 1.0)
         )
         asked = conversations(6)
         assert texts(endpoint(asked)) == [verdict(messages) for messages in asked]
@@ -54,7 +54,7 @@ def test_every_fault_passes(fault: str, tmp_path: Path) -> None:
 def test_bad_weather(tmp_path: Path) -> None:
     with ChatServer(0.2, faults=[*FAULTS, *HOSTILE]) as server:
         store = AnswerStore(tmp_path / "s.sqlite")
-        endpoint = ChatEndpoint("judge", base_url=server.url, store=store, timeout=0.8, max_retries=12)
+        endpoint = ChatEndpoint("judge", base_url=server.url, store=store, timeout=2.0, max_retries=12)
         asked = conversations(300)
         assert texts(endpoint(asked)) == [verdict(messages) for messages in asked]
         assert endpoint.usage.failed == 0 and endpoint.usage.attempts > 330
