@@ -118,7 +118,9 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--store", help="where the answers are kept (default: beside --output)")
     parser.add_argument("--concurrency", type=int, default=16, help="requests in flight (default: %(default)s)")
     parser.add_argument("--max-retries", type=int, default=8, help="attempts after the first (default: %(default)s)")
-    parser.add_argument("--timeout", type=float, default=120.0, help="seconds an attempt (default: %(default)s)")
+    parser.add_argument(
+        "--timeout", type=float, default=120.0, help="seconds an attempt may take in all (default: %(default)s)"
+    )
     parser.add_argument(
         "--prices", nargs=2, type=float, metavar="PRICE", help="of a million prompt and a million completion tokens"
     )
