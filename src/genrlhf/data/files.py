@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from genrlhf.errors import DataError, excerpt
+from genrlhf.json_text import parse_json
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -195,7 +196,7 @@ def _line_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Any]]:
     try:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                yield f"line {number}", _parse(line.rstrip(), f"{name}, line {number}")
+                yield f"line {number}", parse_json(line.rstrip(), f"{name}, line {number}")
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
         raise DataError(f"{name} cannot be unpacked after line {number} ({error}); fetch or gzip it again.") from error
 
@@ -203,25 +204,11 @@ def _line_rows(lines: Iterable[bytes], name: str) -> Iterator[tuple[str, Any]]:
 def _list_rows(data: bytes, name: str) -> Iterator[tuple[str, Any]]:
     if not data.strip():
         return
-    rows = _parse(data, name)
+    rows = parse_json(data, name)
     if not isinstance(rows, list):
         raise DataError(f"{name} holds {excerpt(rows)}; a .json file must be one list of rows, [{{…}}, …].")
     for number, row in enumerate(rows):
         yield f"row {number}", row
-
-
-def _parse(data: bytes, where: str) -> Any:
-    try:
-        # Files that Windows wrote may start with a byte order mark.
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        at = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        shown = excerpt(error.doc[max(0, error.pos - 20) : error.pos + 40])
-        raise DataError(f"{where} is not JSON: {error.msg} at {at}, near {shown}; correct or delete it.") from error
-    except (RecursionError, ValueError) as error:
-        raise DataError(f"{where} cannot be read as JSON ({error}); correct or delete it.") from error
 
 
 def _to_dataset(rows: list[dict[str, Any]], places: list[str], file: str) -> Dataset:

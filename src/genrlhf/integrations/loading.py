@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from genrlhf.errors import ConfigError, DataError, excerpt
-from genrlhf.integrations.files.json_stream import parse_json
 from genrlhf.integrations.files.records import Records
 from genrlhf.integrations.grouping import grouped
 from genrlhf.integrations.registry import columns_of, format_named, recognise
 from genrlhf.integrations.samples import OutputsFormat, Sample, is_missing, mapping, plain_messages, texts_of
 from genrlhf.integrations.tools.openai_batch import batch_prompt
+from genrlhf.json_text import parse_json
 
 __all__ = ["OutputsFile", "load_outputs"]
 

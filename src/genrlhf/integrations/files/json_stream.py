@@ -9,8 +9,9 @@ from typing import IO, Any
 
 from genrlhf.errors import DataError, excerpt
 from genrlhf.integrations.files.source import MOST_BYTES
+from genrlhf.json_text import parse_json
 
-__all__ = ["JsonReader", "json_records", "parse_json", "read_head"]
+__all__ = ["JsonReader", "json_records", "read_head"]
 
 _HEAD = 2**20
 _BLANK = " \t\r\n"
@@ -47,25 +48,6 @@ def json_records(stream: IO[bytes], head: bytes, file: str) -> Iterator[tuple[st
 def read_head(stream: IO[bytes]) -> bytes:
     """Return what `json_records` wants to know of a stream's start."""
     return stream.read(_HEAD)
-
-
-def parse_json(data: bytes, where: str) -> Any:
-    """Return what JSON says.
-
-    Raises:
-        DataError: naming `where`, and what is wrong there.
-    """
-    try:
-        return json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8.") from error
-    except json.JSONDecodeError as error:
-        at = f"column {error.colno}" if error.lineno == 1 else f"line {error.lineno}, column {error.colno}"
-        shown = excerpt(error.doc[max(0, error.pos - 20) : error.pos + 40])
-        raise DataError(f"{where} is not JSON: {error.msg} at {at}, near {shown}; correct or delete it.") from error
-    except (RecursionError, ValueError) as error:
-        # Nested too deep, or a number of thousands of digits.
-        raise DataError(f"{where} cannot be read as JSON ({error}); correct or delete it.") from error
 
 
 def _shape(head: bytes) -> str:

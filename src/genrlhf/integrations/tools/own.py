@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from genrlhf.errors import DataError, excerpt
-from genrlhf.integrations.files.json_stream import parse_json
 from genrlhf.integrations.samples import OutputsFormat, Sample, mapping
+from genrlhf.json_text import parse_json
 
 __all__ = ["GENRLHF"]
 
