@@ -14,6 +14,8 @@ import pytest
 
 import genrlhf
 
+ROOT = Path(__file__).parent.parent
+
 PUBLIC = {
     "genrlhf": """
         BestOfNConfig BestOfNTrainer ConfigError DataError Estimate GenRLHFError JudgeError ModelError PPOConfig
@@ -27,15 +29,15 @@ PUBLIC = {
     "genrlhf.integrations": "OutputsFile load_outputs",
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
-        Homogenisation JudgedClasses NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison PairwiseMetric
-        SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT SharedScorer UtilityK VendiScore
+        Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison
+        PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT UtilityK VendiScore
         across_input_diversity compare_diversity diversity_inputs_needed independent_inputs_needed inputs_needed
         match_lengths mean_estimate mean_words named_tokenizer per_input_diversity pooled_diversity
         proportion_estimate shares_needed
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer
-        JudgeTemplate JudgeValidation JudgedComparisons ModelAnswer NoAnswer OpenAIJudge PromptJudge ScoreJudge Usage
+        JudgeTemplate JudgeValidation JudgedComparisons ModelAnswer NoAnswer OpenAIJudge PromptJudge ScoreJudge
         WinRate annotation_win_rates cohen_kappa compare_win_rates fleiss_kappa generalisation_gap generalisation_gaps
         head_to_head judge_comparisons judge_template known_preferences length_controlled load_alpaca_eval_judge
         pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate word_shift
@@ -76,6 +78,68 @@ def test_lazy_names_show_in_dir() -> None:
 def test_unknown_names_raise_attribute_error(module: str) -> None:
     with pytest.raises(AttributeError, match=f"{re.escape(repr(module))}.*'no_such_name'"):
         importlib.import_module(module).no_such_name  # noqa: B018
+
+
+def packages() -> list[str]:
+    """Return the names of all packages of ours."""
+    source = Path(genrlhf.__file__).parent
+    folders = sorted(path.parent.relative_to(source.parent) for path in source.rglob("__init__.py"))
+    return [".".join(folder.parts) for folder in folders]
+
+
+@pytest.mark.parametrize("name", packages())
+def test_dir_of_every_package_lists_its_names(name: str) -> None:
+    package = importlib.import_module(name)
+    assert set(getattr(package, "__all__", ())) <= set(dir(package))
+
+
+def names_in_the_reference() -> set[Any]:
+    """Return the objects that docs/api.md describes."""
+    found: set[Any] = set()
+    current = ""
+    for kind, name in re.findall(r"^\.\. (\w+):: ([\w.]+)$", (ROOT / "docs/api.md").read_text(encoding="utf-8"), re.M):
+        if kind == "currentmodule":
+            current = name
+        elif kind == "automodule":
+            module = importlib.import_module(name)
+            found |= {key_of(getattr(module, each)) for each in module.__all__}
+        else:
+            module_name, _, last = (name if "." in name else f"{current}.{name}").rpartition(".")
+            found.add(key_of(getattr(importlib.import_module(module_name), last)))
+    return found
+
+
+def key_of(value: Any) -> Any:
+    return (value.__module__, value.__qualname__) if hasattr(value, "__qualname__") else id(value)
+
+
+def code_of_docs() -> Iterator[tuple[str, str]]:
+    """Yield the Python that users are shown, each with the name of its file."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
+        for code in re.findall(r"^```(?:python|text)\n(.*?)^```$", path.read_text(encoding="utf-8"), re.M | re.S):
+            yield path.name, code
+    for path in sorted((ROOT / "examples").glob("*.py")):
+        yield path.name, path.read_text(encoding="utf-8")
+
+
+def test_names_that_docs_and_examples_use_are_in_the_reference() -> None:
+    known = names_in_the_reference()
+    used: set[tuple[str, str, str]] = set()
+    for file, code in code_of_docs():
+        for module, one, several in re.findall(
+            r"^\s*from (genrlhf[\w.]*) import (?:([\w, ]+)$|\(([\w,\s]+)\))", code, re.M
+        ):
+            used |= {(file, module, name) for name in re.findall(r"\w+", one or several)}
+    assert len(used) > 60
+    unknown = []
+    for file, module, name in sorted(used):
+        try:
+            value = getattr(importlib.import_module(module), name)
+        except AttributeError:
+            value = importlib.import_module(f"{module}.{name}")
+        if not inspect.ismodule(value) and key_of(value) not in known:
+            unknown.append(f"{file}: {module}.{name}")
+    assert unknown == []
 
 
 def own_fields(config: Any) -> Iterator[dataclasses.Field[Any]]:

@@ -5,7 +5,7 @@ Masks are boolean, True where a position counts. Shapes, here and wherever seque
     B    completions of a batch; the n samples of a prompt lie side by side
     P    tokens of the longest prompt; prompts are left-padded
     T    tokens of the longest completion; completions are right-padded
-    V    tokens of the vocabulary; ⌈V / 8⌉ bytes hold a set of them, see `genrlhf.ops.pack_bits`
+    V    tokens of the vocabulary; ⌈V / 8⌉ bytes hold a set of them, see `genrlhf.ops.token_sets.pack_bits`
     d    width of a hidden state
 """
 
@@ -44,6 +44,7 @@ __all__ = [
     "TokenBatch",
     "TokenSampler",
     "TrunkStates",
+    "UsesLogprobs",
 ]
 
 
@@ -387,6 +388,17 @@ class HasRemarks(Protocol):
 
         Asked after the texts were measured; what only measuring tells is not found out for it.
         """
+        ...
+
+
+@runtime_checkable
+class UsesLogprobs(Protocol):
+    """A metric of the outputs of one input that looks at how likely they were, too."""
+
+    def batch_with_logprobs(
+        self, sets: Sequence[Sequence[str]], logprobs: Sequence[Sequence[Sequence[float]]]
+    ) -> Sequence[float]:
+        """Return the value of every set of texts, from the log-probability of each token of each text."""
         ...
 
 

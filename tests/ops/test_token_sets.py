@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.ops import nucleus, only_members, pack_bits, unpack_bits
+from genrlhf.ops import nucleus, only_members
+from genrlhf.ops.token_sets import pack_bits, unpack_bits
 
 
 def test_nucleus_is_the_smallest_set_of_that_probability() -> None:

@@ -113,8 +113,8 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--classes",
         choices=("exact", "embedding", "entailment"),
-        help="what makes outputs the same for distinct_k, utility_k and semantic_entropy, which need it: equal "
-        "characters but for case and blanks at the ends, a cosine, or entailment both ways round",
+        help="what makes outputs the same for distinct_k, utility_k, semantic_entropy and likelihood_entropy, which "
+        "need it: equal characters but for case and blanks at the ends, a cosine, or entailment both ways round",
     )
     parser.add_argument("--threshold", type=float, default=0.85, help="cosine of one class (default: %(default)s)")
     parser.add_argument("--device", help="where models run, such as cuda")
@@ -298,7 +298,10 @@ def _rows(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[Out
                     "sample more of them, or drop the row."
                 )
             outputs = outputs[: args.outputs_per_input]
-        yield OutputsRow(where, _asked(row.get("prompt")), outputs)
+        logprobs = row.get("logprobs")
+        if isinstance(logprobs, list):
+            logprobs = logprobs[: args.outputs_per_input]
+        yield OutputsRow(where, _asked(row.get("prompt")), outputs, logprobs)
         if number == args.limit:
             return
     if not number:

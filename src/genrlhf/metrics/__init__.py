@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.levels import across_input_diversity, per_input_diversity, pooled_diversity
     from genrlhf.metrics.diversity.ngram_cosine import NgramCosine
     from genrlhf.metrics.diversity.nli import NLIDiversity
-    from genrlhf.metrics.diversity.nli_scorer import SharedScorer
-    from genrlhf.metrics.diversity.novelty import DistinctK, SemanticEntropy, UtilityK
+    from genrlhf.metrics.diversity.novelty import DistinctK, LikelihoodEntropy, SemanticEntropy, UtilityK
     from genrlhf.metrics.diversity.openai_embeddings import OpenAIEmbeddings
     from genrlhf.metrics.diversity.pairwise import PairwiseMetric
     from genrlhf.metrics.diversity.self_bleu import SelfBLEU
@@ -50,6 +49,7 @@ _HOMES = {
     "ExactClasses": "diversity.classes",
     "Homogenisation": "diversity.homogenisation",
     "JudgedClasses": "diversity.classes",
+    "LikelihoodEntropy": "diversity.novelty",
     "NLIDiversity": "diversity.nli",
     "NgramCosine": "diversity.ngram_cosine",
     "OpenAIEmbeddings": "diversity.openai_embeddings",
@@ -60,7 +60,6 @@ _HOMES = {
     "SelfRepetition": "diversity.self_repetition",
     "SemanticEntropy": "diversity.novelty",
     "SentenceBERT": "diversity.sentence_bert",
-    "SharedScorer": "diversity.nli_scorer",
     "UtilityK": "diversity.novelty",
     "VendiScore": "diversity.vendi",
     "across_input_diversity": "diversity.levels",
@@ -90,6 +89,7 @@ __all__ = [
     "ExactClasses",
     "Homogenisation",
     "JudgedClasses",
+    "LikelihoodEntropy",
     "NLIDiversity",
     "NgramCosine",
     "OpenAIEmbeddings",
@@ -100,7 +100,6 @@ __all__ = [
     "SelfRepetition",
     "SemanticEntropy",
     "SentenceBERT",
-    "SharedScorer",
     "UtilityK",
     "VendiScore",
     "across_input_diversity",

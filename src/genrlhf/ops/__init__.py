@@ -22,7 +22,7 @@ from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, lo
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
-from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members, pack_bits, unpack_bits
+from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
 
 __all__ = [
     "GROUP_ADVANTAGES",
@@ -45,7 +45,6 @@ __all__ = [
     "maxrl_advantages",
     "nucleus",
     "only_members",
-    "pack_bits",
     "pass_at_k_advantages",
     "position_ids",
     "rloo_advantages",
@@ -54,7 +53,6 @@ __all__ = [
     "soft_best_of_n_weights",
     "token_entropy",
     "token_rewards",
-    "unpack_bits",
     "whiten",
     "widened",
     "widest_dtype",

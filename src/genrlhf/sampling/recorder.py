@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genrlhf.models.freezing import decoder_layers, inner_model
-from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus, pack_bits
+from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus
+from genrlhf.ops.token_sets import pack_bits
 from genrlhf.sampling.choose import draw_tokens, penalise_repetition, scale_and_filter, uniforms
 from genrlhf.sampling.graphs import recording
 from genrlhf.types import WHOLE_VOCABULARY, Generation, SamplingParams, Support, TrunkStates

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from genrlhf.errors import ConfigError, DataError, ModelError
-from genrlhf.metrics import NLIDiversity, SharedScorer
+from genrlhf.metrics import NLIDiversity
+from genrlhf.metrics.diversity.nli_scorer import SharedScorer
 from genrlhf.metrics.diversity.pairs import _pair_at
 
 # Probabilities of contradiction, neutral, entailment for (premise, hypothesis).

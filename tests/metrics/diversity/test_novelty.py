@@ -19,11 +19,13 @@ from genrlhf.metrics import (
     EntailmentClasses,
     ExactClasses,
     JudgedClasses,
+    LikelihoodEntropy,
     SemanticEntropy,
     UtilityK,
     per_input_diversity,
 )
 from genrlhf.metrics.diversity.catalogue import MetricOptions, build_metrics
+from genrlhf.metrics.diversity.evaluation import OutputsRow, Undefined, evaluate_diversity
 from tests import needs
 
 
@@ -156,3 +158,43 @@ def test_noveltybench_has_published_these_figures() -> None:
     found = per_input_diversity(outputs, metric)
     assert found.value == pytest.approx(2.8658255953362173, abs=1e-12)
     assert found.values == pytest.approx([row["utility"] for row in rows], abs=1e-9)
+
+
+def test_likelihood_entropy_by_hand() -> None:
+    # p = 1/2, 1/4, 1/8 and 1/8 of "a", "b", "A", "c": classes of 5/8, 2/8 and 1/8.
+    texts = ["a", "b", "A", "c"]
+    logprobs = [[math.log(0.5)], [math.log(0.5)] * 2, [math.log(0.5)] * 3, [math.log(0.125)]]
+    expected = -sum(p * math.log(p) for p in (5 / 8, 2 / 8, 1 / 8))
+    metric = LikelihoodEntropy(ExactClasses())
+    assert metric.batch_with_logprobs([texts], [logprobs]) == pytest.approx([expected])
+    assert per_input_diversity([texts] * 3, metric, logprobs=[logprobs] * 3).value == pytest.approx(expected)
+    # By token they are 1/2, 1/2, 1/2 and 1/8.
+    shares = (8 / 13, 4 / 13, 1 / 13)
+    by_token = LikelihoodEntropy(ExactClasses(), by_token=True).batch_with_logprobs([texts], [logprobs])
+    assert by_token == pytest.approx([-sum(p * math.log(p) for p in shares)])
+
+
+def test_likelihood_entropy_of_equally_likely_texts_is_that_of_shares() -> None:
+    texts = ["yes", "no", "Yes", "maybe"]
+    logprobs = [[-5000.0, -3.5]] * 4  # p itself is 0 in floating point
+    found = LikelihoodEntropy(ExactClasses()).batch_with_logprobs([texts, []], [logprobs, []])
+    assert found[0] == pytest.approx(SemanticEntropy(ExactClasses())(texts))
+    assert math.isnan(found[1])
+
+
+def test_likelihood_entropy_needs_log_probabilities() -> None:
+    metric = LikelihoodEntropy(ExactClasses())
+    with pytest.raises(ConfigError, match="likelihood_entropy needs the log-probabilities"):
+        metric(["a", "b"])
+    with pytest.raises(DataError, match=r"outputs, input 0 has no log-probabilities .* sample with --logprobs"):
+        per_input_diversity([["a", "b"]], metric)
+    with pytest.raises(DataError, match="logprobs has 1 inputs and outputs 2"):
+        per_input_diversity([["a"], ["b"]], metric, logprobs=[[[-1.0]]])
+    bad: list[Any] = [[[-1.0]], [[-1.0], -1.0], [[-1.0], [1.0]], [[-1.0], [math.nan]], [[-1.0], [-math.inf]], "no"]
+    for given_ in bad:
+        row = OutputsRow("a.jsonl, line 1", "p", ["a", "b"], given_)
+        with pytest.raises(DataError, match=r"a.jsonl, line 1 has .* for the log-probabilities of 2 output\(s\)"):
+            evaluate_diversity([row], {"x": metric}, levels=("per_input",))
+    row = OutputsRow("x", "p", ["a", "b"], [[-1.0], [-2.0]])
+    found = evaluate_diversity([row] * 3, {"x": metric})
+    assert found.figure("across_input", "x") == Undefined("is one of the outputs of one input")

@@ -10,7 +10,8 @@ import torch
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import completion_logits
-from genrlhf.ops import nucleus, unpack_bits
+from genrlhf.ops import nucleus
+from genrlhf.ops.token_sets import unpack_bits
 from genrlhf.sampling import TransformersSampler
 from genrlhf.types import SamplingParams
 from tests.helpers import EOS_ID, tiny_gpt2, tiny_llama, tiny_tokenizer

@@ -18,7 +18,7 @@ from genrlhf.metrics.diversity.ngram_cosine import NgramCosine
 from genrlhf.metrics.diversity.ngrams import Tokenizer
 from genrlhf.metrics.diversity.nli import NLIDiversity
 from genrlhf.metrics.diversity.nli_scorer import SharedScorer
-from genrlhf.metrics.diversity.novelty import DistinctK, SemanticEntropy, UtilityK
+from genrlhf.metrics.diversity.novelty import DistinctK, LikelihoodEntropy, SemanticEntropy, UtilityK
 from genrlhf.metrics.diversity.self_bleu import SelfBLEU
 from genrlhf.metrics.diversity.self_repetition import SelfRepetition
 from genrlhf.metrics.diversity.sentence_bert import SentenceBERT
@@ -125,6 +125,7 @@ METRICS: dict[str, Callable[[MetricOptions], DiversityMetric]] = {
     "distinct_k": lambda options: DistinctK(_classes(options, "distinct_k")),
     "utility_k": lambda options: UtilityK(_classes(options, "utility_k")),
     "semantic_entropy": lambda options: SemanticEntropy(_classes(options, "semantic_entropy")),
+    "likelihood_entropy": lambda options: LikelihoodEntropy(_classes(options, "likelihood_entropy")),
 }
 """What makes each metric."""
 

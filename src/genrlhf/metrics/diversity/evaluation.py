@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from genrlhf.errors import DataError
+from genrlhf.errors import DataError, excerpt
 from genrlhf.metrics.diversity.left_out import InputTexts, LeftOut, TakesOneOfEach
 from genrlhf.metrics.diversity.ngrams import TextSets
 from genrlhf.metrics.diversity.remarks import Remarks, described
@@ -19,7 +19,7 @@ from genrlhf.metrics.diversity.set_metric import SetMetric, as_set_metric
 from genrlhf.metrics.diversity.tally import TextTally
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
-from genrlhf.types import DiversityMetric, Estimate
+from genrlhf.types import DiversityMetric, Estimate, UsesLogprobs
 
 __all__ = ["LEVELS", "DiversityEvaluation", "Level", "OutputsRow", "Undefined", "evaluate_diversity"]
 
@@ -224,7 +224,8 @@ def evaluate_diversity(
             sets = TextSets([row.outputs for row in chunk])
             for name, metric in measures.items():
                 if found.least >= metric.min_texts:
-                    found.values[name].append(metric.values(sets))
+                    logprobs = [_logprobs(row, metric) for row in chunk] if isinstance(metric, UsesLogprobs) else None
+                    found.values[name].append(metric.values(sets, logprobs))
                     remarks[name].add(metric.remarks_of(sets), sum(map(len, sets)))
         if progress is not None:
             progress(len(chunk))
@@ -300,6 +301,9 @@ def _leave_out(
     texts = InputTexts(drawn, blocks)
     found: dict[str, LeftOut | Undefined] = {}
     for name, metric in metrics.items():
+        if isinstance(metric, UsesLogprobs):
+            found[name] = Undefined("is one of the outputs of one input")
+            continue
         if texts.size < metric.min_texts:
             found[name] = Undefined(f"needs {metric.min_texts} texts, and there is one")
             continue
@@ -311,6 +315,27 @@ def _leave_out(
 def _why(drawn: Sequence[Sequence[Sequence[str]]], metric: SetMetric) -> str:
     flat = [text for inputs in drawn for texts in inputs for text in texts]
     return "; ".join(described(metric.remarks(flat), len(flat))) or "the texts are not long enough for it"
+
+
+def _logprobs(row: OutputsRow, metric: SetMetric) -> list[list[float]]:
+    """Return the log-probabilities of a row's outputs, checked."""
+    given = row.logprobs
+    if given is None:
+        raise DataError(
+            f"{row.place} has no log-probabilities of its outputs, which {metric.name} needs: sample with "
+            "--logprobs, or give logprobs."
+        )
+    right = isinstance(given, list) and len(given) == len(row.outputs) and all(isinstance(each, list) for each in given)
+    if not right or not all(_is_logprob(number) for tokens in given for number in tokens):
+        raise DataError(
+            f"{row.place} has {excerpt(given)} for the log-probabilities of {len(row.outputs)} output(s); give "
+            "one list of numbers of at most 0 for every output, one a token."
+        )
+    return given
+
+
+def _is_logprob(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -math.inf < value <= 1e-6
 
 
 def _chunks(rows: Iterable[OutputsRow]) -> Iterator[list[OutputsRow]]:

@@ -17,7 +17,12 @@ __all__ = ["across_input_diversity", "evaluate_outputs", "per_input_diversity", 
 _WHERE: dict[Level, str] = {"per_input": "for every input", "across_input": "across inputs", "pooled": "in one set"}
 
 
-def per_input_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric) -> Estimate:
+def per_input_diversity(
+    outputs: Sequence[Sequence[str]],
+    metric: DiversityMetric,
+    *,
+    logprobs: Sequence[Sequence[Sequence[float]]] | None = None,
+) -> Estimate:
     """Return the mean over inputs of the diversity of the outputs of each: 1/N Σ_i D(y_i1, …, y_iK).
 
     Kirk et al. 2024, "Understanding the Effects of RLHF on LLM Generalisation and Diversity". Standard error and
@@ -27,6 +32,7 @@ def per_input_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetri
         outputs: one list of outputs per input; K may vary, but most metrics then favour some inputs.
         metric: D. An optional `batch(sets)` is called once in place of one call per input; an optional `min_texts` says
             how many outputs every input must have; an optional `bounds` between which values D lies.
+        logprobs: of every token of every output, for a metric that uses them, such as `LikelihoodEntropy`.
 
     Returns:
         `values` are the values of the inputs where D is defined, in their order.
@@ -41,7 +47,9 @@ def per_input_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetri
     """
     measure = as_set_metric(metric)
     checked = check_outputs(outputs, at_least=measure.min_texts, metric=measure.name)
-    return _figure(evaluate_outputs(checked, measure, "per_input"), "per_input")
+    if logprobs is not None and len(logprobs) != len(checked):
+        raise DataError(f"logprobs has {len(logprobs)} inputs and outputs {len(checked)}; give those of every output.")
+    return _figure(evaluate_outputs(checked, measure, "per_input", logprobs), "per_input")
 
 
 def across_input_diversity(
@@ -84,7 +92,7 @@ def across_input_diversity(
     if draws < 1 or (draws > 1 and seed is None):
         raise ConfigError(f"draws is {draws} and seed {seed}; give at least one draw, and a seed for several.")
     _check_enough(len(checked), "input(s)", metric, "across inputs")
-    settings = {"sample": sample} if seed is None else {"draws": draws, "seed": seed}
+    settings: dict[str, Any] = {"sample": sample} if seed is None else {"draws": draws, "seed": seed}
     return _figure(evaluate_outputs(checked, metric, "across_input", blocks=blocks, **settings), "across_input")
 
 
@@ -110,13 +118,22 @@ def pooled_diversity(outputs: Sequence[Sequence[str]], metric: DiversityMetric, 
 
 
 def evaluate_outputs(
-    outputs: Sequence[Sequence[str]], metric: DiversityMetric, level: Level, **settings: Any
+    outputs: Sequence[Sequence[str]],
+    metric: DiversityMetric,
+    level: Level,
+    logprobs: Sequence[Sequence[Sequence[float]]] | None = None,
+    **settings: Any,
 ) -> DiversityEvaluation:
     """Return the evaluation of one metric, by the name of "metric", as `evaluate_diversity` with these settings.
 
     Warns of texts that do not count as they stand.
     """
-    rows = [OutputsRow(f"outputs, input {row}", None, list(texts)) for row, texts in enumerate(outputs)]
+    rows = [
+        OutputsRow(
+            f"outputs, input {row}", None, list(texts), None if logprobs is None else list(map(list, logprobs[row]))
+        )
+        for row, texts in enumerate(outputs)
+    ]
     found = evaluate_diversity(rows, {"metric": metric}, levels=[level], same_number=False, **settings)
     warn_of(found.metrics["metric"].name, found.remarks["metric"].counts, found.remarks["metric"].total, stacklevel=4)
     return found

@@ -13,7 +13,7 @@ from genrlhf.metrics.diversity.classes import Classes
 from genrlhf.metrics.diversity.set_metric import SetMetric
 from genrlhf.types import HasRemarks
 
-__all__ = ["DistinctK", "SemanticEntropy", "UtilityK"]
+__all__ = ["DistinctK", "LikelihoodEntropy", "SemanticEntropy", "UtilityK"]
 
 
 class _OverClasses(SetMetric):
@@ -97,6 +97,61 @@ class SemanticEntropy(_OverClasses):
         return [_entropy(np.bincount(found)) if len(found) else math.nan for found in self._numbered(sets)]
 
 
+class LikelihoodEntropy(_OverClasses):
+    """Semantic entropy from the probabilities of the texts in place of their shares.
+
+    With p(s) the probability of text s, the product of those of its tokens, and the classes c of the K texts::
+
+        P(c) = Σ_{s in c} p(s) / Σ_s p(s),    H = −Σ_c P(c) log P(c)
+
+    Kuhn, Gal & Farquhar 2023, "Semantic Uncertainty", equations 4 and 5, with the sum over classes taken as it stands
+    (Rao-Blackwellised) as Farquhar et al. 2024, "Detecting hallucinations in large language models using semantic
+    entropy", have it. In nats, in [0, log K], higher is more diverse. It is defined for the outputs of one input alone,
+    and the log-probabilities of their tokens must be known. NaN for no texts.
+
+    Args:
+        classes: which texts say the same, such as `EntailmentClasses`; `ExactClasses` where equal strings are meant.
+        by_token: take p(s) to the power of 1 over the number of tokens, as the latter's code does, so that long texts
+            do not count nothing.
+
+    Example:
+        >>> from genrlhf.metrics import ExactClasses
+        >>> half = [[-0.6931471805599453], [-0.6931471805599453]]
+        >>> round(LikelihoodEntropy(ExactClasses()).batch_with_logprobs([["yes", "no"]], [half])[0], 6)  # log 2
+        0.693147
+    """
+
+    name: ClassVar[str] = "likelihood_entropy"
+    higher_is_more_diverse: ClassVar[bool] = True
+
+    def __init__(self, classes: Classes | None = None, *, by_token: bool = False) -> None:
+        super().__init__(classes)
+        self.by_token = by_token
+
+    def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
+        """Raise `ConfigError`: texts alone do not say how likely they were."""
+        raise ConfigError(
+            f"{self.name} needs the log-probabilities of outputs: give logprobs= to per_input_diversity, or a file "
+            "whose rows have them (`genrlhf sample --logprobs`)."
+        )
+
+    def batch_with_logprobs(
+        self, sets: Sequence[Sequence[str]], logprobs: Sequence[Sequence[Sequence[float]]]
+    ) -> list[float]:
+        """Return the entropy of every set of texts."""
+        return [
+            self._entropy(found, [np.asarray(tokens, dtype=np.float64) for tokens in of_set])
+            for found, of_set in zip(self._numbered(sets), logprobs, strict=True)
+        ]
+
+    def _entropy(self, classes: np.ndarray, logprobs: list[np.ndarray]) -> float:
+        if not len(classes):
+            return math.nan
+        logs = np.array([tokens.sum() / (max(1, len(tokens)) if self.by_token else 1) for tokens in logprobs])
+        # Relative to the likeliest text: p(s) itself is 0 in floating point.
+        return _entropy(np.bincount(classes, np.exp(logs - logs.max())))
+
+
 class UtilityK(_OverClasses):
     """What a user gains who reads K texts in their order and goes on with probability p after each.
 
@@ -155,5 +210,5 @@ class UtilityK(_OverClasses):
 
 
 def _entropy(counts: np.ndarray) -> float:
-    shares = counts / counts.sum()
+    shares = counts[counts > 0] / counts.sum()
     return float(abs((shares * np.log(shares)).sum()))  # not −0 for a single class

@@ -22,7 +22,16 @@ from genrlhf.metrics.diversity.ngrams import (
 )
 from genrlhf.metrics.diversity.remarks import WITHOUT_WORDS, warn_of, without_words
 from genrlhf.text import pieces_without_stops, words
-from genrlhf.types import DiversityMetric, HasBounds, HasDirection, HasRemarks, LeavesOut, MeasuresSets, NeedsTexts
+from genrlhf.types import (
+    DiversityMetric,
+    HasBounds,
+    HasDirection,
+    HasRemarks,
+    LeavesOut,
+    MeasuresSets,
+    NeedsTexts,
+    UsesLogprobs,
+)
 
 __all__ = ["LeaveOut", "OrderMean", "PairDraw", "SetMetric", "TableMetric", "as_set_metric"]
 
@@ -114,12 +123,20 @@ class SetMetric:
         warn_of(self.name, self.remarks(texts), len(texts))
         return value
 
-    def values(self, sets: Sequence[Sequence[str]]) -> np.ndarray:
+    def values(
+        self, sets: Sequence[Sequence[str]], logprobs: Sequence[Sequence[Sequence[float]]] | None = None
+    ) -> np.ndarray:
         """Return the value of every set of texts, (sets,) float64.
+
+        Args:
+            sets: of texts.
+            logprobs: of every token of every text, for a metric that uses them.
 
         Raises:
             ModelError: `batch` does not return one number a set.
         """
+        if logprobs is not None and isinstance(self, UsesLogprobs):
+            return _checked(self.batch_with_logprobs(sets, logprobs), len(sets), self.name)
         return _checked(self.batch(sets), len(sets), self.name)
 
     def left_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> LeaveOut:

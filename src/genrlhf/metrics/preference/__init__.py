@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from genrlhf.metrics.preference.judging.judges import ScoreJudge
     from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
     from genrlhf.metrics.preference.judging.prompt_judge import JudgeAnswer, PromptJudge
-    from genrlhf.metrics.preference.judging.spending import Usage
     from genrlhf.metrics.preference.judging.templates import JudgeTemplate, judge_template
     from genrlhf.metrics.preference.validating.agreement import cohen_kappa, fleiss_kappa
     from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
@@ -50,7 +49,6 @@ _HOMES = {
     "OpenAIJudge": "judging.openai_judge",
     "PromptJudge": "judging.prompt_judge",
     "ScoreJudge": "judging.judges",
-    "Usage": "judging.spending",
     "WinRate": "counting.winrate",
     "annotation_win_rates": "counting.annotations",
     "cohen_kappa": "validating.agreement",
@@ -88,7 +86,6 @@ __all__ = [
     "OpenAIJudge",
     "PromptJudge",
     "ScoreJudge",
-    "Usage",
     "WinRate",
     "annotation_win_rates",
     "cohen_kappa",
