@@ -19,7 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.cli.documented import DOCUMENTS, documented_commands, label, prepare, typed
+from tests.cli.documented import DOCUMENTS, clear, documented_commands, label, prepare, typed
 from tests.metrics.preference.judging.chat_server import ChatServer, verdict
 
 
@@ -83,6 +83,7 @@ def main() -> int:
                 for command in documented_commands(document):
                     if command[0] == "demo" and not args.demo:
                         continue
+                    clear(command, folder)
                     words = typed(command, server.url)
                     if how == "read-only":
                         words = [str(folder / w) if "." in w and (folder / w).exists() else w for w in words]

@@ -11,7 +11,8 @@ from genrlhf.cli.main import build_parser
 from tests.metrics.preference.judging.chat_server import ChatServer
 
 OUTPUTS = [
-    {"prompt": f"q{n}", "outputs": [f"a{n} b c", f"c d e{n}"], "reference": "r", "dataset": "d"} for n in range(6)
+    {"prompt": f"q{n}", "outputs": [f"a{n} b c" + " c" * n, f"c d e{n}"], "reference": "r", "dataset": "d"}
+    for n in range(6)
 ]
 OTHERS = [{**row, "outputs": ["some other words", "and more of them"]} for row in OUTPUTS]
 JUDGEMENTS = [

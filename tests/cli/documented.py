@@ -33,8 +33,9 @@ def prepare(folder: Path) -> None:
     many = [{**row, "instruction": f"{row['instruction']} {n}"} for row in judged for n in range(6)]
     files: dict[str, Any] = {
         "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(3)],
-        "sft.jsonl": [{**row, "prompt": f"{row['prompt']} {n}"} for row in OUTPUTS for n in range(5)],
-        "ppo.jsonl": [{**row, "prompt": f"{row['prompt']} {n}"} for row in OTHERS for n in range(5)],
+        "outputs.jsonl": OUTPUTS,
+        "sft.jsonl": _sixteen(OUTPUTS),
+        "ppo.jsonl": _sixteen(OTHERS),
         "annotations.jsonl": many,
         "tldr.jsonl": [{**row, "dataset": "tldr"} for row in many],
         "cnn.jsonl": [{**row, "dataset": "cnn", "instruction": f"n{row['instruction']}"} for row in many],
@@ -59,6 +60,15 @@ def prepare(folder: Path) -> None:
         shutil.copytree(base, folder / name)
     save_model(tiny_reward_model(), tokenizer, folder / "rm")
     _encoders(folder, base)
+
+
+def _sixteen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return 30 rows with 16 outputs each."""
+    return [
+        {**row, "prompt": f"{row['prompt']} {n}", "outputs": [f"{row['outputs'][k % 2]} {k}" for k in range(16)]}
+        for row in rows
+        for n in range(5)
+    ]
 
 
 def _recorded(folder: Path) -> None:
@@ -87,6 +97,12 @@ def _encoders(folder: Path, base: Path) -> None:
     classes = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
     config = BertConfig(**{**tiny_bert().config.to_dict(), "id2label": classes, "num_labels": 3})
     save_model(BertForSequenceClassification(config), tiny_tokenizer(), folder / "FacebookAI/roberta-large-mnli")
+
+
+def clear(command: list[str], folder: Path) -> None:
+    """Remove what a command is to make, where it is there from the start for the commands of other documents."""
+    if command[0] == "sample" and not (folder / "outputs.jsonl.settings.json").exists():
+        (folder / "outputs.jsonl").unlink(missing_ok=True)
 
 
 def typed(command: list[str], server_url: str) -> list[str]:

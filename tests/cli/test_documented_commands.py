@@ -14,7 +14,7 @@ import pytest
 
 from genrlhf.cli import main, train
 from genrlhf.studies import demo
-from tests.cli.documented import DOCUMENTS, documented_commands, label, prepare, typed
+from tests.cli.documented import DOCUMENTS, clear, documented_commands, label, prepare, typed
 from tests.cli.test_every_command import lines, run
 from tests.metrics.preference.judging.chat_server import ChatServer, verdict
 
@@ -60,6 +60,7 @@ def test_on_a_narrow_terminal(
     document: Path, folder: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for command in documented_commands(document):
+        clear(command, folder)
         done = run(typed(command, server.url), monkeypatch, encoding="cp1252")
         # A model that was never trained gives no verdict that can be read.
         unread = "--local-model" in command and "None of the 30 comparisons" in lines(done)[-1]
@@ -73,6 +74,7 @@ def test_into_a_pipe_that_closes(
     document: Path, folder: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch, capfd: Any
 ) -> None:
     for command in documented_commands(document):
+        clear(command, folder)
         read, write = os.pipe()
         os.close(read)
         with monkeypatch.context() as patched:
@@ -87,7 +89,6 @@ def test_in_a_folder_that_is_read_only(
     document: Path, folder: Path, server: ChatServer, read_only: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What writes is told in one line before the work; what only reads works."""
-    shutil.copy("sft.jsonl", "outputs.jsonl")
     chosen = Path("annotations.jsonl").read_text().replace('"sft"', '"rejected"').replace('"ppo"', '"chosen"')
     Path("judged.jsonl").write_text(chosen)
     shutil.copy("annotations.jsonl", "labelling.key.jsonl")
