@@ -25,7 +25,7 @@ class Server:
     def __init__(self, reply: Any) -> None:
         self.requests: list[dict[str, Any]] = []
         handler = type("Handler", (_Handler,), {"owner": self, "reply": staticmethod(reply)})
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.http = _Listener(("127.0.0.1", 0), handler)
         self.http.daemon_threads = True
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
@@ -36,6 +36,11 @@ class Server:
     def __exit__(self, *_: Any) -> None:
         self.http.shutdown()
         self.http.server_close()
+
+
+class _Listener(ThreadingHTTPServer):
+    # More connections at once than the usual five.
+    request_queue_size = 128
 
 
 class _Handler(BaseHTTPRequestHandler):
