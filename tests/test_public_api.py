@@ -39,8 +39,9 @@ PUBLIC = {
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer
         JudgeTemplate JudgeValidation JudgedComparisons ModelAnswer NoAnswer OpenAIJudge PromptJudge ScoreJudge
         WinRate annotation_win_rates cohen_kappa compare_win_rates fleiss_kappa generalisation_gap generalisation_gaps
-        head_to_head judge_comparisons judge_template known_preferences length_controlled load_alpaca_eval_judge
-        pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate word_shift
+        head_to_head judge_comparisons judge_template known_preferences krippendorff_alpha length_controlled
+        load_alpaca_eval_judge pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate
+        word_shift
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer Objective PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer

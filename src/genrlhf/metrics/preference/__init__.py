@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
     from genrlhf.metrics.preference.judging.prompt_judge import JudgeAnswer, PromptJudge
     from genrlhf.metrics.preference.judging.templates import JudgeTemplate, judge_template
-    from genrlhf.metrics.preference.validating.agreement import cohen_kappa, fleiss_kappa
+    from genrlhf.metrics.preference.validating.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha
     from genrlhf.metrics.preference.validating.matching import pairs_from_preferences
     from genrlhf.metrics.preference.validating.validation import JudgeValidation, validate_judge, validation_table
 
@@ -60,6 +60,7 @@ _HOMES = {
     "judge_comparisons": "judging.comparisons",
     "judge_template": "judging.templates",
     "known_preferences": "counting.annotations",
+    "krippendorff_alpha": "validating.agreement",
     "length_controlled": "counting.length_control",
     "load_alpaca_eval_judge": "judging.alpaca_eval",
     "pairs_from_preferences": "validating.matching",
@@ -97,6 +98,7 @@ __all__ = [
     "judge_comparisons",
     "judge_template",
     "known_preferences",
+    "krippendorff_alpha",
     "length_controlled",
     "load_alpaca_eval_judge",
     "pairs_from_preferences",

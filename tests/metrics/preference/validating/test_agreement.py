@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from genrlhf.errors import DataError
+from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.preference.validating.agreement import (
     agreement,
     cohen_kappa,
     fleiss_kappa,
+    krippendorff_alpha,
     label_counts,
     leave_one_out,
     majority,
@@ -170,3 +174,56 @@ def test_leaving_one_out_is_what_a_loop_does(given_labels: list[float]) -> None:
 def test_one_alone_cannot_be_left_out(given_labels: list[float]) -> None:
     with pytest.raises(DataError, match="leaving one out takes two annotators"):
         leave_one_out(given_labels)
+
+
+def alpha_by_loop(table: list[list[float]], level: str) -> float:
+    """Krippendorff's own form: any two labels of one pair, weighted by how many it has, over any two labels."""
+    units = [[row[i] for row in table if not math.isnan(row[i])] for i in range(len(table[0]))]
+    units = [unit for unit in units if len(unit) > 1]
+    every = [label for unit in units for label in unit]
+
+    def distance(a: float, b: float) -> float:
+        if level == "nominal":
+            return float(a != b)
+        if level == "interval":
+            return (a - b) ** 2
+        low, high = sorted((a, b))
+        between = sum(low <= label <= high for label in every)
+        return (between - (every.count(low) + every.count(high)) / 2) ** 2 if a != b else 0.0
+
+    observed = sum(
+        sum(distance(a, b) for a, b in itertools.permutations(unit, 2)) / (len(unit) - 1) for unit in units
+    ) / len(every)
+    expected = sum(distance(a, b) for a, b in itertools.permutations(every, 2)) / (len(every) * (len(every) - 1))
+    return 1 - observed / expected if expected else math.nan
+
+
+tables = st.integers(2, 4).flatmap(
+    lambda width: st.lists(
+        st.lists(st.sampled_from([*LABELS, math.nan]), min_size=width, max_size=width), min_size=2, max_size=5
+    )
+)
+
+
+@pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+@given(tables)
+def test_alpha_against_a_loop(level: Any, table: list[list[float]]) -> None:
+    pytest.importorskip("krippendorff", reason="needs krippendorff, which Python 3.10 has not")
+    counts = [[row[i] for row in table if not math.isnan(row[i])] for i in range(len(table[0]))]
+    every = {label for unit in counts if len(unit) > 1 for label in unit}
+    expected = alpha_by_loop(table, level) if len(every) > 1 else math.nan
+    assert krippendorff_alpha(table, level=level) == pytest.approx(expected, abs=1e-12, nan_ok=True)
+
+
+def test_alpha_refuses_and_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="level is 'ratio'"):
+        krippendorff_alpha([[1, 0], [1, 0]], level="ratio")  # type: ignore[arg-type]
+    with pytest.raises(DataError, match=r"labels has the shape \(2,\)"):
+        krippendorff_alpha([1, 0])
+    with pytest.raises(DataError, match="A label is 2"):
+        krippendorff_alpha([[2, 0], [1, 0]])
+    assert math.isnan(krippendorff_alpha([[1, 1], [1, 1]]))
+    assert math.isnan(krippendorff_alpha([[1, math.nan], [math.nan, 0]]))
+    monkeypatch.setitem(sys.modules, "krippendorff", None)
+    with pytest.raises(ConfigError, match=r"needs the package krippendorff .*pip install 'genrlhf\[agreement\]'"):
+        krippendorff_alpha([[1, 0], [1, 0]])

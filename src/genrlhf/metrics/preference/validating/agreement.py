@@ -7,16 +7,18 @@ are taken for what they lean to (see `win_labels`).
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from genrlhf.errors import DataError
+from genrlhf.errors import ConfigError, DataError
 
 __all__ = [
     "agreement",
     "cohen_kappa",
     "fleiss_kappa",
+    "krippendorff_alpha",
     "label_counts",
     "leave_one_out",
     "majority",
@@ -142,6 +144,55 @@ def fleiss_kappa(counts: ArrayLike) -> float:
     agreeing = (table * (table - 1)).sum(axis=1) / (ratings * (ratings - 1))
     shares = table.sum(axis=0) / ratings.sum()
     return _corrected(float(agreeing.mean()), float(shares @ shares))
+
+
+def krippendorff_alpha(labels: ArrayLike, *, level: Literal["nominal", "ordinal", "interval"] = "nominal") -> float:
+    """Return Krippendorff's alpha of many annotators, who need not all have labelled every pair.
+
+    With D_o how far labels of one pair disagree, and D_e how far any labels do, each over all pairs of labels::
+
+        α = 1 − D_o / D_e
+
+    Krippendorff 2004, "Content Analysis", chapter 11; computed by the package `krippendorff` (the extra `agreement`).
+    Unlike `fleiss_kappa` it corrects for few labels, and may count a tie as half way between win and loss.
+
+    Args:
+        labels: (annotators, pairs) win shares, NaN where an annotator has no label of a pair.
+        level: "nominal", a disagreement is a disagreement; "interval", a tie is half as far from a win as a loss is;
+            "ordinal", by how many labels lie between two.
+
+    Returns:
+        NaN where no pair has two labels, or all labels are the same.
+
+    Raises:
+        ConfigError: the package is missing, or there is no such level.
+        DataError: it is no table of labels.
+
+    Example:
+        >>> nan = float("nan")
+        >>> round(krippendorff_alpha([[1, 1, 0, 0], [1, 0, 0, nan], [1, 1, 0, 0]]), 6)
+        0.666667
+    """
+    if level not in ("nominal", "ordinal", "interval"):
+        raise ConfigError(f"level is {level!r}; give 'nominal', 'ordinal' or 'interval'.")
+    given = np.asarray(labels, dtype=np.float64)
+    if given.ndim != 2:
+        raise DataError(f"labels has the shape {given.shape}; give a row for every annotator and a column for a pair.")
+    counts = np.array([label_counts(pair[~np.isnan(pair)]) for pair in given.T]).reshape(-1, 3)
+    paired = counts[counts.sum(axis=1) >= 2]
+    if np.count_nonzero(paired.sum(axis=0)) < 2:
+        return math.nan
+    try:
+        import krippendorff
+    except ImportError as error:
+        raise ConfigError(
+            "Krippendorff's alpha needs the package krippendorff (Python 3.11 or newer): pip install "
+            "'genrlhf[agreement]'."
+        ) from error
+    # Labels that nobody gave have no rank.
+    there = counts.sum(axis=0) > 0
+    domain = np.array([0.0, 0.5, 1.0])[there]
+    return float(krippendorff.alpha(value_counts=counts[:, there], value_domain=domain, level_of_measurement=level))
 
 
 def label_counts(labels: ArrayLike) -> np.ndarray:
