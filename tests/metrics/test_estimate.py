@@ -168,3 +168,10 @@ def test_bounds() -> None:
     assert mean_estimate([0.3, 0.1 + 0.2] * 4, bounds=(0, 1)).ci[1] > 0.5
     with pytest.raises(DataError, match=r"A value is 1.5"):
         mean_estimate([0.5, 1.5], bounds=(0, 1))
+
+
+def test_the_interval_of_a_jackknifed_mean_is_that_of_the_mean() -> None:
+    values = [0.0, 0.0, 0.1, 0.2, 0.0, 3.0, 0.4]
+    jackknifed = jackknife_estimate(statistics.fmean, values)
+    assert jackknifed.ci == pytest.approx(mean_estimate(values).ci, rel=1e-9)
+    assert jackknifed.ci[1] - jackknifed.value > 1.5 * (jackknifed.value - jackknifed.ci[0])

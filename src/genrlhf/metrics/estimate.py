@@ -16,6 +16,7 @@ from genrlhf.types import Estimate
 
 __all__ = [
     "bounded_estimate",
+    "held_within",
     "interval",
     "jackknife_blocks",
     "jackknife_estimate",
@@ -69,18 +70,25 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
     value = float(defined.mean())
     stderr = float(defined.std(ddof=1) / math.sqrt(n)) if n > 1 else math.nan
     ends = mean_intervals(defined)
-    ci = float(ends[0]), float(ends[1])
-    if bounds is not None:
-        low, high = bounds
-        # Also raises where a value is out of bounds.
-        widest = score_interval(defined, low, high)
-        ci = (max(low, ci[0]), min(high, ci[1])) if _differ(defined) else widest
-    return Estimate(value=value, stderr=stderr, ci=ci, n=n, values=defined)
+    plain = Estimate(value=value, stderr=stderr, ci=(float(ends[0]), float(ends[1])), n=n, values=defined)
+    if bounds is None:
+        return plain
+    # Also raises where a value is out of bounds.
+    widest = score_interval(defined, *bounds)
+    return held_within(plain, bounds) if _differ(defined) else replace(plain, ci=widest)
 
 
 def _differ(values: np.ndarray) -> bool:
     """Say whether values differ by more than rounding."""
     return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
+
+
+def held_within(estimate: Estimate, bounds: tuple[float, float] | None) -> Estimate:
+    """Return an estimate whose interval does not leave the bounds of what is estimated, where they are known."""
+    if bounds is None:
+        return estimate
+    low, high = np.clip(estimate.ci, *bounds)
+    return replace(estimate, ci=(float(low), float(high)))
 
 
 def mean_intervals(values: np.ndarray) -> np.ndarray:
@@ -92,16 +100,22 @@ def mean_intervals(values: np.ndarray) -> np.ndarray:
     Returns:
         (…, 2), NaN for n = 1.
     """
-    from scipy.special import stdtrit
-
     n = values.shape[-1]
     if n < 2:
         return np.full((*values.shape[:-1], 2), np.nan)
-    mean = values.mean(axis=-1)
-    away = values - mean[..., None]
-    spread = np.sqrt((away**2).mean(axis=-1))
-    stderr = spread / math.sqrt(n - 1)
+    mean, stderr = values.mean(axis=-1), values.std(axis=-1, ddof=1) / math.sqrt(n)
+    down, up = _arms(values)
+    return np.stack([mean - down * stderr, mean + up * stderr], axis=-1)
+
+
+def _arms(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return how many standard errors the interval of a mean of (…, n) values reaches down and up, (…) each."""
+    from scipy.special import stdtrit
+
+    n = values.shape[-1]
     t = float(stdtrit(n - 1, 0.975))
+    away = values - values.mean(axis=-1, keepdims=True)
+    spread = np.sqrt((away**2).mean(axis=-1))
     # Of equal values, and of two, there is no skewness; below 1e-9 the two intervals are the same to nine digits, and
     # a difference of near equals would be divided.
     equal = (spread <= 1e-12 * np.abs(values).max(axis=-1)) | (n < 3)
@@ -109,8 +123,7 @@ def mean_intervals(values: np.ndarray) -> np.ndarray:
     a = np.where(equal, 0.0, (1 + 6 / n) * skewness / math.sqrt(n))
     a = np.where(np.abs(a) < 1e-9, 1e-9, a)
     down, up = (3 * (np.cbrt(1 + a * (x - a / 6)) - 1) / a for x in (t, -t))
-    plain = t * stderr
-    return np.stack([mean - np.maximum(plain, down * stderr), mean + np.maximum(plain, -up * stderr)], axis=-1)
+    return np.maximum(t, down), np.maximum(t, -up)
 
 
 def proportion_estimate(values: ArrayLike) -> Estimate:
@@ -191,8 +204,9 @@ def jackknife_from_blocks(value: float, without: ArrayLike, blocks: Sequence[Seq
         blocks: the units of every block.
 
     Returns:
-        `values` are the B pseudo-values, `n` is the number of units; the interval is Student's with B − 1 degrees of
-        freedom around θ. One block, or an undefined θ_b, leaves standard error and interval NaN.
+        `values` are the B pseudo-values, `n` is the number of units; the interval is that which `mean_estimate` gives a
+        mean of the pseudo-values: Student's with B − 1 degrees of freedom around θ, wider towards their longer tail.
+        One block, or an undefined θ_b, leaves standard error and interval NaN.
 
     Raises:
         DataError: the statistic of all units is not a finite number.
@@ -201,10 +215,14 @@ def jackknife_from_blocks(value: float, without: ArrayLike, blocks: Sequence[Seq
         raise DataError(f"The statistic of all {sum(map(len, blocks))} units is {value}; give more of them.")
     left = np.asarray(without, dtype=np.float64)
     sizes = np.array([len(block) for block in blocks], dtype=np.float64)
-    n, count = int(sizes.sum()), len(blocks)
+    n = int(sizes.sum())
     pseudo = n / sizes * value - (n / sizes - 1) * left
     stderr = math.sqrt(float(jackknife_variance(np.array(value), left, sizes)))
-    return Estimate(value=value, stderr=stderr, ci=interval(value, stderr, max(count - 1, 1)), n=n, values=pseudo)
+    ci = math.nan, math.nan
+    if math.isfinite(stderr):
+        down, up = _arms(pseudo)
+        ci = value - float(down) * stderr, value + float(up) * stderr
+    return Estimate(value=value, stderr=stderr, ci=ci, n=n, values=pseudo)
 
 
 def jackknife_variance(value: np.ndarray, without: np.ndarray, sizes: np.ndarray) -> np.ndarray:

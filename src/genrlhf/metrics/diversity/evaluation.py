@@ -17,7 +17,7 @@ from genrlhf.metrics.diversity.ngrams import TextSets
 from genrlhf.metrics.diversity.remarks import Remarks, described
 from genrlhf.metrics.diversity.set_metric import SetMetric, as_set_metric
 from genrlhf.metrics.diversity.tally import TextTally
-from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.metrics.estimate import held_within, mean_estimate
 from genrlhf.metrics.paired import PairedComparison, paired_comparison
 from genrlhf.types import DiversityMetric, Estimate, UsesLogprobs
 
@@ -99,7 +99,7 @@ class DiversityEvaluation:
         """Return the figure of a metric at a level that was measured."""
         if level != "per_input":
             left = self.left[level][name]
-            return left if isinstance(left, Undefined) else left.estimate()
+            return left if isinstance(left, Undefined) else held_within(left.estimate(), self.metrics[name].bounds)
         if (missing := self._too_few_outputs(name)) is not None:
             return missing
         values = self.values[name]

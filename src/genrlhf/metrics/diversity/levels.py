@@ -86,7 +86,7 @@ def across_input_diversity(
     Example:
         >>> from genrlhf.metrics import DistinctN
         >>> print(across_input_diversity([["a b"], ["a c"], ["c d"], ["a d"]], DistinctN(1)))
-        0.500 [0.102, 0.898]
+        0.500 [0.102, 1.000]
     """
     checked = check_outputs(outputs)
     if draws < 1 or (draws > 1 and seed is None):
