@@ -103,7 +103,9 @@ _SENTENCE_END = re.compile(
     rf"[{_ENDS}.!?\uff0e]*[\"')\]\u00bb\u2019\u201d\u3009\u300b\u300d\u300f\u3011\u3015\uff09\uff3d\uff5d]*\s*"
 )
 _ENDING = re.compile(rf"[.!?{_ENDS}\uff0e]\s*\Z")
+_SEPARATOR = re.compile(f"[{''.join(map(chr, _SEPARATORS))}]")
 _WORDY = re.compile(r"[^\W_]")
+_LETTERS = b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _PIECE = re.compile(r"\S+")
 _ASCII_TERM = re.compile(r"[a-z0-9]+")
 _SIMPLE = re.compile(r"[A-Za-z0-9]+(?:[-/_][A-Za-z0-9]+)*")
@@ -146,7 +148,7 @@ def words(text: str) -> list[str]:
     if text.isascii():
         return list(chain.from_iterable(map(_SPLIT.__getitem__, text.split())))
     patterns = _patterns()
-    pieces = composed(text).translate(_SEPARATORS).split()
+    pieces = _between_blanks(composed(text)).split()
     if not patterns.without_blanks.search(text):
         return list(chain.from_iterable(map(_SPLIT.__getitem__, pieces)))
     found: list[str] = []
@@ -233,7 +235,12 @@ def count_words(text: str) -> int:
         >>> count_words("Well, yes: 你好。")
         4
     """
-    return len(text.split()) if text.isascii() else sum(1 for _ in _ends_of_words(text))
+    if text.isascii():
+        return len(text.split())
+    patterns, pieces = _patterns(), _between_blanks(text).split()
+    if not patterns.without_blanks.search(text):
+        return len(pieces)
+    return sum(len(patterns.counted.findall(piece)) if patterns.without_blanks.search(piece) else 1 for piece in pieces)
 
 
 def first_words(text: str, count: int) -> str:
@@ -308,6 +315,10 @@ def script(text: str) -> str | None:
     """
     if text.isascii():
         return "Latin" if any(map(str.isalpha, text)) else None
+    plain = text.encode("ascii", "ignore")
+    letters = len(plain) - len(plain.translate(None, _LETTERS))
+    if letters > len(text) - len(plain):
+        return "Latin"
     counts: Counter[str] = Counter()
     for sign, count in Counter(composed(text)).items():
         if (name := _script_of(sign)) is not None:
@@ -335,6 +346,7 @@ class _Patterns(NamedTuple):
         character: any character with its marks.
         term: a word of `terms`.
         unit: such a letter with its marks, or a run of what is neither that nor blank.
+        counted: the same, but of the runs those alone that have a letter or digit.
     """
 
     without_blanks: re.Pattern[str]
@@ -343,6 +355,7 @@ class _Patterns(NamedTuple):
     character: re.Pattern[str]
     term: re.Pattern[str]
     unit: re.Pattern[str]
+    counted: re.Pattern[str]
 
 
 @functools.cache
@@ -377,6 +390,7 @@ def _patterns() -> _Patterns:
         character=re.compile(rf"(?:[\U0001f1e6-\U0001f1ff]{{2}}|\S)(?:{whole})*"),
         term=re.compile(rf"{letter}|[^\W_{letters}](?:[^\W_{letters}]|[{extend}])*"),
         unit=re.compile(rf"{letter}|[^\s{letters}]+"),
+        counted=re.compile(rf"{letter}|(?:[^\w\s]|_)*[^\W_{letters}][^\s{letters}]*"),
     )
 
 
@@ -450,13 +464,18 @@ def _at_other_ends(sentence: str) -> Iterator[str]:
         yield sentence[start:]
 
 
+def _between_blanks(text: str) -> str:
+    """Return `text` with blanks for the marks that stand where others write blanks, at the same places."""
+    return text.translate(_SEPARATORS) if _SEPARATOR.search(text) else text
+
+
 def _ends_of_words(text: str) -> Iterator[int]:
     """Yield where every word ends that `count_words` counts."""
     if text.isascii():
         yield from (match.end() for match in _PIECE.finditer(text))
         return
     patterns = _patterns()
-    text = text.translate(_SEPARATORS)
+    text = _between_blanks(text)
     for piece in _PIECE.finditer(text):
         if not patterns.without_blanks.search(piece[0]):
             yield piece.end()

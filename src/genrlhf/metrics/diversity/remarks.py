@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from genrlhf.text import has_words, words
+from genrlhf.text import has_words, terms, words
 
 __all__ = ["WITHOUT_WORDS", "Remarks", "cut_remark", "described", "longer_than", "warn_of", "without_words"]
 
@@ -40,7 +40,7 @@ class Remarks:
 
 def without_words(texts: Sequence[str], tokenize: Callable[[str], Sequence[str]]) -> dict[str, int]:
     """Return the remark on texts that a tokenizer finds no words in."""
-    count = sum(1 for text in texts if not (has_words(text) if tokenize is words else tokenize(text)))
+    count = sum(1 for text in texts if not (has_words(text) if tokenize in (words, terms) else tokenize(text)))
     return {WITHOUT_WORDS: count} if count else {}
 
 
