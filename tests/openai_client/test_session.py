@@ -282,7 +282,7 @@ def test_no_key_follows_a_redirection() -> None:
     with ScriptedServer(lambda _, number: Reply()) as other:
         away = Reply(307, {}, {"location": other.url})
         with ScriptedServer(lambda _, number: away) as server:
-            assert f"is elsewhere (307): '{other.url}'" in str(failure(outcomes(server.url)))
+            assert f"is elsewhere (307): 'give {other.url} as base_url'" in str(failure(outcomes(server.url)))
         assert not other.requests
 
 
@@ -314,6 +314,14 @@ def test_proxies_that_cannot_be_used(proxy: str, message: str, monkeypatch: pyte
         with pytest.raises(ConfigError, match=message) as raised:
             outcomes(server.url)
         assert "hush" not in str(raised.value) and not server.requests
+
+
+def test_a_proxy_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:hush@127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    found = failure(outcomes("http://127.0.0.1:9/v1"))
+    assert "cannot be reached, through the proxy that the environment names" in str(found)
+    assert "hush" not in str(found) and found.scope is Scope.RUN
 
 
 def test_an_interrupt_ends_what_runs_in_the_thread() -> None:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Callable
 from typing import TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from genrlhf.errors import ConfigError, excerpt
 
-__all__ = ["NO_KEY", "behind_proxy", "checked_key", "is_azure", "needs_key", "redactor", "split_address"]
+__all__ = ["NO_KEY", "behind_proxy", "checked_key", "has_proxy", "is_azure", "needs_key", "redactor", "split_address"]
 
 T = TypeVar("T")
 
@@ -79,6 +80,13 @@ def behind_proxy(build: Callable[[], T]) -> T:
             f"The proxy that the environment names (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used: "
             f"{excerpt(reason)}."
         ) from None
+
+
+def has_proxy(address: str) -> bool:
+    """Say whether requests to an address go through a proxy that the environment names."""
+    parts, proxies = urlsplit(address), getproxies()
+    named = proxies.get(parts.scheme) or proxies.get("all")
+    return bool(named) and not proxy_bypass(parts.hostname or "")
 
 
 def redactor(secrets: list[str], password: str | None) -> Callable[[str], str]:

@@ -123,8 +123,9 @@ def refusal(status: int, headers: Mapping[str, str], content: bytes, *, where: s
             404: f"knows no model {model!r}, or is not the address of an API (404)",
             407: "is behind a proxy that wants a password (407)",
         }.get(status, f"answered {status} for the model {model!r}")
-        if 300 <= status < 400:
-            meaning = f"is elsewhere ({status}): {excerpt(headers.get('location', ''), 200)}"
+    if 300 <= status < 400:
+        meaning = f"is elsewhere ({status})"
+        said = f"give {headers.get('location', 'that address')} as base_url"
     said = said or "no reason given"
     return RequestError(
         f"{where} {meaning}: {excerpt(said, 300)}",

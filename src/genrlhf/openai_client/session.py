@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import openai
 
 from genrlhf.errors import excerpt
+from genrlhf.openai_client.address import has_proxy
 from genrlhf.openai_client.failures import RequestError, Scope, parse_json, refusal
 
 if TYPE_CHECKING:
@@ -174,7 +175,8 @@ class Session:
         if _speaks_no_tls(error):
             return RequestError(f"{where} cannot be trusted: {cause}; check http or https", Scope.RUN)
         if name in ("ConnectError", "ProxyError"):
-            return RequestError(f"{where} cannot be reached ({cause})", Scope.ATTEMPT, unreachable=True)
+            through = ", through the proxy that the environment names" if has_proxy(where) else ""
+            return RequestError(f"{where} cannot be reached{through} ({cause})", Scope.ATTEMPT, unreachable=True)
         if name in ("UnsupportedProtocol", "LocalProtocolError", "InvalidURL") or isinstance(
             error, (TypeError, ValueError)
         ):

@@ -61,6 +61,7 @@ def test_references_prices_and_table(files: list[str], capsys: pytest.CaptureFix
         assert main(["judge", "run", files[0], "--references", *options, "--budget", "1"]) == 0
         out = capsys.readouterr().out
         assert "sft beats reference in" in out and "cost" in out and "what was shown first won in" in out
+        assert 0 <= float(out.split("at equal lengths ")[1].split()[0]) <= 100
         assert main(["judge", "run", files[0], "--references", *options, "--dry-run", "--json"]) == 0
         assert json.loads(capsys.readouterr().out) == {
             "calls": 0,

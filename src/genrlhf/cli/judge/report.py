@@ -45,10 +45,7 @@ def print_judged(
     )
     for reason, count in spent["reasons"].items():
         print(f"    {count} of these: {printable(reason)}")
-    print(
-        f"at equal lengths {100 * controlled['value']:.2f} % "
-        f"[{100 * controlled['ci'][0]:.2f}, {100 * controlled['ci'][1]:.2f}]"
-    )
+    print(f"at equal lengths {controlled['value']:.2f} % [{controlled['ci'][0]:.2f}, {controlled['ci'][1]:.2f}]")
     if judged.flip_rate is not None:
         print(f"the order changed the verdict in {100 * judged.flip_rate:.1f} %")
     if judged.first_shown_wins is not None:
