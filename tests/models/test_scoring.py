@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,10 +16,13 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from genrlhf.errors import ModelError
 from genrlhf.models import encode_pairs, ensure_pad_token, score_batch
-from genrlhf.models.scoring import encode_pair, reads_at_eos
+from genrlhf.models.scoring import encode_pair, reads_at_eos, refuse_reading_padding
 from genrlhf.rewards import load_reward
+from tests.decoders.configs import DECODERS, build_classifier, known
 from tests.helpers import EOS, EOS_ID, PAD_ID, VOCAB_SIZE, tiny_reward_model, tiny_tokenizer
+from tests.trainers.runs import reward_model_trainer
 
 PROMPTS = ["a", "a longer prompt", "xy"]
 COMPLETIONS = [" one", " 2", " the third one"]
@@ -202,3 +206,41 @@ def test_a_first_bos_stays_where_a_text_is_cut() -> None:
     tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 258)])
     assert tokenizer.decode(encode_pair(tokenizer, "abcdef", "ghi", max_length=5)) == f"<s>ghi{EOS}"
     assert encode_pair(tokenizer, "abc", "d", max_length=1) == [EOS_ID]
+
+
+def classifier(kind: str, **settings: Any) -> Any:
+    """A tiny encoder with a score, none of whose weights is 0."""
+    small = {"vocab_size": 258, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_labels": 1}
+    config = AutoConfig.for_model(
+        kind, **{**small, "num_attention_heads": 4, "max_position_embeddings": 80, **settings}
+    )
+    torch.manual_seed(0)
+    model = AutoModelForSequenceClassification.from_config(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    return model
+
+
+@pytest.mark.parametrize("kind", ["convbert", "nystromformer", "mobilebert"])
+def test_a_classifier_that_reads_padding_is_refused(kind: str, tmp_path: Path) -> None:
+    model = classifier(kind, **({"embedding_size": 32} if kind != "nystromformer" else {}))
+    for load in (
+        lambda: load_reward(model, tokenizer=tiny_tokenizer()),
+        lambda: reward_model_trainer(tmp_path, model=model),
+    ):
+        with pytest.raises(ModelError, match=rf"{type(model).__name__}\) gives a text another score"):
+            load()
+
+
+@pytest.mark.parametrize("kind", ["bert", "deberta-v2", "modernbert", "mpnet"])
+def test_a_classifier_that_heeds_the_mask_is_taken(kind: str) -> None:
+    refuse_reading_padding(classifier(kind, **({"pad_token_id": 0} if kind == "modernbert" else {})), 0)
+
+
+@pytest.mark.parametrize("name", map(known, [name for name in DECODERS if name != "xlnet"]))
+def test_no_decoders_classifier_reads_padding(name: str) -> None:
+    model: Any = build_classifier(name)
+    if model is not None:
+        refuse_reading_padding(model.train(), PAD_ID)
+        assert model.training

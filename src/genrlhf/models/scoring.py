@@ -9,12 +9,16 @@ import torch
 
 from genrlhf.data.chat import chat_ids, render, text_ids
 from genrlhf.data.pairs import as_pair
+from genrlhf.errors import ModelError
 from genrlhf.models.freezing import inner_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["encode_pair", "encode_pairs", "keep_end", "reads_at_eos", "score_batch"]
+__all__ = ["encode_pair", "encode_pairs", "keep_end", "reads_at_eos", "refuse_reading_padding", "score_batch"]
+
+READS_PADDING = 0.05
+"""Of the largest score: a score that moves by more beside longer texts has read the padding; rounding is far below."""
 
 
 def reads_at_eos(model: Any) -> bool:
@@ -124,3 +128,41 @@ def score_batch(model: PreTrainedModel, input_ids: torch.Tensor, attention_mask:
     output = model(input_ids=input_ids, attention_mask=attention_mask.long())
     scores: torch.Tensor = output.logits.squeeze(-1).float()
     return scores
+
+
+@torch.no_grad()
+def refuse_reading_padding(model: PreTrainedModel, pad_token_id: int) -> None:
+    """Raise `ModelError` for a classifier that gives a text another score beside longer ones.
+
+    Tried on four texts, where the model is, in float32: convolutions over a text (ConvBERT), landmarks of it
+    (Nyströmformer) and neighbours of a token (MobileBERT) take in padding, whatever the mask says.
+
+    Args:
+        model: a sequence classifier with one label.
+        pad_token_id: fills the shorter texts.
+    """
+    if model.dtype != torch.float32:
+        return
+    vocabulary = int(model.config.get_text_config().vocab_size)
+    ids = (torch.arange(1, 13, device=model.device) * vocabulary) // 14
+    ids = torch.where(ids == pad_token_id, (ids + 1) % vocabulary, ids)
+    lengths = torch.tensor([3, 5, 8, 12], device=model.device)
+    mask = torch.arange(12, device=model.device) < lengths.unsqueeze(-1)
+    batch = torch.where(mask, ids, pad_token_id)
+    was_training = model.training
+    model.eval()
+    try:
+        beside = score_batch(model, batch, mask)
+        alone = torch.cat(
+            [score_batch(model, row[None, :n], m[None, :n]) for row, m, n in zip(batch, mask, lengths, strict=True)]
+        )
+    except (RuntimeError, ValueError, IndexError):
+        # Some take no text as short as these.
+        return
+    finally:
+        model.train(was_training)
+    if (beside - alone).abs().max() > READS_PADDING * alone.abs().max():
+        raise ModelError(
+            f"The reward model ({type(inner_model(model)).__name__}) gives a text another score beside longer ones: it "
+            "reads their padding, so that a score depends on the other texts of a batch. Give one of another family."
+        )

@@ -13,7 +13,7 @@ from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models import ensure_pad_token, load_reward_model, load_tokenizer
 from genrlhf.models.adapters import is_model
 from genrlhf.models.completions import context_length
-from genrlhf.models.scoring import reads_at_eos
+from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
 from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
 from genrlhf.rewards.calls import AsyncRewardFunction
 from genrlhf.rewards.model_reward import ModelReward
@@ -114,4 +114,6 @@ def load_model_reward(
         needs_eos=reads_at_eos(loaded),
     )
     ensure_pad_token(processing, loaded)
-    return ModelReward(loaded, processing, batch_size=batch_size, max_length=context_length(loaded), device=device)
+    reward = ModelReward(loaded, processing, batch_size=batch_size, max_length=context_length(loaded), device=device)
+    refuse_reading_padding(loaded, int(processing.pad_token_id))
+    return reward

@@ -21,7 +21,7 @@ from genrlhf.models.completions import context_length
 from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
-from genrlhf.models.scoring import reads_at_eos
+from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
 from genrlhf.rewards.affine import (
     Calibration,
     calibration_of,
@@ -42,6 +42,7 @@ from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
     NoTelemetry,
     check_name,
+    device_for_trials,
     make_output_dir,
     named_datasets,
     shorter,
@@ -153,6 +154,8 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
             **kwargs,
         )
         self.model_accepts_loss_kwargs = True
+        if device_for_trials(args) is not None:
+            refuse_reading_padding(self.model, int(tokenizer.pad_token_id))
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
 
