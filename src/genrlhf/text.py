@@ -346,7 +346,7 @@ class _Patterns(NamedTuple):
         character: any character with its marks.
         term: a word of `terms`.
         unit: such a letter with its marks, or a run of what is neither that nor blank.
-        counted: the same, but of the runs those alone that have a letter or digit.
+        counted: the same, but of the runs those alone that have a letter or digit, from there on.
     """
 
     without_blanks: re.Pattern[str]
@@ -385,12 +385,12 @@ def _patterns() -> _Patterns:
     return _Patterns(
         without_blanks=re.compile(f"[{letters}]"),
         # nltk tells opening from closing quotes by the blanks around them.
-        cut=re.compile(f'[{_NO_WIDTH}]*({letter}|[{foreign}"])[{_NO_WIDTH}]*'),
+        cut=re.compile(f'({letter}|[{foreign}"])'),
         mark=re.compile(f"([{foreign}])"),
         character=re.compile(rf"(?:[\U0001f1e6-\U0001f1ff]{{2}}|\S)(?:{whole})*"),
         term=re.compile(rf"{letter}|[^\W_{letters}](?:[^\W_{letters}]|[{extend}])*"),
         unit=re.compile(rf"{letter}|[^\s{letters}]+"),
-        counted=re.compile(rf"{letter}|(?:[^\w\s]|_)*[^\W_{letters}][^\s{letters}]*"),
+        counted=re.compile(rf"{letter}|[^\W_{letters}][^\s{letters}]*"),
     )
 
 
@@ -448,11 +448,12 @@ def _split_piece(piece: str) -> tuple[str, ...]:
 
 def _split_mixed(piece: str, cut: re.Pattern[str]) -> Iterator[str]:
     """Yield single characters where `cut` finds them, and the words of what lies between."""
-    for place, part in enumerate(cut.split(piece)):
+    parts = cut.split(piece)
+    for place, part in enumerate(parts):
         if place % 2:
             yield part
-        elif part:
-            yield from _SPLIT[part] if part.isascii() else _word_splitter()(part)
+        elif rest := part.strip(_NO_WIDTH) if len(parts) > 1 else part:
+            yield from _SPLIT[rest] if rest.isascii() else _word_splitter()(rest)
 
 
 def _at_other_ends(sentence: str) -> Iterator[str]:
