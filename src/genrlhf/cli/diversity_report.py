@@ -142,7 +142,7 @@ def _label(name: str, one: DiversityEvaluation) -> str:
 
 
 def _higher(metric: Any) -> bool:
-    return bool(getattr(metric, "higher_is_more_diverse", True))
+    return bool(metric.higher_is_more_diverse)
 
 
 def _cell(figure: Any) -> str:
