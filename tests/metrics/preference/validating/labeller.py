@@ -78,6 +78,9 @@ class Labeller:
 
     def open(self) -> None:
         self.browser.get(self.file.as_uri())
+        # Keys that are pressed before a window has the focus go nowhere, and a second window may never get it.
+        self.browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
+        self.wait(lambda: self.browser.execute_script("return document.hasFocus()"))
 
     def part(self, name: str) -> Any:
         return self.browser.find_element(By.ID, name)

@@ -29,10 +29,10 @@ def test_two_windows_keep_both_their_labels(labeller: Labeller) -> None:
     labeller.start()
     browser, first = labeller.browser, labeller.browser.current_window_handle
     browser.switch_to.new_window("tab")
+    second = browser.current_window_handle
     try:
         labeller.open()
         labeller.press("1", "1")
-        second = browser.current_window_handle
         browser.switch_to.window(first)
         labeller.press("n", "n")
         labeller.press("2")
@@ -40,6 +40,7 @@ def test_two_windows_keep_both_their_labels(labeller: Labeller) -> None:
         browser.switch_to.window(second)
         labeller.wait(lambda: "3 labelled" in labeller.text("count"))
     finally:
+        browser.switch_to.window(second)
         browser.close()
         browser.switch_to.window(first)
 
