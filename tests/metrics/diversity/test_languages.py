@@ -31,7 +31,6 @@ from genrlhf.metrics import (
     SelfBLEU,
     SelfRepetition,
     SentenceBERT,
-    SharedScorer,
     VendiScore,
     across_input_diversity,
     compare_diversity,
@@ -41,6 +40,7 @@ from genrlhf.metrics import (
 from genrlhf.metrics.diversity.bert_score import BERTScorer
 from genrlhf.metrics.diversity.catalogue import METRICS, MetricOptions, build_metrics
 from genrlhf.metrics.diversity.embedding_cache import EmbeddingCache
+from genrlhf.metrics.diversity.nli_scorer import SharedScorer
 from genrlhf.metrics.diversity.tally import TextTally
 from genrlhf.metrics.diversity.tokenizers import how_words_count, named_tokenizer
 from genrlhf.text import words
