@@ -52,8 +52,9 @@ def test_intervals_contain_the_truth(
     found = coverage.measure(case, n, simulations)
     # 93 % less three standard deviations of as many simulations
     assert found["coverage"] >= 0.93 - 3 * (0.93 * 0.07 / simulations) ** 0.5
-    # Not by being as wide as can be: at most three times what it would be if the spread were known.
-    assert figure == "win rate" or found["excess_width"] < 2
+    # Not by being as wide as can be: at most three times what it would be if the spread were known. (Nearly all won or
+    # tied, the spread is next to nothing.)
+    assert figure.startswith("win rate") or found["excess_width"] < 2
 
 
 def test_every_figure_has_a_name_of_its_own_and_the_seed_decides(coverage: ModuleType) -> None:
