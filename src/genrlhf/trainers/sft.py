@@ -248,8 +248,9 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         self.tally.add_sum("loss", total, count)
         for name, values in {**batch.figures(), **batch.logged}.items():
             self.tally.add(name, values)
-        if self.aux_loss_enabled:
-            auxiliary = batch.outputs.aux_loss
+        # Some mixtures of experts have no balancing loss of their own.
+        auxiliary = getattr(batch.outputs, "aux_loss", None) if self.aux_loss_enabled else None
+        if auxiliary is not None:
             self.tally.add("aux_loss", auxiliary.unsqueeze(0))
             steps = self.current_gradient_accumulation_steps if num_items is not None else 1
             loss = loss + self.router_aux_loss_coef * auxiliary / steps
