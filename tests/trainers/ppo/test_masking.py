@@ -10,7 +10,8 @@ import torch
 
 from genrlhf.errors import ModelError
 from genrlhf.models.completions import completion_logits
-from genrlhf.ops import nucleus, unpack_bits
+from genrlhf.ops import nucleus
+from genrlhf.ops.token_sets import unpack_bits
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.sampling.families import PLAIN_FAMILIES
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, weights
