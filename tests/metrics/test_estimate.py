@@ -135,6 +135,10 @@ def test_the_longer_tail_has_the_longer_arm() -> None:
 @given(st.lists(floats, min_size=2, max_size=30), st.floats(0.1, 10), st.floats(-50, 50))
 def test_the_interval_of_a_mean_moves_with_the_values(values: list[float], scale: float, shift: float) -> None:
     found, moved = mean_estimate(values), mean_estimate([scale * value + shift for value in values])
+    if any(map(math.isnan, (*found.ci, *moved.ci))):
+        # Values that are equal but for rounding have none.
+        assert np.ptp(values) <= 1e-11 * (max(map(abs, values)) + (1 + abs(shift)) / scale)
+        return
     assert found.ci[0] <= found.value <= found.ci[1]
     size = 1e-6 * (1 + abs(shift) + scale * (found.ci[1] - found.ci[0] + max(map(abs, values))))
     assert moved.ci == pytest.approx([scale * end + shift for end in found.ci], abs=size)
@@ -168,6 +172,18 @@ def test_bounds() -> None:
     assert mean_estimate([0.3, 0.1 + 0.2] * 4, bounds=(0, 1)).ci[1] > 0.5
     with pytest.raises(DataError, match=r"A value is 1.5"):
         mean_estimate([0.5, 1.5], bounds=(0, 1))
+
+
+def test_equal_values_have_no_interval_without_bounds() -> None:
+    for values in ([2.5] * 8, [0.3, 0.1 + 0.2] * 4, [0.0] * 3):
+        estimates = [mean_estimate(values), jackknife_estimate(statistics.fmean, values)]
+        # Statistics of numbers around 1 are off by a rounding of these, whatever is left.
+        estimates.append(jackknife_estimate(lambda some: 1 - sum(some) / sum(some) + 1e-16, [0.1, 0.7, 0.4] * 4))
+        for estimate in estimates:
+            assert estimate.stderr == pytest.approx(0, abs=1e-12) and all(map(math.isnan, estimate.ci))
+    # A rounding is no spread where what is bounded is much larger.
+    assert mean_estimate([0.0, 2e-16, -1e-16], bounds=(0, 2)).ci[1] > 1
+    assert mean_estimate([1e-9, 2e-9, 3e-9]).ci[1] > 3e-9
 
 
 def test_the_interval_of_a_jackknifed_mean_is_that_of_the_mean() -> None:

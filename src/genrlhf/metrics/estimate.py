@@ -52,8 +52,11 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
 
     Args:
         values: (m,) floats; NaN marks an input whose value is undefined: it is left out, and `n` counts the others.
-        bounds: the least and the largest value that there can be, if they are known: the interval does not leave them,
-            and where all values are equal it is the score interval (see `score_interval`), not a point.
+        bounds: the least and the largest value that there can be, if they are known: the interval does not leave them.
+
+    Returns:
+        Where all values are equal, they do not tell how far others lie from them: the interval is then no point, but
+        the score interval between the bounds (see `score_interval`), and NaN without bounds.
 
     Raises:
         DataError: none of the values is defined, or one is infinite or not between the bounds.
@@ -63,7 +66,7 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
         >>> print(estimate, estimate.n)
         2.000 [-0.484, 4.484] 3
         >>> print(mean_estimate([0.0] * 8), mean_estimate([0.0] * 8, bounds=(0, 1)))
-        0.000 [0.000, 0.000] 0.000 [0.000, 0.324]
+        0.000 [nan, nan] 0.000 [0.000, 0.324]
     """
     defined = _defined(values)
     n = len(defined)
@@ -72,15 +75,15 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
     ends = mean_intervals(defined)
     plain = Estimate(value=value, stderr=stderr, ci=(float(ends[0]), float(ends[1])), n=n, values=defined)
     if bounds is None:
-        return plain
+        return plain if _differ(defined) else replace(plain, ci=(math.nan, math.nan))
     # Also raises where a value is out of bounds.
     widest = score_interval(defined, *bounds)
-    return held_within(plain, bounds) if _differ(defined) else replace(plain, ci=widest)
+    return held_within(plain, bounds) if _differ(defined, bounds[1] - bounds[0]) else replace(plain, ci=widest)
 
 
-def _differ(values: np.ndarray) -> bool:
-    """Say whether values differ by more than rounding."""
-    return bool(np.ptp(values) > 1e-12 * np.abs(values).max())
+def _differ(values: np.ndarray, scale: float = 0.0) -> bool:
+    """Say whether values differ by more than the rounding of numbers of their size, or of a larger scale."""
+    return bool(np.ptp(values) > 1e-12 * max(float(np.abs(values).max()), scale))
 
 
 def held_within(estimate: Estimate, bounds: tuple[float, float] | None) -> Estimate:
@@ -206,7 +209,8 @@ def jackknife_from_blocks(value: float, without: ArrayLike, blocks: Sequence[Seq
     Returns:
         `values` are the B pseudo-values, `n` is the number of units; the interval is that which `mean_estimate` gives a
         mean of the pseudo-values: Student's with B − 1 degrees of freedom around θ, wider towards their longer tail.
-        One block, or an undefined θ_b, leaves standard error and interval NaN.
+        One block, or an undefined θ_b, leaves standard error and interval NaN; where no block makes a difference, the
+        blocks do not tell how far off the figure may be, and the interval is NaN.
 
     Raises:
         DataError: the statistic of all units is not a finite number.
@@ -219,7 +223,8 @@ def jackknife_from_blocks(value: float, without: ArrayLike, blocks: Sequence[Seq
     pseudo = n / sizes * value - (n / sizes - 1) * left
     stderr = math.sqrt(float(jackknife_variance(np.array(value), left, sizes)))
     ci = math.nan, math.nan
-    if math.isfinite(stderr):
+    # What is left of a difference of numbers around 1 is rounding too.
+    if math.isfinite(stderr) and _differ(pseudo, 1.0):
         down, up = _arms(pseudo)
         ci = value - float(down) * stderr, value + float(up) * stderr
     return Estimate(value=value, stderr=stderr, ci=ci, n=n, values=pseudo)

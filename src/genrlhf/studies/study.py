@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import recover_records, said_when_full
 from genrlhf.errors import ConfigError
@@ -34,12 +36,13 @@ from genrlhf.trainers import (
 )
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from genrlhf.trainers.run_folder import claim_folder
+from genrlhf.types import Estimate
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from genrlhf.data import Task
-    from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction
+    from genrlhf.types import DiversityMetric, Judge, RewardFunction
 
 __all__ = ["Study"]
 
@@ -277,13 +280,18 @@ class Study:
         """Return the KL from the SFT model in nats an output; of best-of-N the upper bound log n − (n − 1)/n."""
         prompts = self.task.evaluation["id"]["prompt"]
         if method == "sft":
-            return mean_estimate([0.0] * len(prompts))
+            return _known(0.0, len(prompts))
         if method == "best_of_n":
-            return mean_estimate([best_of_n_kl(self.recipe.n)] * len(prompts))
+            return _known(best_of_n_kl(self.recipe.n), len(prompts))
         sampler = sampler_of(self.model_of(method))
         reference = sampler_of(self._path("sft")).model
         seed = self.recipe.seed + 1
         return mean_estimate(sequence_kl(sampler, reference, prompts, self.recipe.sampling_params, seed=seed))
+
+
+def _known(value: float, n: int) -> Estimate:
+    """Return a figure that is known and not measured, of n inputs."""
+    return Estimate(value, 0.0, (value, value), n, np.full(n, value))
 
 
 def _read(file: Path) -> Any:

@@ -19,7 +19,10 @@ from genrlhf.metrics import (
     per_input_diversity,
     pooled_diversity,
 )
+from genrlhf.metrics.diversity.catalogue import METRICS, MetricOptions, build_metrics
 from genrlhf.metrics.diversity.compare import compare_diversity
+from genrlhf.metrics.diversity.embeddings import Embedder
+from genrlhf.metrics.diversity.nli_scorer import SharedScorer
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.types import DiversityMetric
 
@@ -181,6 +184,18 @@ def test_the_interval_of_per_input_diversity() -> None:
     assert compare_diversity([["a b", "c d"]] * 10, [["a b", "c d"]] * 10, DistinctN(1)).difference.ci[1] > 0.25
 
 
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"bert_score", "likelihood_entropy"}))
+@pytest.mark.parametrize(
+    "texts", [["the cat sat on the mat"] * 3, ["a b c d e", "v w x y z"], ["你好 你们好", "ok then and now so"]]
+)
+def test_no_interval_is_a_point(name: str, texts: list[str]) -> None:
+    options = MetricOptions(classes="exact", embedder=Embedder(letters), scorer=SharedScorer(equal))
+    metric = build_metrics([name], options)[name]
+    for figure in (per_input_diversity, across_input_diversity, pooled_diversity):
+        estimate = figure([texts] * 5, metric)
+        assert math.isnan(estimate.ci[0]) or estimate.ci[1] - estimate.ci[0] > 1e-6
+
+
 def test_bounds_that_a_metric_of_somebody_elses_has() -> None:
     class Bounded:
         name = "bounded"
@@ -191,4 +206,5 @@ def test_bounds_that_a_metric_of_somebody_elses_has() -> None:
 
     assert per_input_diversity([["a", "b", "c", "d"]] * 10, Bounded()).ci[0] == pytest.approx(4 * 0.722467, abs=1e-5)
     Bounded.bounds = None
-    assert per_input_diversity([["a", "b", "c", "d"]] * 10, Bounded()).ci == (4, 4)
+    unknown = per_input_diversity([["a", "b", "c", "d"]] * 10, Bounded())
+    assert unknown.value == 4 and all(map(math.isnan, unknown.ci))

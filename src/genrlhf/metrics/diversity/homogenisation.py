@@ -86,6 +86,11 @@ class Homogenisation(PairwiseMetric):
         measure = self.measure if isinstance(self.measure, str) else getattr(self.measure, "__name__", "custom")
         return f"homogenisation_{measure}"
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the largest value that there can be, where they are known."""
+        return (0.0, 1.0) if self.measure == "rouge_l" else None
+
     def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
         """Return how many of `texts` have no words, or are longer than the encoder takes."""
         if self.measure == "rouge_l":

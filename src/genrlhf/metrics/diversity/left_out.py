@@ -41,7 +41,7 @@ class LeftOut:
         it counts the variance of the draw about twice. That share is taken out, and the variance put in once.
         """
         plain = jackknife_from_blocks(self.value, self.without, self.blocks)
-        if self.draw is None or not math.isfinite(plain.stderr):
+        if self.draw is None or math.isnan(plain.ci[0]):
             return plain
         sizes = np.array([len(block) for block in self.blocks], dtype=np.float64)
         counted = self.draw.mean_of(jackknife_variance(self.draw.moves[0], self.draw.moves[1:].T, sizes))

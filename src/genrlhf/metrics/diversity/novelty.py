@@ -192,6 +192,11 @@ class UtilityK(_OverClasses):
         self.utility = utility
         self.patience = patience
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The least and the largest value that there can be, where they are known."""
+        return (0.0, 1.0) if self.utility is None else None
+
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the utility of every set of texts."""
         return [

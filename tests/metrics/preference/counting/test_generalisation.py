@@ -43,8 +43,11 @@ def test_the_other_way_round_is_the_negative() -> None:
 
 def test_one_side_without_spread_leaves_the_other_sides_interval() -> None:
     spread = mean_estimate([1, 3, 5, 7])
-    gap = generalisation_gap(spread, mean_estimate([0, 0]))
+    known = Estimate(value=0.0, stderr=0.0, ci=(0.0, 0.0), n=2, values=np.zeros(2))
+    gap = generalisation_gap(spread, known)
     assert gap.ci == pytest.approx(spread.ci, rel=1e-12)
+    # Two equal values do not tell theirs.
+    assert all(map(math.isnan, generalisation_gap(spread, mean_estimate([0, 0])).ci))
 
 
 def test_an_unknown_error_stays_unknown() -> None:
