@@ -24,6 +24,7 @@ TABLE: list[tuple[int, Any, Scope]] = [
     (503, b"upstream connect error or disconnect/reset before headers", ATTEMPT),
     (502, b"<html>Bad Gateway</html>", ATTEMPT),
     (529, said("Overloaded", type="overloaded_error"), ATTEMPT),
+    (429, {"message": "Too many tokens, please wait before trying again."}, ATTEMPT),
     (408, b"", ATTEMPT),
     (409, said("conflict"), ATTEMPT),
     # What one request gets.
@@ -37,7 +38,13 @@ TABLE: list[tuple[int, Any, Scope]] = [
     (400, said("Invalid prompt: your prompt was flagged as potentially violating our usage policy"), REQUEST),
     (400, said("Output data may contain inappropriate content.", code="data_inspection_failed"), REQUEST),
     (403, said("Your input was flagged by moderation", code=403), REQUEST),
+    (400, said("Content Exists Risk", code="invalid_request_error"), REQUEST),
+    (400, said("系统检测到输入或生成内容可能包含不安全或敏感内容", code="1301"), REQUEST),
+    (400, said("the input text may contain sensitive information", code="SensitiveContentDetected"), REQUEST),
     (451, b"", REQUEST),
+    (422, {"error": "`inputs` tokens + `max_new_tokens` must be <= 4097. Given: 5000"}, REQUEST),
+    (422, {"error": "`inputs` must have less than 4096 tokens. Given: 5000"}, REQUEST),
+    (400, {"code": "InvalidParameter", "message": "Range of input length should be [1, 30720]"}, REQUEST),
     (400, said("This model's maximum context length is 8192 tokens.", code="context_length_exceeded"), REQUEST),
     (400, {"object": "error", "message": "The prompt is too long: 9000 tokens", "code": 400}, REQUEST),
     (400, said("the request exceeds the available context size. try increasing the context size"), REQUEST),
@@ -58,6 +65,11 @@ TABLE: list[tuple[int, Any, Scope]] = [
     (429, said("You exceeded your current quota, please check your plan and billing details."), RUN),
     (429, said("Billing hard limit has been reached", code="billing_hard_limit_reached"), RUN),
     (400, said("Your credit balance is too low to access the API"), RUN),
+    (429, said("余额不足或无可用资源包,请充值。", code="1113"), RUN),
+    (429, said("Your account is suspended, please check billing", type="exceeded_current_quota_error"), RUN),
+    (429, {"code": "exhausted", "error": "Your team has either used all available credits or reached its limit"}, RUN),
+    (400, said("You have reached your specified API usage limits. You will regain access on 2026-12-01"), RUN),
+    (400, said("Budget has been exceeded! Current cost: 1.2", type="budget_exceeded"), RUN),
     (501, b"Unsupported method", RUN),
 ]
 

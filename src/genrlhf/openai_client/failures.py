@@ -79,21 +79,31 @@ _NO_MONEY_CODES = {
     "account_deactivated",
     "access_terminated",
     "arrearage",
+    "exceeded_current_quota_error",
+    "budget_exceeded",
 }
-_NO_MONEY = re.compile(r"insufficient[ _](balance|credit|fund)|credit balance is too low|account is not active", re.I)
-_SPENT_QUOTA = re.compile("exceeded your current quota", re.I)
+_NO_MONEY = re.compile(
+    r"insufficient[ _](balance|credit|fund)|balance is insufficient|credit balance is too low|account is not active"
+    r"|used all available credits|reached your specified api usage limits|budget has been exceeded"
+    r"|key limit exceeded|余额不足|欠费",
+    re.I,
+)
+_SPENT_QUOTA = re.compile("exceeded your current (token )?quota", re.I)
 _FILTERED = re.compile(
     r"content.?(filter|polic|management|moderation|violation)|responsible.?ai|moderat|flagged|data_inspection_failed"
-    r"|inappropriate|safety (system|filter|check|reason|polic|setting)|unsafe|usage polic|sensitive content"
-    r"|prohibited content|blocked",
+    r"|inappropriate|safety (system|filter|check|reason|polic|setting)|unsafe|usage polic"
+    r"|sensitive.?(content|information|word)|prohibited content|blocked|content exists risk|敏感|违规",
     re.I,
 )
 _TOO_LONG = re.compile(
     r"context.(length|window|size)|maximum context|longer than the (model|maximum)|too long|too many (input )?tokens"
     r"|max(imum)?.(input|prompt|sequence|model).(length|len|tokens)|request too large|reduce the length"
-    r"|string_above_max_length|exceeds? the (maximum|available) (context|input|prompt|length|number of tokens|tokens?)",
+    r"|string_above_max_length|exceeds? the (maximum|available) (context|input|prompt|length|number of tokens|tokens?)"
+    r"|must have less than [\d,]{1,12} tokens|max_new_tokens\W{1,3}must be|input length should be",
     re.I,
 )
+_TOO_LARGE_FOR_A_RATE = re.compile("request too large|reduce the length", re.I)
+"""That one request is longer than all of a minute: others say "too many tokens" of those of a minute together."""
 _DEEPEST = 100
 _PASSING = {408, 409, 425, 429}
 _FINAL = {401, 402, 403, 404, 405, 407, 410, 421, 426, 501, 505}
@@ -148,7 +158,7 @@ def _scope(status: int, said: str, codes: set[str], wait: float | None) -> tuple
         return Scope.RUN, False
     if status == 401:
         return Scope.RUN, False
-    if status in (413, 451) or _TOO_LONG.search(text):
+    if status in (413, 451) or (_TOO_LARGE_FOR_A_RATE if status == 429 else _TOO_LONG).search(text):
         return Scope.REQUEST, False
     if status not in _PASSING and status != 404 and status < 500 and _FILTERED.search(text):
         # A firewall says "blocked", of a text or of whoever asks.

@@ -38,6 +38,7 @@ class Session:
         answers: requests that were answered.
         known_good: whether the server has answered such requests, in this run or before.
         last_failure: the latest one, None before any.
+        dead: nobody listens at the address, so that requests in flight have not arrived.
     """
 
     def __init__(self, client: OpenAIClient, http: openai.AsyncOpenAI, *, known_good: bool) -> None:
@@ -46,6 +47,7 @@ class Session:
         self.attempts = 0
         self.answers = 0
         self.last_failure: RequestError | None = None
+        self.dead = False
         self._create = {
             "chat/completions": http.chat.completions.with_raw_response.create,
             "completions": http.completions.with_raw_response.create,
@@ -135,6 +137,7 @@ class Session:
             barren = self._lost_requests >= enough and self._lost_attempts >= _LOST_ATTEMPTS
             failure.scope = Scope.RUN if dead or barren else Scope.REQUEST
             failure.given_up = True
+            self.dead = dead and not self._reached
             if tries > 1:
                 failure.args = (f"{failure} ({tries} attempts)",)
             raise failure

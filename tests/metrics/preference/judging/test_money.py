@@ -43,6 +43,8 @@ def endpoint(server: ScriptedServer, **options: Any) -> ChatEndpoint:
 UNREAD: list[tuple[str, dict[str, Any], str]] = [
     ("thinking alone", answer(None, "length", reasoning_content="hm"), "raise max_tokens"),
     ("empty and cut", answer("", "length"), "raise max_tokens"),
+    ("thinking alone, as Mistral has it", answer(None, "model_length", reasoning_content="hm"), "raise max_tokens"),
+    ("filtered, as Google has it", answer("", "content_filter: SAFETY"), "a content filter of the endpoint took it"),
     ("filtered", answer("", "content_filter"), "a content filter of the endpoint took it"),
     ("failed", answer("", "error"), "the server failed while it answered"),
     ("ended at once", answer(" \n", "stop"), "the model ended it at once"),
@@ -73,9 +75,13 @@ def test_answers_without_a_text_are_billed_said_and_asked_again(
         assert all(isinstance(one, ModelAnswer) for one in again) and len(server.requests) == before + 2
 
 
-def test_an_answer_that_was_cut_off_is_handed_on_and_asked_again(tmp_path: Path) -> None:
+ENDS = ("length", "MAX_TOKENS", "model_length", "content_filter: SAFETY", "insufficient_system_resource", "abort")
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_an_answer_that_was_cut_off_is_handed_on_and_asked_again(end: str, tmp_path: Path) -> None:
     store = AnswerStore(tmp_path / "s.sqlite")
-    with ScriptedServer(lambda body, number: Reply(200, answer("half a sen", "length"))) as server:
+    with ScriptedServer(lambda body, number: Reply(200, answer("half a sen", end))) as server:
         for number in (1, 2):
             (found,) = endpoint(server, store=store)(asked(1))
             assert isinstance(found, ModelAnswer) and found.text == "half a sen" and not found.ended

@@ -86,6 +86,7 @@ def test_rankings(text: str, expected: float | None) -> None:
         ("M\n\nThe second keeps to the post.", 2),
         ("Both are short.\nM", 2),
         ("\\boxed{\\text{m}}", 1),
+        ("The better one is <|begin_of_box|>m<|end_of_box|>", 1),
         ("«M»", 2),
         ("\u200bm\u200b", 1),
         ("m\nM", None),

@@ -172,7 +172,8 @@ class Asking:
                     self._spending.count_unknown(*most)
                 raise
             except asyncio.CancelledError:
-                self._spending.count_unknown(*most)
+                if not session.dead:
+                    self._spending.count_unknown(*most)
                 raise
             tokens = self._count(found, body, size, most)
         finally:

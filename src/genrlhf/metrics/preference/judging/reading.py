@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 from genrlhf.errors import excerpt
@@ -12,7 +13,13 @@ from genrlhf.openai_client.failures import RequestError, Scope
 
 __all__ = ["has_message", "read_answer", "thinking_was_cut_off"]
 
-_CUT = ("length", "content_filter", "error")
+# Providers have words of their own: Mistral's model_length, Google's content_filter: SAFETY, Zhipu's sensitive and
+# network_error, DeepSeek's insufficient_system_resource, vLLM's abort.
+_CUT = {
+    "length": re.compile(r"length|max_?tokens|context_window", re.IGNORECASE),
+    "content_filter": re.compile(r"content.?filter|safety|sensitive|prohibited|recitation|refusal", re.IGNORECASE),
+    "error": re.compile(r"error|abort|cancel|time_?out|insufficient|repetition", re.IGNORECASE),
+}
 _WITHOUT_TEXT = {
     "length": "its tokens went into thinking, or are too few; raise max_tokens",
     "content_filter": "a content filter of the endpoint took it",
@@ -32,18 +39,17 @@ def read_answer(found: dict[str, Any], prompt_tokens: int, completion_tokens: in
     choice = _choice(found)
     message = choice.get("message")
     if not isinstance(message, dict):
-        raise RequestError(f"The answer holds no message, but {excerpt(list(found))}", Scope.ATTEMPT)
+        raise RequestError(f"The answer holds no message, but {excerpt(found, 200)}", Scope.ATTEMPT)
     text, end = _text(message), choice.get("finish_reason")
     if not text.strip():
         refused = message.get("refusal")
         if isinstance(refused, str) and refused:
             raise RequestError(f"The model refused to answer: {excerpt(refused, 200)}", Scope.REQUEST)
         # It is on the bill, and another one would be too: the next run may ask again.
-        reason = _WITHOUT_TEXT.get(end) if isinstance(end, str) else None
-        reason = reason or f"the model ended it at once (finish_reason {excerpt(end)})"
+        reason = _WITHOUT_TEXT.get(_cut_by(end)) or f"the model ended it at once (finish_reason {excerpt(end)})"
         raise RequestError(f"The answer has no text: {reason}", Scope.REQUEST)
     logprobs = _logprobs(choice.get("logprobs"))
-    return ModelAnswer(text, prompt_tokens, completion_tokens, logprobs, ended=end not in _CUT)
+    return ModelAnswer(text, prompt_tokens, completion_tokens, logprobs, ended=not _cut_by(end))
 
 
 def has_message(found: dict[str, Any]) -> bool:
@@ -55,7 +61,7 @@ def thinking_was_cut_off(found: dict[str, Any]) -> bool:
     """Say whether a model was still thinking when its answer had the tokens that it may have."""
     choice = _choice(found)
     message = choice.get("message")
-    if choice.get("finish_reason") != "length" or not isinstance(message, dict):
+    if _cut_by(choice.get("finish_reason")) != "length" or not isinstance(message, dict):
         return False
     text = _text(message)
     if text.strip():
@@ -67,6 +73,12 @@ def thinking_was_cut_off(found: dict[str, Any]) -> bool:
     return bool(counted or message.get("reasoning_content") or message.get("reasoning"))
 
 
+def _cut_by(end: Any) -> str:
+    """Return what cut an answer off, by how it is said to have ended: "length", "content_filter", "error"; or ""."""
+    said = end[:100] if isinstance(end, str) else ""
+    return next((cause for cause, words in _CUT.items() if words.search(said)), "")
+
+
 def _choice(found: dict[str, Any]) -> dict[str, Any]:
     choices = found.get("choices")
     return choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
@@ -75,7 +87,8 @@ def _choice(found: dict[str, Any]) -> dict[str, Any]:
 def _text(message: dict[str, Any]) -> str:
     calls = message.get("tool_calls")
     call = calls[0] if isinstance(calls, list) and calls and isinstance(calls[0], dict) else {}
-    function = call.get("function")
+    # Servers of the first form of the API call it as that did.
+    function = call.get("function") or message.get("function_call")
     if isinstance(function, dict) and isinstance(function.get("arguments"), str):
         return str(function["arguments"])
     content = message.get("content")
@@ -83,7 +96,9 @@ def _text(message: dict[str, Any]) -> str:
         content = "".join(
             part["text"]
             for part in content
-            if isinstance(part, dict) and part.get("type") == "text" and isinstance(part.get("text"), str)
+            if isinstance(part, dict)
+            and part.get("type") in ("text", "output_text")
+            and isinstance(part.get("text"), str)
         )
     return content if isinstance(content, str) else ""
 

@@ -16,25 +16,32 @@ THINKING_WAS_CUT_OFF = (
 """Why there is no answer, where the reasoning has no end."""
 
 _WORDS = (
-    r"(?:\w{1,20}[:_])?(?:think|thinking|thought|thoughts|reason|reasoning|rationale|reflection|analysis|scratchpad|cot"
-    r"|chain_of_thought|monologue)"
+    r"(?:\w{1,20}[:_])?(?:think|thinking|thought|thoughts|reason|reasoning|rationale|reflection|analysis|scratch_?pad|cot"
+    r"|chain_of_thought|monologue|deliberation)"
 )
-# DeepSeek, Qwen and many others; Magistral; Kimi; Command; OpenThinker; gpt-oss, with its special tokens; Gemma.
+# DeepSeek, Qwen and many others; Magistral; Kimi; Command; OpenThinker; gpt-oss, with its special tokens; Gemma;
+# Apertus.
 _OPENING = re.compile(
-    rf"^[^\S\n]{{0,99}}(?:(?:<|&lt;)\s?{_WORDS}(?:\s[^<>\n]{{0,60}})?(?:>|&gt;)|\[THINK\]|◁think▷|<\|START_THINKING\|>"
-    r"|<\|begin_of_thought\|>|<\|channel\|>\s?(?:analysis|commentary)|<\|channel>thought|<unused94>thought)",
+    rf"^[^\S\n]{{0,99}}(?:(?:<\|?|&lt;)\s?{_WORDS}(?:\s[^<>\n]{{0,60}})?(?:\|?>|&gt;)|\[THINK\]|◁think▷|<\|START_THINKING\|>"
+    r"|<\|begin_of_thought\|>|<\|channel\|>\s?(?:analysis|commentary)|<\|channel>thought|<unused94>thought|<\|inner_prefix\|>)",
     re.IGNORECASE | re.MULTILINE,
 )
 _CLOSING = re.compile(
-    rf"(?:<|&lt;)\s?/\s?{_WORDS}\s?(?:>|&gt;)|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
-    r"|<\|channel\|>\s?final\s?<\|message\|>|<channel\|>|<unused95>",
+    rf"(?:<\|?|&lt;)\s?/\s?{_WORDS}\s?(?:\|?>|&gt;)|\[/THINK\]|◁/think▷|<\|END_THINKING\|>|<\|end_of_thought\|>"
+    r"|<\|channel\|>\s?final\s?<\|message\|>|<channel\|>|<unused95>|<\|inner_suffix\|>",
     re.IGNORECASE,
 )
-_PLAIN_HARMONY = re.compile(r"\Aanalysis.*assistant\s?final", re.DOTALL)
+# gpt-oss without its special tokens; Granite.
+_PLAIN = re.compile(
+    r"\Aanalysis.*assistant\s?final|\A\s*Here(?:'s| is) my thought process:.*Here(?:'s| is) my response:", re.DOTALL
+)
+_PLAIN_OPENING = re.compile(r"\A\s*Here(?:'s| is) my thought process:")
 _SPECIAL = re.compile(r"(?:\s|</s>|<eos>|<end_of_turn>|<\|(?:im_end|eot_id|end|return|endoftext|end_of_text)\|>)+\Z")
 _NAMES = r"(?:answer|response|output|final|final_answer|solution)>"
 _WRAPPING = re.compile(rf"<\|START_RESPONSE\|>|<\|begin_of_(?:box|solution)\|>|<{_NAMES}", re.IGNORECASE)
 _WRAPPED = re.compile(rf"<\|END_RESPONSE\|>|<\|end_of_(?:box|solution)\|>|</{_NAMES}", re.IGNORECASE)
+_TAGS = 3
+"""That hold an answer, one within another."""
 _SPECIAL_TAIL = 1000
 """Characters at the end of an answer among which special tokens are looked for."""
 
@@ -53,20 +60,24 @@ def behind_thinking(text: str) -> tuple[str | None, bool]:
         (None, True)
     """
     end = max((match.end() for match in _CLOSING.finditer(text)), default=0)
-    if not end and (plain := _PLAIN_HARMONY.match(text)):
+    if not end and (plain := _PLAIN.match(text)):
         end = plain.end()
     answer = text[end:]
-    if _OPENING.search(answer):
+    if _OPENING.search(answer) or _PLAIN_OPENING.match(answer):
         return None, True
     return _unwrapped(answer), bool(end)
 
 
 def _unwrapped(answer: str) -> str:
-    """Return an answer without the special tokens at its end, and without a tag that holds all of it."""
+    """Return an answer without the special tokens at its end, and without the tags that hold all of it."""
     head, tail = answer[:-_SPECIAL_TAIL], answer[-_SPECIAL_TAIL:]
     answer = (head + _SPECIAL.sub("", tail)).lstrip()
-    if opening := _WRAPPING.match(answer):
-        answer = answer[opening.end() :]
+    # GLM puts a box into an <answer>.
+    for _ in range(_TAGS):
+        within = answer.strip()
+        if not (opening := _WRAPPING.match(within)):
+            break
+        answer = within[opening.end() :]
         for closing in _WRAPPED.finditer(answer):
             if closing.end() == len(answer):
                 answer = answer[: closing.start()]

@@ -43,6 +43,7 @@ _ORDINAL = re.compile(r"\s{0,9}#?(\d{1,3}(?:\.\d{1,9})?)(?:st|nd|rd|th|\.)?\s{0,
 _BRACKETED = re.compile(r"""\\?\[\\?\[[\s*_'"`]{0,9}([ABC])[\s*_'"`]{0,9}\\?\]\\?\]""", re.IGNORECASE)
 _LABELLED = re.compile(r"([^:=]{1,60})[:=](.{1,60})")
 _BOXED = re.compile(r"\\boxed\{(?:\\text\{)?([^{}]{1,9})\}")
+_GLM_BOX = re.compile(r"<\|begin_of_box\|>([^<>]{1,9})<\|end_of_box\|>")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9})")
 _SQUARE = str.maketrans("【】", "[]")
 _WORD_STARTS = "ĠĊ▁"
@@ -108,7 +109,7 @@ def read_letter(text: str, letters: tuple[str, str] = ("m", "M")) -> float | Non
 
 def _letter_on(line: str, known: Mapping[str, str]) -> str:
     line = _plain(line[:200])
-    if boxed := _BOXED.findall(line):
+    if boxed := _BOXED.findall(line) or _GLM_BOX.findall(line):
         return bare(boxed[0]) if len(boxed) == 1 else ""
     labelled = _LABELLED.fullmatch(line.strip())
     # "model_1: m" and "m: M" may mean anything.
