@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import math
 import os
 import sys
 import tracemalloc
@@ -236,3 +237,25 @@ def test_memory_does_not_grow_with_the_file(form: str, tmp_path: Path) -> None:
     assert rows == 3000
     # The first MiB is looked at as a whole; what is grouped waits in memory up to 16 MiB.
     assert peak < (24e6 if form in ("grouped", "table") else 5e6)
+
+
+@pytest.mark.parametrize("name", ["x.jsonl", "x.parquet"])
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_rows_that_belong_to_no_group_are_refused(nothing: float | None, name: str, tmp_path: Path) -> None:
+    rows = [{"id": key, "q": "why?", "a": "one"} for key in (1.0, 1.0, nothing, nothing)]
+    with pytest.raises(DataError, match=r"(line 3|row 2) has nothing by which samples are grouped in 'id'"):
+        load_outputs(write(rows, tmp_path, name), prompt_column="q", outputs_column="a", group_by="id")
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"custom_id": "a", "response": {"status_code": 429, "body": {"error": {}}}},
+        {"prompt": "p", "generations": [None, None]},
+        {"prompt": "p", "completion": None},
+    ],
+)
+def test_a_file_without_any_output_says_so(row: dict[str, Any], tmp_path: Path) -> None:
+    file = write([row] * 2, tmp_path)
+    with pytest.raises(DataError, match=r"has no outputs: those of all . row\(s\) are null.* from line 1 on"):
+        load_outputs(file)

@@ -177,7 +177,12 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _pairs(text: str) -> int | Literal["all"]:
-    return "all" if text == "all" else int(text)
+    if text == "all":
+        return "all"
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number or all, not {text[:40]!r}") from None
 
 
 def _levels(text: str) -> list[Level]:

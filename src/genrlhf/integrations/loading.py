@@ -84,10 +84,17 @@ class OutputsFile:
         samples = itertools.chain([first], samples)
         if first.key is not None:
             samples = grouped(samples, records.name)
+        some = False
         for sample in samples:
             row = self._row(sample)
             if row is not None:
+                some = True
                 yield sample.place, row
+        if not some:
+            raise DataError(
+                f"{records.name} has no outputs: those of all {self.rows_left_out} row(s) are null, of requests that "
+                f"failed or answers without text, from {self.first_left_out} on; sample again."
+            )
 
     def notes(self) -> list[str]:
         """Say what there is to know of what was read: what was left out, and prompts that may be in the outputs."""
@@ -143,6 +150,11 @@ class OutputsFile:
             changed: dict[str, Any] = {}
             if self.group_by is not None:
                 changed["key"] = _value(sample.record, self.group_by, where, first)
+                if is_missing(changed["key"]):
+                    raise DataError(
+                        f"{where} has nothing by which samples are grouped in {self.group_by!r}; give it a value, "
+                        "or drop the row."
+                    )
                 changed["astray"] = False
                 if sample.prompt is None and self.prompt_column is None and isinstance(changed["key"], str):
                     changed["prompt"] = changed["key"]
