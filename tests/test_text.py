@@ -18,6 +18,7 @@ from genrlhf import text
 from genrlhf.text import (
     characters,
     common_subsequence,
+    composed,
     count_words,
     ends_sentence,
     first_words,
@@ -128,6 +129,23 @@ def test_symbols_are_words_beside_words() -> None:
 def test_blanks_of_no_width_do_not_count_where_there_are_no_blanks() -> None:
     assert words("ខ្មែ\u200bរ") == words("ខ្មែរ")
     assert words("a\u200bb") == ["a\u200bb"]
+
+
+@pytest.mark.parametrize(
+    ("marked", "plain"),
+    [
+        ("\u200fשלום\u200f לך.\u200e", "שלום לך."),
+        ("\u2067مرحبا\u2069 \u202bبك\u202c\u061c", "مرحبا بك"),
+        ("co\u00adoperate", "cooperate"),
+        ("e\u200e\u0301", "é"),
+        ("你\u200e好", "你好"),
+    ],
+)
+def test_marks_that_nobody_sees_make_no_other_text(marked: str, plain: str) -> None:
+    assert words(marked) == words(plain) and terms(marked) == terms(plain) and characters(marked) == characters(plain)
+    assert composed(marked) == composed(plain) and script(marked) == script(plain) and rouge_l(marked, plain) == 1
+    # Where a text is cut, it keeps them.
+    assert first_words(marked, 9) == marked and count_words(marked) == count_words(plain)
 
 
 @pytest.mark.parametrize("hostile", [". " * 5000, "." * 20000, "'" * 20000, "(" * 20000, " " * 50000, "é" + "҉" * 9000])

@@ -8,7 +8,8 @@ How words are counted depends on the script of each run of a text:
 - where they do not (Han, kana, Thai, Lao, Khmer, Myanmar, Tibetan, …), every character is a word, with the marks that
   combine with it.
 
-Texts are compared in Unicode's composed form (NFC): "é" is one text, in one code point or in two. Case, width and other
+Texts are compared in Unicode's composed form (NFC), "é" is one text in one code point or in two, and without marks that
+nobody sees, of the direction of writing and of where a word may be broken. Case, width and other
 compatibility forms stay apart. A text without a letter or digit has no words.
 """
 
@@ -83,6 +84,9 @@ _TRAILING = "\u0e33\u0eb3\uff9e\uff9f\u200c\u200d"
 _NO_WIDTH = "\u200b\u2060\ufeff"
 """Blanks of no width, which say where a line may or must not break."""
 
+_UNSEEN = re.compile("[\u00ad\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Marks of the direction of writing, which models set into Arabic and Hebrew as they please, and soft hyphens."""
+
 _SEPARATORS = str.maketrans(dict.fromkeys("\u0f0b\u0f0c\u1361\u16eb\U00010100\U000103d0\U0001091f\U00012470", " "))
 """Marks that stand where others write blanks: Tibetan tsheg, Ethiopic wordspace, …"""
 
@@ -117,8 +121,8 @@ _LONG, _REMEMBERED = 48, 131_072
 
 
 def composed(text: str) -> str:
-    """Return `text` in Unicode's composed form (NFC), in which equal texts have equal characters."""
-    return unicodedata.normalize("NFC", text)
+    """Return `text` in Unicode's composed form (NFC) without unseen marks: texts that look the same are the same."""
+    return unicodedata.normalize("NFC", text if text.isascii() else _UNSEEN.sub("", text))
 
 
 def has_words(text: str) -> bool:

@@ -52,16 +52,16 @@ class CompressionRatio(SetMetric):
 
     def remarks(self, texts: Sequence[str]) -> Mapping[str, int]:
         """Return how many of `texts` are blank."""
-        blank = sum(1 for text in texts if not text.strip())
+        blank = sum(1 for text in texts if not composed(text).strip())
         return {"are blank and are left out": blank} if blank else {}
 
     def batch(self, sets: Sequence[Sequence[str]]) -> list[float]:
         """Return the compression ratio of every set of texts."""
-        return [self._ratio([composed(text) for text in check_texts(texts, "texts") if text.strip()]) for texts in sets]
+        return [self._ratio([text for text in _there(texts) if text is not None]) for texts in sets]
 
     def leave_out(self, texts: Sequence[str], blocks: Sequence[Sequence[int]]) -> tuple[float, list[float]]:
         """Return the ratio of `texts`, and that without each block of indices, on all cores."""
-        there = [composed(text) if text.strip() else None for text in check_texts(texts, "texts")]
+        there = _there(texts)
 
         def without(block: Sequence[int]) -> float:
             left = frozenset(block)
@@ -77,3 +77,8 @@ class CompressionRatio(SetMetric):
         data = " ".join(texts).encode("utf-8", "surrogatepass")
         packed = gzip.compress(data, mtime=0) if self.algorithm == "gzip" else lzma.compress(data)
         return len(data) / len(packed)
+
+
+def _there(texts: Sequence[str]) -> list[str | None]:
+    """Return texts as they are compressed, None in place of blank ones."""
+    return [text if text.strip() else None for text in map(composed, check_texts(texts, "texts"))]
