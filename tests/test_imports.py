@@ -20,6 +20,7 @@ PARTS: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
     "tables": {"errors"},
+    "places": {"errors"},
     "text": set(),
     "json_text": {"errors"},
     "openai_client": {"errors"},
@@ -29,11 +30,11 @@ PARTS: dict[str, set[str]] = {
     "sampling": {"errors", "types", "text", "openai_client", "ops", "data", "models"},
     "rewards": {"errors", "types", "text", "ops", "data", "models"},
     "trainers": BELOW_LOOPS,
-    "methods": {*BELOW_LOOPS, "trainers"},
+    "methods": {*BELOW_LOOPS, "places", "trainers"},
     "metrics": {"errors", "types", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
     "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics", "tables"},
-    "cli": {*BELOW_LOOPS, "trainers", "methods", "metrics", "tables", "integrations", "studies"},
+    "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
 

@@ -107,3 +107,18 @@ def test_a_word_that_is_no_command_of_judge(capsys: Any) -> None:
         main(["judge", "exprot"])
     assert stopped.value.code == 2
     assert "invalid choice: 'exprot' (choose from" in capsys.readouterr().err
+
+
+def test_files_in_the_home_of_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text('{"prompt": "p", "outputs": ["a"]}\n', encoding="utf-8")
+    for given in (["diversity", "~no one/a.jsonl"], ["judge", "run", "a.jsonl", "a.jsonl", "--store", "~no one/s"]):
+        assert main(given) == 1
+        assert "is in the folder of a user that there is not; name another." in capsys.readouterr().err
+
+
+def test_a_target_is_refused_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.jsonl").write_text('{"prompt": "p", "outputs": ["a"]}\n', encoding="utf-8")
+    assert main(["judge", "run", "a.jsonl", "a.jsonl", "--store", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"genrlhf: --store {tmp_path} is a folder; name another.\n"

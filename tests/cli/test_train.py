@@ -171,6 +171,34 @@ def test_what_cannot_be_trained_is_one_line(
     assert shown.out == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("model: 2020-01-01", "model in the file of --config must be a text, not datetime.date(2020, 1, 1)"),
+        ("model: {a: b}", "model in the file of --config must be a text"),
+        ("train_file: [rows.jsonl]", "train_file in the file of --config must be a text"),
+        ("max_steps: 1.5", "max_steps in the file of --config must be a whole number, not 1.5"),
+        ("learning_rate: [1]", "learning_rate in the file of --config must be a number"),
+        ("use_peft: 3", "use_peft in the file of --config must be true or false"),
+        ("seed: null", "seed in the file of --config must be a whole number, not None"),
+        ("reward: 5", "reward in the file of --config must be a list of which each is a text"),
+        ("reward_weights: [a]", "reward_weights in the file of --config must be a list"),
+        ("[" * 5000, "cannot be read"),
+        # One reward without brackets is one, and not one a letter.
+        ("reward: my_rewards:digits\nreward_weights: 1e-1", "The reward 'my_rewards:digits' cannot be loaded"),
+    ],
+)
+def test_values_of_a_file_that_do_not_fit_are_one_line(
+    line: str, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("run.yaml").write_text(line, encoding="utf-8")
+    given = ["--train_file", "rows.jsonl"] if "train_file" not in line else []
+    given += ["--model", "x"] if "model" not in line else []
+    assert main(["train", "ppo", "--config=run.yaml", *given]) == 1
+    shown = capsys.readouterr()
+    assert words in shown.err and shown.out == ""
+
+
 def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["methods", "--json"]) == 0
     found = output(capsys)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import sys
 import types
 from importlib.metadata import EntryPoint
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 import genrlhf.methods
+from genrlhf.cli import main
 from genrlhf.errors import ConfigError
 from genrlhf.methods import METHODS, Method, get_method, method_names, registry
 from tests.helpers import tiny_llama, tiny_tokenizer
@@ -71,11 +73,40 @@ def test_methods_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:
         ("no.such.module:METHOD", "cannot be loaded: No module named"),
         ("genrlhf:METHOD", "cannot be loaded"),
         (":", "cannot be loaded"),
+        (".relative:METHOD", "cannot be loaded"),
     ],
 )
 def test_names_of_nothing(name: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         get_method(name)
+
+
+BROKEN = {
+    "def (:": "SyntaxError: invalid syntax",
+    "raise RuntimeError('no\\nGPU')": "RuntimeError: no GPU",
+    "import sys; sys.exit(3)": "SystemExit: 3",
+    "assert False": "AssertionError",
+    "def __getattr__(name): raise KeyError(name)": "KeyError: 'METHOD'",
+}
+
+
+@pytest.mark.parametrize("code", BROKEN)
+def test_a_broken_module_is_one_line(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = f"broken_{list(BROKEN).index(code)}"
+    (tmp_path / f"{name}.py").write_text(f"print('hello')\n{code}\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"The method '{name}:METHOD' cannot be loaded: {BROKEN[code]}") as raised:
+        get_method(f"{name}:METHOD")
+    assert "\n" not in str(raised.value)
+    # Standard output is the command's, which may be asked for one object of JSON.
+    assert capsys.readouterr().out == ""
+    # An installed package that is broken takes the others out of no list.
+    monkeypatch.setattr(registry, "entry_points", lambda group: [EntryPoint("theirs", f"{name}:METHOD", group)])
+    assert main(["methods", "--json"]) == 0
+    shown = capsys.readouterr()
+    assert list(json.loads(shown.out)) == list(METHODS) and "'theirs' of an installed package" in shown.err
 
 
 @pytest.mark.parametrize(

@@ -126,6 +126,7 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
                 args, further = parser.parse_known_args(argv)
                 if further:
                     args.parser.error(f"unrecognized arguments: {' '.join(further)}")
+                _check_homes(args)
                 before = _written(args)
                 return execute(args)
             except GenRLHFError as error:
@@ -214,10 +215,22 @@ def _check_targets(args: Namespace) -> None:
                 raise ConfigError(f"{option} is what {seen[path.resolve()]} names; name another.")
             seen[path.resolve()] = option.split(" ")[0]
             _try(path, option, folder=name in args.folders)
+        except ConfigError:
+            raise
         except OSError as error:
             raise ConfigError(f"{option} cannot be written ({error.strerror}); name another.") from error
         except ValueError as error:
             raise ConfigError(f"{option} cannot be written ({error}); name another.") from error
+
+
+def _check_homes(args: Namespace) -> None:
+    """Raise `ConfigError` for a file in the home of nobody, such as ~tpyo/outputs.jsonl."""
+    for name in (*args.reads, *args.writes, *args.folders):
+        for file in _files(getattr(args, name)):
+            try:
+                Path(file).expanduser()
+            except RuntimeError:
+                raise ConfigError(f"{file} is in the folder of a user that there is not; name another.") from None
 
 
 def _files(given: Any) -> list[str]:

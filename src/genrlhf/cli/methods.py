@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from genrlhf.cli.frame import add_command as add
-from genrlhf.cli.terminal import print_json, print_table
+from genrlhf.cli.terminal import print_json, print_table, say
+from genrlhf.errors import ConfigError
 
 __all__ = ["add_command"]
 
@@ -24,10 +25,17 @@ def add_command(commands: Any) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the registry."""
-    from genrlhf.methods import get_method, method_names
+    """Print the registry; of methods of broken packages it is said that they are."""
+    from genrlhf.methods import METHODS, get_method, method_names
 
-    methods = {name: get_method(name) for name in method_names()}
+    methods = {}
+    for name in method_names():
+        try:
+            methods[name] = get_method(name)
+        except ConfigError as error:
+            if name in METHODS:
+                raise
+            say(error)
     if args.json:
         print_json({name: method.to_dict() for name, method in methods.items()})
         return 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -15,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import Parser, seed
 from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.settings_file import fitting_values
 from genrlhf.cli.terminal import print_json
 from genrlhf.errors import ConfigError, DataError
+from genrlhf.places import load_place
 
 if TYPE_CHECKING:
     from genrlhf.data import Task
@@ -122,8 +123,14 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
     class Fields(TrlParser):
         error = Parser.error
 
+        def set_defaults_with_config(self, **values: Any) -> Any:
+            return super().set_defaults_with_config(**fitting_values(kinds, values))
+
     config, settings = method.config_class(), method.settings_class()
     kinds: list[type[Any]] = [RunArguments, config, *([settings] if settings else [])]
+    given = [part for item in given for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
+    if given[-1:] == ["--config"]:
+        raise ConfigError(f"The settings of {method.name} cannot be read: --config names no file.")
     names = [each.name for kind in kinds for each in fields(kind)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -135,7 +142,7 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
         *parsed, unread, unknown = parser.parse_args_and_config(
             args=given, return_remaining_strings=True, separate_remaining_strings=True
         )
-    except (ValueError, TypeError, OSError, YAMLError, IndexError) as error:
+    except (ValueError, TypeError, OSError, YAMLError, RecursionError) as error:
         raise ConfigError(f"The settings of {method.name} cannot be read: {' '.join(str(error).split())}") from error
     if unread:
         raise ConfigError(f"The file of --config has {_unknown(unread[0], names)}.")
@@ -273,11 +280,7 @@ def _reward(method: Method, given: RunArguments) -> Any:
 def _one_reward(name: str) -> Any:
     if ":" not in name or Path(name).exists():
         return name
-    module, _, attribute = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"The reward {name!r} cannot be loaded: {error}.") from error
+    return load_place(name, f"The reward {name!r}")
 
 
 def _adapter(given: RunArguments) -> Any:

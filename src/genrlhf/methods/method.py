@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 from genrlhf.errors import ConfigError
+from genrlhf.places import load_place
 
 __all__ = ["LOOPS", "NEEDS", "Loop", "Method", "Need"]
 
@@ -122,8 +122,4 @@ class Method:
 
 
 def _load(place: str, name: str) -> Any:
-    module, _, attribute = place.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"The method {name!r} names {place!r}, which cannot be loaded: {error}.") from error
+    return load_place(place, f"The method {name!r} names {place!r}, which")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 from importlib.metadata import entry_points
 from typing import Any
 
 from genrlhf.errors import ConfigError
 from genrlhf.methods.method import Method
+from genrlhf.places import load_place, loading
 
 __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 
@@ -39,17 +39,12 @@ def get_method(name: str) -> Method:
         ('prompts', 'reward')
     """
     if name in METHODS:
-        return _checked(_attribute(f"genrlhf.methods.{name}", "METHOD", name), name)
+        return _checked(load_place(f"genrlhf.methods.{name}:METHOD", f"The method {name!r}"), name)
     if ":" in name:
-        module, _, attribute = name.partition(":")
-        return _checked(_attribute(module, attribute, name), name)
+        return _checked(load_place(name, f"The method {name!r}"), name)
     points = [point for point in entry_points(group=ENTRY_POINTS) if point.name == name]
     if points:
-        try:
-            found = points[0].load()
-        except (ImportError, AttributeError) as error:
-            raise ConfigError(f"The method {name!r} of an installed package cannot be loaded: {error}.") from error
-        return _checked(found, name)
+        return _checked(loading(points[0].load, f"The method {name!r} of an installed package"), name)
     known = method_names()
     close = difflib.get_close_matches(str(name), known, n=2)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
@@ -57,13 +52,6 @@ def get_method(name: str) -> Method:
         f"There is no method {name!r}; {hint}There are {', '.join(known)}, and any other by where it is, such as "
         "my_package.my_method:METHOD."
     )
-
-
-def _attribute(module: str, attribute: str, name: str) -> Any:
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"The method {name!r} cannot be loaded: {error}.") from error
 
 
 def _checked(found: Any, name: str) -> Method:

@@ -51,6 +51,10 @@ class KeyedTable:
             database.execute("BEGIN IMMEDIATE")
             there = database.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
             found = database.execute("PRAGMA user_version").fetchone()[0]
+            known = [row[1] for row in database.execute(f"PRAGMA table_info({name})")]
+            others_there = not there and database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            if others_there or (there and found == version and known != ["key", *columns]):
+                raise ConfigError(f"{file} is no {what}, but a database of something else; move it or name another.")
             if there and found != version:
                 raise ConfigError(
                     f"{file} is a {what} of version {found}, and this is version {version}, whose keys say more; move "

@@ -129,3 +129,34 @@ def test_a_folder_in_the_place_of_a_store_is_named(file: Path) -> None:
     file.mkdir(parents=True)
     with pytest.raises(ConfigError, match="cannot be used as a store of answers .*unable to open"):
         AnswerStore(file)
+
+
+def test_a_database_of_something_else_is_left_as_it_is(file: Path) -> None:
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("CREATE TABLE places (id INTEGER, url TEXT)")
+        database.execute("PRAGMA user_version = 77")
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="is no store of answers, but a database of something else"):
+        AnswerStore(file)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["top_logprobs = '{not'", "top_logprobs = '5'", "top_logprobs = '[3]'", "text = x'ff00'", "prompt_tokens = 'many'"],
+)
+def test_a_damaged_answer_is_named(damage: str, file: Path) -> None:
+    store = AnswerStore(file)
+    store.write(b"k" * 32, "m", ModelAnswer("yes"))
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute(f"UPDATE answers SET {damage}")
+    with pytest.raises(ConfigError, match="is a damaged store of answers"):
+        store.read([b"k" * 32])
+
+
+def test_a_claim_of_nobody_is_nobodys(file: Path) -> None:
+    store = AnswerStore(file)
+    with closing(sqlite3.connect(file)) as database, database:
+        database.execute("INSERT INTO claims VALUES (?, NULL, NULL)", (b"k" * 32,))
+    assert store.claim([b"k" * 32]) == ({}, [b"k" * 32])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from genrlhf.errors import ConfigError
 from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.keyed_table import KeyedTable
 from genrlhf.metrics.preference.judging.claims import CLAIMS_TABLE, Claims
@@ -121,7 +122,7 @@ class AnswerStore:
 
     def read(self, keys: Sequence[bytes]) -> dict[bytes, ModelAnswer]:
         """Return the answers that are there."""
-        return {key: _answer(*row) for key, row in self._table.read(keys).items()}
+        return self._answers(self._table.read(keys))
 
     def write(self, key: bytes, model: str, answer: ModelAnswer) -> None:
         """Keep an answer, and take a claim to it back; on return it is on disk."""
@@ -146,7 +147,15 @@ class AnswerStore:
             database.execute("BEGIN IMMEDIATE")
             found = self._table.read(keys, database=database)
             ours = self._claims.take(database, [key for key in keys if key not in found])
-        return {key: _answer(*row) for key, row in found.items()}, ours
+        return self._answers(found), ours
+
+    def _answers(self, rows: Mapping[bytes, tuple[Any, ...]]) -> dict[bytes, ModelAnswer]:
+        try:
+            return {key: _answer(*row) for key, row in rows.items()}
+        except (ValueError, TypeError, RecursionError):
+            raise ConfigError(
+                f"{self._table.file} is a damaged {self._table.what}: an answer in it is none; move it or name another."
+            ) from None
 
     def renew(self) -> float:
         """Renew all claims of this store, and return after how many seconds to do so again."""
@@ -167,6 +176,9 @@ def _answer(
     _: str, text: str, prompt_tokens: int, completion_tokens: int, logprobs: str | None, ended: int
 ) -> ModelAnswer:
     top_logprobs = None if logprobs is None else json.loads(logprobs)
+    texts = isinstance(text, str) and isinstance(prompt_tokens, int) and isinstance(completion_tokens, int)
+    if not texts or not all(isinstance(one, dict) for one in top_logprobs or []):
+        raise ValueError
     return ModelAnswer(text, prompt_tokens, completion_tokens, top_logprobs, bool(ended))
 
 

@@ -44,7 +44,7 @@ class Claims:
         for key in keys:
             found = database.execute("SELECT owner, until FROM claims WHERE key = ?", (key,)).fetchone()
             if found is not None and found[0] != self._owner:
-                owner, until = found
+                owner, until = (str(found[0]), found[1] if isinstance(found[1], float) else 0.0)
                 if owner not in alive:
                     alive[owner] = self._lives(owner)
                 if alive[owner] and until > now:

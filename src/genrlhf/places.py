@@ -1,0 +1,41 @@
+"""Objects by where they are: "package.module:name"."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from genrlhf.errors import ConfigError
+
+__all__ = ["load_place", "loading"]
+
+
+def load_place(place: str, what: str) -> Any:
+    """Return what "package.module:name" names.
+
+    Args:
+        place: of the object.
+        what: it is, for messages.
+
+    Raises:
+        ConfigError: there is none, or its module cannot be imported, for whatever reason.
+    """
+    module, _, name = place.partition(":")
+    return loading(lambda: getattr(importlib.import_module(module), name), what)
+
+
+def loading(load: Callable[[], Any], what: str) -> Any:
+    """Return what `load` returns, or raise `ConfigError`: a module of others can raise, and print, anything."""
+    try:
+        # Standard output belongs to whoever asked.
+        with contextlib.redirect_stdout(sys.stderr):
+            return load()
+    except (Exception, SystemExit) as error:
+        words = " ".join(str(error).split())[:300].rstrip(".")
+        kind = type(error).__name__
+        told = isinstance(error, (ImportError, AttributeError)) and words
+        reason = words if told else f"{kind}: {words}" if words else kind
+        raise ConfigError(f"{what} cannot be loaded: {reason}.") from error
