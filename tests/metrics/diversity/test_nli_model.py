@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import PreTrainedTokenizerBase
+from transformers import BertForSequenceClassification, PreTrainedTokenizerBase, RobertaForSequenceClassification
 
 from genrlhf.errors import ModelError
 from genrlhf.metrics import NLIDiversity
@@ -64,6 +64,21 @@ def test_batches_keep_to_the_tokens_they_may_have(tmp_path: Path) -> None:
 def test_the_longer_sentence_is_cut(tmp_path: Path) -> None:
     scorer = NLIModel(save(tmp_path, LABELS), max_length=12, device="cpu")
     assert scorer(["abc"], ["x" * 500]) == pytest.approx(scorer(["abc"], ["x" * 9]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("family", "padding"), [(BertForSequenceClassification, 0), (RobertaForSequenceClassification, 1)]
+)
+def test_a_classifier_of_few_positions(family: Any, padding: int, tmp_path: Path) -> None:
+    tokenizer = tiny_tokenizer()
+    tokenizer.model_max_length = 10**30
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    config = family.config_class(
+        vocab_size=len(tokenizer), max_position_embeddings=34, pad_token_id=padding, id2label=LABELS, **sizes
+    )
+    scorer = NLIModel(str(save_model(family(config), tokenizer, tmp_path)), device="cpu")
+    assert scorer.max_length == (32 if padding else 34)
+    assert np.isfinite(scorer(["a cat"], ["x" * 500])).all() and scorer.remarks(["x" * 500])
 
 
 def test_the_metric_loads_a_folder(tmp_path: Path) -> None:

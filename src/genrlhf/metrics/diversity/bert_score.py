@@ -11,12 +11,9 @@ import numpy as np
 from genrlhf.errors import ConfigError, ModelError, excerpt
 from genrlhf.metrics.checks import for_encoder
 from genrlhf.metrics.diversity.bert_score_layers import known_layer
-from genrlhf.metrics.diversity.remarks import cut_remark, longer_than
+from genrlhf.metrics.diversity.remarks import cut_remark, longer_than, most_tokens
 
 __all__ = ["BERTScorer"]
-
-_UNLIMITED = 1_000_000
-"""Tokenizers without a longest text say a number far beyond this."""
 
 
 class _Tokens(NamedTuple):
@@ -82,7 +79,7 @@ class BERTScorer:
 
         tokenizer, model = self._load()
         bare = [special for special in (tokenizer.cls_token_id, tokenizer.sep_token_id) if special is not None]
-        limit = _longest(tokenizer, model.config)
+        limit = most_tokens(tokenizer, model.config)
         found: dict[str, _Tokens] = {}
         order = sorted(texts, key=len)
         for start in range(0, len(order), self.batch_size):
@@ -141,15 +138,6 @@ def _prepared(text: str, tokenizer: Any) -> str:
         and "XLM" not in str(type(tokenizer).__name__)
     )
     return f" {bare}" if first else bare
-
-
-def _longest(tokenizer: Any, config: Any) -> int | None:
-    """Return how many tokens of a text fit, None for any number."""
-    if tokenizer.model_max_length < _UNLIMITED:
-        return int(tokenizer.model_max_length)
-    positions = getattr(config, "max_position_embeddings", None)
-    # RoBERTa's positions begin behind that of its padding.
-    return None if not positions or positions < 3 else int(positions) - (2 if "roberta" in config.model_type else 0)
 
 
 def _cut_behind(model: Any, layer: int | None, name: str) -> None:

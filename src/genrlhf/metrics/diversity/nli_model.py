@@ -9,7 +9,7 @@ import numpy as np
 
 from genrlhf.errors import ModelError, excerpt
 from genrlhf.metrics.checks import for_encoder
-from genrlhf.metrics.diversity.remarks import cut_remark
+from genrlhf.metrics.diversity.remarks import cut_remark, most_tokens
 
 __all__ = ["NLI_CLASSES", "NLIModel"]
 
@@ -25,7 +25,8 @@ class NLIModel:
             in any order and case.
         batch_size: pairs per forward pass, at most.
         max_batch_tokens: tokens per forward pass, padding included.
-        max_length: tokens of a pair; of a longer one the longer sentence is cut.
+        max_length: tokens of a pair, fewer where the classifier takes no more; of a longer one the longer sentence is
+            cut.
         device: such as "cuda"; by default a GPU where there is one.
 
     Raises:
@@ -56,7 +57,7 @@ class NLIModel:
         self.columns = _columns(self.model.config.id2label, model)
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
-        self.max_length = max_length
+        self.max_length = min(max_length, most_tokens(self.tokenizer, self.model.config) or max_length)
         self.device = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device).eval()
         self.cut: dict[int, int] = {}

@@ -10,8 +10,20 @@ from typing import Any
 
 from genrlhf.text import has_words, terms, words
 
-__all__ = ["WITHOUT_WORDS", "Remarks", "cut_remark", "described", "longer_than", "warn_of", "without_words"]
+__all__ = [
+    "WITHOUT_WORDS",
+    "Remarks",
+    "cut_remark",
+    "described",
+    "longer_than",
+    "most_tokens",
+    "warn_of",
+    "without_words",
+]
 
+
+_UNLIMITED = 1_000_000
+"""Tokenizers without a longest text say a number far beyond this."""
 
 WITHOUT_WORDS = "have no words and are left out"
 
@@ -67,6 +79,15 @@ def longer_than(limit: int, texts: Sequence[str], tokenizer: Any) -> list[int]:
         return []
     encoded = tokenizer([texts[row] for row in rows], truncation=False, padding=False, verbose=False)
     return [row for row, ids in zip(rows, encoded["input_ids"], strict=True) if len(ids) > limit]
+
+
+def most_tokens(tokenizer: Any, config: Any) -> int | None:
+    """Return how many tokens of a text fit, None for any number."""
+    if tokenizer.model_max_length < _UNLIMITED:
+        return int(tokenizer.model_max_length)
+    positions = getattr(config, "max_position_embeddings", None)
+    # RoBERTa's positions begin behind that of its padding.
+    return None if not positions or positions < 3 else int(positions) - (2 if "roberta" in config.model_type else 0)
 
 
 def described(remarks: Mapping[str, int], total: int) -> list[str]:
