@@ -194,4 +194,5 @@ if __name__ == "__main__":
     disable_progress_bars()
     output, sys.stdout = sys.stdout, sys.stderr
     asked = [argument.split(":") for argument in sys.argv[2:]]
-    print(json.dumps({kind: main(kind, Path(sys.argv[1]) / kind, int(kills)) for kind, kills in asked}), file=output)
+    found = {kind: main(kind, Path(sys.argv[1]) / kind, int(kills)) for kind, kills in asked}
+    print(json.dumps(found), file=output, flush=True)
