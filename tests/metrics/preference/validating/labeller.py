@@ -141,4 +141,4 @@ class Labeller:
         self.wait(lambda: self.seen("message") or self.seen("problem"))
 
     def wait(self, condition: Callable[[], Any]) -> None:
-        WebDriverWait(self.browser, 20, poll_frequency=0.05).until(lambda _: condition())
+        WebDriverWait(self.browser, 60, poll_frequency=0.05).until(lambda _: condition())
