@@ -52,7 +52,10 @@ class KeyedTable:
             there = database.execute("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,)).fetchone()[0]
             found = database.execute("PRAGMA user_version").fetchone()[0]
             known = [row[1] for row in database.execute(f"PRAGMA table_info({name})")]
-            others_there = not there and database.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()[0]
+            tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            # A file may hold several tables of this kind.
+            firsts = [database.execute("SELECT name FROM pragma_table_info(?)", (each,)).fetchone() for each in tables]
+            others_there = not there and any(first is None or first[0] != "key" for first in firsts)
             if others_there or (there and found == version and known != ["key", *columns]):
                 raise ConfigError(f"{file} is no {what}, but a database of something else; move it or name another.")
             if there and found != version:
