@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 
 from genrlhf import text
+from genrlhf.scripts import script
 from genrlhf.text import (
     characters,
     common_subsequence,
@@ -24,7 +25,6 @@ from genrlhf.text import (
     first_words,
     has_words,
     rouge_l,
-    script,
     sentences,
     terms,
     words,

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from genrlhf.text import count_words, has_words, script, written_without_blanks
+from genrlhf.scripts import script, written_without_blanks
+from genrlhf.text import count_words, has_words
 
 __all__ = ["TextTally"]
 
