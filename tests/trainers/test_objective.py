@@ -237,7 +237,7 @@ def test_what_cannot_be_minimised(objective: Any, error: type[Exception], words:
 
 
 def test_two_losses_at_once(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="label_smoothing_factor is a loss of its own"):
+    with pytest.raises(ConfigError, match="label_smoothing_factor is a loss of its own, and so is objective=likeli"):
         trainer(tmp_path, likelihood, label_smoothing_factor=0.1)
 
 

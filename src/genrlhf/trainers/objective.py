@@ -41,6 +41,11 @@ class Objective:
         raise NotImplementedError
 
     @property
+    def title(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
+    @property
     def reads_rows(self) -> bool:
         """Whether a row has to stay a row of the batch."""
         return self.across_positions or self.unit == "row" or bool(self.columns)
@@ -52,6 +57,10 @@ ObjectiveLike: TypeAlias = Objective | Callable[["SupervisedBatch"], torch.Tenso
 class _PlainFunction(Objective):
     def __init__(self, function: Callable[[SupervisedBatch], torch.Tensor]) -> None:
         self.function = function
+
+    @property
+    def title(self) -> str:
+        return str(getattr(self.function, "__name__", type(self.function).__name__))
 
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
         return self.function(batch)
@@ -73,7 +82,7 @@ def as_objective(objective: ObjectiveLike | None) -> Objective | None:
 
 def refuse_for_objective(objective: Objective, args: Any, kwargs: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for settings that are a loss of their own, or that tear apart what the objective reads."""
-    name = type(objective).__name__
+    name = objective.title
     losses = {
         "label_smoothing_factor": getattr(args, "label_smoothing_factor", 0.0) > 0,
         "loss_type": getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"),
@@ -222,7 +231,7 @@ class SupervisedBatch:
             return self.logits().sum(-1)
         loss = objective(self)
         want = len(self.labels) if objective.unit == "token" else self.size
-        name = type(objective).__name__ if not isinstance(objective, _PlainFunction) else "the objective"
+        name = objective.title
         if not isinstance(loss, torch.Tensor) or loss.shape != (want,):
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ShapeError(
@@ -236,9 +245,10 @@ class SupervisedBatch:
             first = int(bad.nonzero()[0])
             row = int(self.rows[first]) if objective.unit == "token" else first
             ids = self.labels[self.rows == row].tolist()
+            value = float(loss.detach()[first])
             raise DataError(
-                f"{name} returned {float(loss[first])} for {objective.unit} {first} of a micro-batch, in the row whose "
-                f"labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
+                f"{name} returned {value} for {objective.unit} {first} of a micro-batch, in the row "
+                f"whose labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
             )
         return loss
 

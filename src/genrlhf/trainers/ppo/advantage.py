@@ -46,10 +46,7 @@ def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> 
         raise ConfigError(
             f"PPOConfig(advantage={args.advantage!r}) and PPOTrainer(advantage=…) both say how; leave one of them out."
         )
-    if args.samples_per_prompt < 2:
-        raise ConfigError("An advantage function compares the completions of a prompt; set samples_per_prompt.")
-    if args.whiten_advantages or args.whiten_rewards:
-        raise ConfigError("whiten_advantages and whiten_rewards go with gae; leave them out beside a function.")
+    _check_groups(args, "an advantage function")
     return function
 
 
@@ -62,20 +59,24 @@ def check_advantage(args: PPOConfig) -> None:
         raise ConfigError(f"loss_mean must be one of {', '.join(LOSS_MEANS)}, not {args.loss_mean!r}.")
     if name == "gae":
         return
-    if args.samples_per_prompt < 2:
-        raise ConfigError(
-            f"advantage={name!r} compares the completions of a prompt, and samples_per_prompt is "
-            f"{args.samples_per_prompt}; set it to 2 or more, such as 8."
-        )
-    if args.whiten_advantages or args.whiten_rewards:
-        raise ConfigError(
-            f"whiten_advantages and whiten_rewards rescale over the rollout what {name} has made relative to the "
-            "group, by a random number that biases the gradient; leave them at None and False."
-        )
+    _check_groups(args, f"advantage={name!r}")
     if name == "pass_at_k" and args.pass_k > args.samples_per_prompt:
         raise ConfigError(f"pass_k is {args.pass_k}, and samples_per_prompt is {args.samples_per_prompt}; lower it.")
     if name in _OF_THE_REWARD_ITSELF:
         _check_reward_is_untouched(args)
+
+
+def _check_groups(args: PPOConfig, what: str) -> None:
+    if args.samples_per_prompt < 2:
+        raise ConfigError(
+            f"With {what} the completions of a prompt are compared, and samples_per_prompt is "
+            f"{args.samples_per_prompt}; set it to 2 or more, such as 8."
+        )
+    if args.whiten_advantages or args.whiten_rewards:
+        raise ConfigError(
+            f"whiten_advantages and whiten_rewards rescale over the rollout what {what} has made relative to the "
+            "group, by a random number that biases the gradient; leave them at None and False."
+        )
 
 
 def _check_reward_is_untouched(args: PPOConfig) -> None:
@@ -98,7 +99,7 @@ def _check_reward_is_untouched(args: PPOConfig) -> None:
             wanted = "0 or 1" if name == "pass_at_k" else "0 or more"
             raise ConfigError(
                 f"advantage={name!r} needs rewards of {wanted}, which {setting}={getattr(args, setting)} would change; "
-                "set it to 0 or None."
+                "leave it at a value that changes nothing (0, None or False)."
             )
 
 
