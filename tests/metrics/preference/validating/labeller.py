@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from genrlhf.metrics.preference.validating.labelling import LabelItem, draw_pairs, labelling_page
 from tests import needs
+
+STORED = 0.5
+"""Seconds until what a page has stored is what the next one reads: ten times what a busy machine took."""
+
+sets = itertools.count()
 
 
 def open_browser(folder: Path) -> Any:
@@ -50,9 +57,11 @@ def asked(browser: Any) -> bool:
 
 
 def pairs(n: int) -> list[LabelItem]:
+    """Return pairs like those of any other call, on a page of their own: a browser keeps apart what pages store."""
+    page = next(sets)
     rows = [
         {
-            "instruction": f"prompt {number}",
+            "instruction": f"prompt {number} of {page}",
             "output_1": f"first of {number}",
             "generator_1": "model-one",
             "output_2": f"second of {number}",
@@ -81,6 +90,14 @@ class Labeller:
         # Keys that are pressed before a window has the focus go nowhere, and a second window may never get it.
         self.browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         self.wait(lambda: self.browser.execute_script("return document.hasFocus()"))
+
+    def reopen(self) -> None:
+        """Open the page again, in this window or another, once what it has stored can be read there.
+
+        What is stored reaches the next page by way of another process, and nothing tells when it has.
+        """
+        time.sleep(STORED)
+        self.open()
 
     def part(self, name: str) -> Any:
         return self.browser.find_element(By.ID, name)

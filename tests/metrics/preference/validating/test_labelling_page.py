@@ -55,7 +55,7 @@ def test_nothing_is_lost_on_reload(labeller: Labeller) -> None:
     labeller.press("1", "2", "3", "u")
     assert labeller.shown() == 2
     before = labeller.save()[1]
-    labeller.open()
+    labeller.reopen()
     assert labeller.seen("work") and labeller.text("name") == "Ann" and labeller.shown() == 2
     assert labeller.save()[1] == before
     # Under another name it begins anew, and the labels of the first are there under theirs.
@@ -64,7 +64,7 @@ def test_nothing_is_lost_on_reload(labeller: Labeller) -> None:
     labeller.start("Bob")
     assert labeller.shown() == 0 and labeller.choices() == [None] * 7
     labeller.press("s")
-    labeller.open()
+    labeller.reopen()
     assert labeller.text("name") == "Bob" and labeller.choices() == ["skip", *[None] * 6]
     labeller.click("change")
     labeller.part("annotator").clear()
@@ -202,7 +202,7 @@ def test_the_work_goes_on_in_another_browser(labeller: Labeller, tmp_path: Path)
     kept = tmp_path / "kept.json"
     shutil.copy(file, kept)
     labeller.browser.execute_script("localStorage.clear()")
-    labeller.open()
+    labeller.reopen()
     assert labeller.seen("start")
     labeller.load(kept)
     assert labeller.text("name") == "Ann" and labeller.shown() == 3

@@ -31,9 +31,10 @@ def test_two_windows_keep_both_their_labels(labeller: Labeller) -> None:
     browser.switch_to.new_window("tab")
     second = browser.current_window_handle
     try:
-        labeller.open()
+        labeller.reopen()
         labeller.press("1", "1")
         browser.switch_to.window(first)
+        labeller.wait(lambda: "2 labelled" in labeller.text("count"))
         labeller.press("n", "n")
         labeller.press("2")
         assert labeller.choices() == ["A", "A", "B", *[None] * 4]
@@ -59,6 +60,43 @@ def test_labels_of_a_window_that_was_not_heard_of_are_kept(labeller: Labeller) -
     assert labeller.choices() == ["A", "B", None, None, "A", None, None]
 
 
+def test_what_another_window_wrote_over_is_written_again(labeller: Labeller) -> None:
+    """A window that had not heard of a label yet writes without it, and may be the last to be closed."""
+    labeller.start()
+    labeller.press("1", "2")
+    script = """
+        const key = Object.keys(localStorage).find((key) => key.endsWith(arguments[0]) && localStorage[key][0] === "{");
+        const kept = JSON.parse(localStorage.getItem(key));
+        const newValue = JSON.stringify({ ...kept, labels: kept.labels.slice(1) });
+        localStorage.setItem(key, newValue);
+        window.dispatchEvent(new StorageEvent("storage", { key, newValue }));
+        return JSON.parse(localStorage.getItem(key)).labels.length;
+    """
+    assert labeller.browser.execute_script(script, ":Ann") == 2
+
+
+def test_opening_a_page_stores_no_label(labeller: Labeller) -> None:
+    """What it reads then may be older than what another window is about to store."""
+    labeller.start()
+    labeller.press("1")
+    watch = """
+        window.stored = [];
+        const set = Storage.prototype.setItem;
+        Storage.prototype.setItem = function (key, value) { window.stored.push(key); set.call(this, key, value); };
+    """
+    labels = 'return window.stored.some((key) => key.endsWith(":Ann"))'
+    labeller.browser.execute_script(watch)
+    labeller.press("2")
+    assert labeller.browser.execute_script(labels)
+    script = labeller.browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": watch})
+    try:
+        labeller.reopen()
+    finally:
+        labeller.browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
+    assert labeller.seen("work") and labeller.shown() == 2
+    assert not labeller.browser.execute_script(labels)
+
+
 def test_a_browser_that_keeps_nothing_says_so(labeller: Labeller) -> None:
     browser = labeller.browser
     script = browser.execute_cdp_cmd(
@@ -66,7 +104,7 @@ def test_a_browser_that_keeps_nothing_says_so(labeller: Labeller) -> None:
         {"source": "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no') } })"},
     )
     try:
-        labeller.open()
+        labeller.reopen()
         assert labeller.seen("unkept") and "Press Save before you leave" in labeller.text("unkept")
         labeller.start()
         labeller.press("1", "2")
@@ -87,7 +125,7 @@ def test_a_browser_that_keeps_nothing_says_so(labeller: Labeller) -> None:
         assert not holds_back(browser)
     finally:
         browser.execute_cdp_cmd("Page.removeScriptToEvaluateOnNewDocument", script)
-    labeller.open()
+    labeller.reopen()
     labeller.start()
     labeller.press("3")
     assert not labeller.seen("unkept") and not holds_back(browser)
@@ -164,12 +202,13 @@ def test_long_outputs_paragraphs_and_nothing(browser: Any, tmp_path: Path) -> No
 
 def test_the_policy_stops_what_is_put_into_the_page(browser: Any, tmp_path: Path) -> None:
     injected = "<script>window.broken = 1</script><img src='x' onerror='window.broken = 1'></body>"
-    source = labelling_page(pairs(2)).replace("</body>", injected)
+    items = pairs(2)
+    source = labelling_page(items).replace("</body>", injected)
     unguarded = re.sub("<meta http-equiv[^>]*>", "", source)
     for name, page, broken in (("unguarded", unguarded, True), ("guarded", source, False)):
         (tmp_path / name).mkdir()
         browser.get_log("browser")
-        labeller = Labeller(browser, tmp_path / name, pairs(2), page)
+        labeller = Labeller(browser, tmp_path / name, items, page)
         time.sleep(0.2)
         assert browser.execute_script("return window.broken === 1") is broken
         blocked = [entry["message"] for entry in browser.get_log("browser") if "Content Security" in entry["message"]]
@@ -200,7 +239,7 @@ def test_it_is_laid_out_for_its_width_and_scheme(labeller: Labeller, width: int,
         browser.execute_cdp_cmd(
             "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         )
-        labeller.open()
+        labeller.reopen()
         labeller.start()
         assert browser.execute_script("return document.documentElement.scrollWidth") <= width
         a, b = (labeller.part(name).rect for name in ("side-a", "side-b"))
