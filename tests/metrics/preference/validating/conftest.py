@@ -35,5 +35,5 @@ def labeller(browser: Any, tmp_path: Path) -> Labeller:
     if not found.part("shortcuts").is_selected():
         # All pages share this setting.
         browser.execute_script("localStorage.clear()")
-        found.reopen()
+        found.reopen(lambda: found.part("shortcuts").is_selected())
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,6 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from genrlhf.metrics.preference.validating.labelling import LabelItem, draw_pairs, labelling_page
 from tests import needs
-
-STORED = 0.5
-"""Seconds until what a page has stored is what the next one reads: ten times what a busy machine took."""
 
 sets = itertools.count()
 
@@ -91,13 +87,21 @@ class Labeller:
         self.browser.execute_cdp_cmd("Emulation.setFocusEmulationEnabled", {"enabled": True})
         self.wait(lambda: self.browser.execute_script("return document.hasFocus()"))
 
-    def reopen(self) -> None:
-        """Open the page again, in this window or another, once what it has stored can be read there.
+    def reopen(self, there: Callable[[], Any]) -> None:
+        """Open the page, in this window or another, until what an earlier one has stored is there.
 
-        What is stored reaches the next page by way of another process, and nothing tells when it has.
+        It reaches the next page by way of another process, which may be late, and nothing tells when it has.
         """
-        time.sleep(STORED)
-        self.open()
+
+        def opened() -> Any:
+            self.open()
+            return there()
+
+        self.wait(opened)
+
+    def at(self, pair: int) -> bool:
+        """Say whether the page shows this pair, from 0."""
+        return self.seen("work") and self.shown() == pair
 
     def part(self, name: str) -> Any:
         return self.browser.find_element(By.ID, name)

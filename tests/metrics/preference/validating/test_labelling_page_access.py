@@ -48,8 +48,7 @@ def test_shortcuts_can_be_switched_off(labeller: Labeller) -> None:
     # Buttons work as before, and the setting outlives a reload, on other pages too.
     choose(labeller, "B")
     assert labeller.shown() == 2
-    labeller.reopen()
-    assert not labeller.part("shortcuts").is_selected()
+    labeller.reopen(lambda: labeller.at(2) and not labeller.part("shortcuts").is_selected())
     labeller.press("1")
     assert labeller.shown() == 2
     labeller.part("shortcuts").send_keys(Keys.SPACE)
@@ -63,8 +62,7 @@ def test_the_setting_holds_for_other_pages(labeller: Labeller, browser: Any, tmp
     labeller.click("shortcuts")
     (tmp_path / "other").mkdir()
     other = Labeller(browser, tmp_path / "other", pairs(3))
-    other.reopen()
-    assert not other.part("shortcuts").is_selected()
+    other.reopen(lambda: not other.part("shortcuts").is_selected())
     other.start()
     other.press("1")
     assert other.shown() == 0
@@ -75,8 +73,6 @@ def test_keys_that_scroll_are_left_alone(browser: Any, tmp_path: Path) -> None:
     row = {"output_1": "w\n" * 500, "generator_1": "x", "output_2": "v\n" * 500, "generator_2": "y"}
     items = draw_pairs({"one": [{**row, "instruction": str(n)} for n in range(3)]}, per_set=3)
     labeller = Labeller(browser, tmp_path, items)
-    browser.execute_script("localStorage.clear()")
-    labeller.reopen()
     labeller.start()
     scrolled = "return window.scrollY"
     for key in (Keys.ARROW_DOWN, Keys.SPACE, Keys.PAGE_DOWN, Keys.END):
@@ -133,8 +129,8 @@ def test_focus_and_announcement_move_with_the_question(labeller: Labeller) -> No
 def test_a_reload_and_another_window_leave_the_focus(labeller: Labeller) -> None:
     labeller.start()
     labeller.press("1")
-    labeller.reopen()
-    assert labeller.shown() == 1 and focused(labeller) == "BODY" and announced(labeller) == ""
+    labeller.reopen(lambda: labeller.at(1))
+    assert focused(labeller) == "BODY" and announced(labeller) == ""
     labeller.browser.find_element(By.TAG_NAME, "summary").click()
     labeller.browser.execute_script("document.querySelectorAll('#list button')[4].focus()")
     script = """
@@ -225,8 +221,6 @@ def test_texts_run_in_their_own_direction_and_language(browser: Any, tmp_path: P
     row = {"generator_1": "x", "generator_2": "y", "output_1": texts["rtl"], "output_2": texts["ltr"]}
     items = draw_pairs({"one": [{**row, "instruction": "שלום"}]}, per_set=1)
     labeller = Labeller(browser, tmp_path, items, labelling_page(items, "איזה פלט טוב יותר?"))
-    browser.execute_script("localStorage.clear()")
-    labeller.reopen()
     labeller.start("דנה")
     script = "return getComputedStyle(document.getElementById(arguments[0])).direction"
     assert browser.execute_script(script, "prompt") == "rtl" and browser.execute_script(script, "name") == "rtl"
@@ -257,11 +251,10 @@ def test_it_is_read_without_sidewards_scrolling_at_four_times_the_size(
 ) -> None:
     """1.4.10: 320 CSS pixels wide, and what stays in place leaves room for the text."""
     row = {"generator_1": "x", "generator_2": "y", "output_1": "w" * 900, "output_2": "one two " * 90}
-    items = draw_pairs({"one": [{**row, "instruction": "https://example.org/" + "a" * 200}]}, per_set=1)
+    items = draw_pairs({"one": [{**row, "instruction": f"https://example.org/{'a' * 200}/{height}"}]}, per_set=1)
     labeller = Labeller(browser, tmp_path, items)
-    browser.execute_script("localStorage.clear()")
     with screen(browser, 320, height):
-        labeller.reopen()
+        labeller.open()
         for _ in range(3):
             assert browser.execute_script("return document.documentElement.scrollWidth") <= 320
             if labeller.seen("start"):
@@ -325,7 +318,7 @@ def test_texts_and_edges_stand_out(labeller: Labeller, scheme: str) -> None:
     """1.4.3 and 1.4.11: 4.5 to 1 for texts, 3 to 1 for the edges of controls."""
     browser = labeller.browser
     with screen(browser, 1200, 900, scheme):
-        labeller.reopen()
+        labeller.open()
         views = [
             lambda: None,
             labeller.start,
