@@ -34,7 +34,7 @@ PARTS: dict[str, set[str]] = {
     "methods": {*BELOW_LOOPS, "places", "trainers"},
     "metrics": {"errors", "types", "scripts", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
-    "studies": {*BELOW_LOOPS, "trainers", "methods", "metrics", "tables"},
+    "studies": {*BELOW_LOOPS, "json_text", "trainers", "methods", "metrics", "tables"},
     "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
