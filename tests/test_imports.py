@@ -20,6 +20,7 @@ PARTS: dict[str, set[str]] = {
     "errors": set(),
     "types": {"errors"},
     "tables": {"errors"},
+    "pages": set(),
     "places": {"errors"},
     "scripts": set(),
     "text": {"scripts"},
@@ -32,9 +33,9 @@ PARTS: dict[str, set[str]] = {
     "rewards": {"errors", "types", "text", "ops", "data", "models"},
     "trainers": BELOW_LOOPS,
     "methods": {*BELOW_LOOPS, "places", "trainers"},
-    "metrics": {"errors", "types", "scripts", "text", "openai_client"},
+    "metrics": {"errors", "types", "pages", "scripts", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
-    "studies": {*BELOW_LOOPS, "json_text", "trainers", "methods", "metrics", "tables"},
+    "studies": {*BELOW_LOOPS, "json_text", "pages", "trainers", "methods", "metrics", "tables"},
     "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""

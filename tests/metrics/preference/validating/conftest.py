@@ -1,29 +1,18 @@
-"""A browser for the tests of pages."""
+"""A browser for the tests of pages, and who labels in it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import needs
+from tests.browser import browser
 
 if TYPE_CHECKING:
     from tests.metrics.preference.validating.labeller import Labeller
 
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium; a module that uses it lets sockets through, over which its driver is spoken to."""
-    if not (needs.CHROMIUM and needs.DRIVER):
-        pytest.skip(f"needs {needs.BROWSER_WANTED}")
-    from tests.metrics.preference.validating import labeller
-
-    driver = labeller.open_browser(tmp_path_factory.mktemp("browser"))
-    yield driver
-    driver.quit()
+__all__ = ["browser"]
 
 
 @pytest.fixture

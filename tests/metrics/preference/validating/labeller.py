@@ -9,47 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from selenium import webdriver
-from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
 from genrlhf.metrics.preference.validating.labelling import LabelItem, draw_pairs, labelling_page
-from tests import needs
 
 sets = itertools.count()
-
-
-def open_browser(folder: Path) -> Any:
-    """Return a browser that keeps what it is given in an empty folder and asks nothing of the network."""
-    options = webdriver.ChromeOptions()
-    options.binary_location = needs.CHROMIUM
-    for flag in (
-        "headless=new",
-        "no-sandbox",
-        "disable-gpu",
-        "disable-dev-shm-usage",
-        "no-first-run",
-        "disable-background-networking",
-        "disable-component-update",
-        "disable-sync",
-        "window-size=1200,900",
-        f"user-data-dir={folder}",
-    ):
-        options.add_argument(f"--{flag}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    # Dialogues stay open, so that a test can see them.
-    options.unhandled_prompt_behavior = "ignore"
-    # Named, since Selenium would otherwise fetch a driver.
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=needs.DRIVER))
-
-
-def asked(browser: Any) -> bool:
-    """Say whether a dialogue is open."""
-    try:
-        return bool(browser.switch_to.alert)
-    except WebDriverException:
-        return False
 
 
 def pairs(n: int) -> list[LabelItem]:

@@ -6,8 +6,6 @@ Numbers are those of the success criteria of WCAG 2.1, https://www.w3.org/TR/WCA
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from genrlhf.metrics.preference.validating.labelling import draw_pairs, labelling_page
+from tests.browser import CONTRASTS, contrast, screen
 from tests.metrics.preference.validating.labeller import Labeller, pairs
 
 # The driver of the browser listens on this machine.
@@ -232,19 +231,6 @@ def test_texts_run_in_their_own_direction_and_language(browser: Any, tmp_path: P
     assert browser.execute_script("return document.documentElement.lang") == "en"
 
 
-@contextmanager
-def screen(browser: Any, width: int, height: int, scheme: str = "light") -> Iterator[None]:
-    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    try:
-        yield
-    finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-
-
 @pytest.mark.parametrize("height", [256, 640])
 def test_it_is_read_without_sidewards_scrolling_at_four_times_the_size(
     browser: Any, tmp_path: Path, height: int
@@ -264,47 +250,6 @@ def test_it_is_read_without_sidewards_scrolling_at_four_times_the_size(
         assert labeller.seen("done")
         footer = browser.execute_script("return getComputedStyle(document.querySelector('footer')).position")
         assert footer == ("static" if height == 256 else "sticky")
-
-
-CONTRASTS = """
-    const found = [];
-    const colour = (text) => text.match(/[\\d.]+/g).map(Number);
-    const ground = (one) => {
-        for (; one; one = one.parentElement) {
-            const [r, g, b, a = 1] = colour(getComputedStyle(one).backgroundColor);
-            if (a === 1) return [r, g, b];
-        }
-        return [255, 255, 255];
-    };
-    const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-    while (walker.nextNode()) {
-        const one = walker.currentNode.parentElement;
-        if (!walker.currentNode.textContent.trim() || !one.getClientRects().length || one.closest(":disabled, .away")) {
-            continue;
-        }
-        let seen = 1;
-        for (let up = one; up; up = up.parentElement) seen *= Number(getComputedStyle(up).opacity);
-        const name = walker.currentNode.textContent.trim().slice(0, 30);
-        found.push([name, colour(getComputedStyle(one).color), ground(one), seen]);
-    }
-    const edges = [...document.querySelectorAll("button, .button, input[type=text]")]
-        .filter((one) => one.getClientRects().length && !one.disabled)
-        .map((one) => [one.id || one.textContent.slice(0, 30), colour(getComputedStyle(one).borderTopColor),
-            ground(one.parentElement), 1]);
-    return [found, edges];
-"""
-
-
-def contrast(one: list[float], other: list[float]) -> float:
-    """Return the contrast ratio of two colours by WCAG's definition."""
-
-    def luminance(colour: list[float]) -> float:
-        parts = [c / 255 for c in colour[:3]]
-        red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
-        return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def test_contrast_is_computed_as_defined() -> None:

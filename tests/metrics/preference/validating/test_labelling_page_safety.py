@@ -12,7 +12,8 @@ from selenium.webdriver.common.by import By
 
 from genrlhf.metrics.preference.validating.human_labels import read_labels
 from genrlhf.metrics.preference.validating.labelling import LabelItem, draw_pairs, key_rows, labelling_page
-from tests.metrics.preference.validating.labeller import Labeller, asked, pairs
+from tests.browser import asked
+from tests.metrics.preference.validating.labeller import Labeller, pairs
 
 # The driver of the browser listens on this machine.
 pytestmark = pytest.mark.enable_socket

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import html
-import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -15,6 +12,7 @@ from typing import Any, Literal
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.metrics.checks import whole_characters
 from genrlhf.metrics.preference.counting.winrate import shown_swapped
+from genrlhf.pages import fill_page, script_json
 
 __all__ = ["LabelItem", "check_pair", "draw_pairs", "key_rows", "labelling_page", "page_id"]
 
@@ -144,13 +142,8 @@ def labelling_page(items: Sequence[LabelItem], title: str = "Which output is bet
         raise DataError("There are no pairs to label; draw at least one.")
     template = resources.files(__package__).joinpath("labelling.html").read_text(encoding="utf-8")
     shown = [{"item": item.item, "prompt": item.instruction, "a": item.output_a, "b": item.output_b} for item in items]
-    values = {
-        "policy": _policy(template),
-        "title": html.escape(whole_characters(title)),
-        "data": _script_json({"page": page_id(items), "items": shown}),
-    }
-    # In one pass, since the texts may hold what looks like a place to fill.
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+    data = script_json({"page": page_id(items), "items": shown})
+    return fill_page(template, {"title": html.escape(whole_characters(title)), "data": data})
 
 
 def _by_input(dataset: str, rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[frozenset[str], set[_Pair]]]:
@@ -202,18 +195,3 @@ def _digest(*parts: str | int) -> str:
         encoded = str(part).encode("utf-8", "surrogatepass")
         digest.update(len(encoded).to_bytes(8, "big") + encoded)
     return digest.hexdigest()
-
-
-def _policy(template: str) -> str:
-    """Return the content security policy that lets the template's own style and script through, and nothing else."""
-    hashes = {}
-    for tag in ("style", "script"):
-        [content] = re.findall(rf"<{tag}>(.*?)</{tag}>", template, re.DOTALL)
-        hashes[tag] = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
-    allowed = "; ".join(f"{tag}-src 'sha256-{value}'" for tag, value in hashes.items())
-    return f"default-src 'none'; {allowed}; base-uri 'none'; form-action 'none'"
-
-
-def _script_json(value: Any) -> str:
-    r"""Return JSON in ASCII that cannot end the script element it stands in, nor open a comment there."""
-    return re.sub("[<>&]", lambda match: f"\\u{ord(match[0]):04x}", json.dumps(value))
