@@ -26,7 +26,7 @@ def test_nan_becomes_none_and_numpy_numbers_become_plain() -> None:
     assert shown == {"value": 0.5, "stderr": None, "ci": [None, None], "n": 1}
     assert type(shown["value"]) is float
     assert json.loads(json.dumps(shown, allow_nan=False)) == shown
-    assert str(single) == "0.500 [nan, nan]"
+    assert str(single) == "0.500 [unknown]" and f"{single:.1f}" == "0.5 [unknown]"
 
 
 def test_values_take_no_part_in_comparison_and_repr() -> None:

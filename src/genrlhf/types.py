@@ -79,8 +79,18 @@ class Estimate:
             "n": self.n,
         }
 
+    def __format__(self, spec: str) -> str:
+        """Return value and interval, each in `spec`: `f"{estimate:.1f}"` is such as "0.3 [0.2, 0.4]".
+
+        Where nothing bounds the value, there is no interval: "0.3 [unknown]".
+        """
+        spec = spec or ".3f"
+        low, high = self.ci
+        ends = "unknown" if low != low or high != high else f"{low:{spec}}, {high:{spec}}"
+        return f"{self.value:{spec}} [{ends}]"
+
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.ci[0]:.3f}, {self.ci[1]:.3f}]"
+        return format(self)
 
 
 @dataclass(frozen=True)

@@ -145,6 +145,9 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
         (["--ood", f"id={other}"], "needs a name of its own"),
         (["--ood", other, other], "needs a name of its own"),
         (["--compare", "a", "c"], "There are no judgements of 'c'"),
+        (["--ood", other, "--difficulty", other], "--difficulty is of win rates at equal lengths; leave --ood out"),
+        (["--matrix", "--length-controlled"], "--length-controlled is of win rates at equal lengths"),
+        (["--compare", "a", "b", "--resamples", "200"], "--resamples is of win rates at equal lengths"),
     ):
         assert main(["win-rate", one, *options]) == 1
         assert message in capsys.readouterr().err

@@ -199,6 +199,15 @@ def test_refusals_of_a_server_that_has_answered_are_the_fault_of_a_request(statu
         assert len(outcomes(server.url, 7)) == (1 if status == 403 else 3)
 
 
+def test_a_key_that_is_forbidden_after_good_answers_ends_the_run() -> None:
+    """A filter forbids one request or some; ten in a row without an answer between are the key's or the quota's."""
+    with ScriptedServer(lambda _, number: Reply(403 if number > 2 else 200, {**OK, "message": "spent"})) as server:
+        found = outcomes(server.url, 40)
+        assert failure(found).scope is Scope.RUN and len(found) == 13
+    with ScriptedServer(lambda _, number: Reply(403 if number % 10 else 200, {**OK, "message": "no"})) as server:
+        assert len(outcomes(server.url, 40)) == 40
+
+
 def test_a_server_that_fails_for_good_ends_the_run() -> None:
     with ScriptedServer(lambda _, number: Reply(503, {})) as server:
         assert failure(outcomes(server.url, 100, max_retries=9)).scope is Scope.RUN

@@ -8,7 +8,7 @@ import pytest
 from transformers import HfArgumentParser
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers import PPOConfig
+from genrlhf.trainers import BestOfNConfig, PPOConfig, RewardModelConfig, SFTConfig
 from genrlhf.trainers.ranges import ABOVE_ZERO, AT_LEAST_ONE, BELOW_ONE, SHARE, check_ranges
 
 
@@ -38,6 +38,13 @@ def test_what_is_in_range_or_none_passes() -> None:
 def test_what_is_out_of_range_is_named(settings: Settings, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         check_ranges(settings)
+
+
+@pytest.mark.parametrize("config", [PPOConfig, SFTConfig, RewardModelConfig, BestOfNConfig])
+@pytest.mark.parametrize("name", ["learning_rate", "weight_decay", "max_grad_norm", "num_train_epochs"])
+def test_no_setting_of_a_trainer_is_nan(config: type, name: str) -> None:
+    with pytest.raises(ConfigError, match=f"{name} is NaN"):
+        config("x", use_cpu=True, **{name: math.nan})
 
 
 def test_a_parser_of_arguments_sees_plain_types() -> None:

@@ -72,6 +72,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--resamples must be at least 100, not {args.resamples}.")
     if sum((args.matrix, bool(args.compare), bool(args.ood))) > 1:
         raise ConfigError("Give one of --matrix, --compare and --ood.")
+    shares = next((name for name in ("matrix", "compare", "ood") if getattr(args, name)), None)
+    for name in ("length_controlled", "difficulty", "resamples"):
+        if shares and getattr(args, name):
+            raise ConfigError(f"--{name.replace('_', '-')} is of win rates at equal lengths; leave --{shares} out.")
     rows = list(itertools.chain.from_iterable(map(_rows, args.files)))
     show = _matrix if args.matrix else _compare if args.compare else _gaps if args.ood else _win_rates
     found, table = show(args, rows)

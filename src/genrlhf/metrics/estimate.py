@@ -66,7 +66,7 @@ def mean_estimate(values: ArrayLike, *, bounds: tuple[float, float] | None = Non
         >>> print(estimate, estimate.n)
         2.000 [-0.484, 4.484] 3
         >>> print(mean_estimate([0.0] * 8), mean_estimate([0.0] * 8, bounds=(0, 1)))
-        0.000 [nan, nan] 0.000 [0.000, 0.324]
+        0.000 [unknown] 0.000 [0.000, 0.324]
     """
     defined = _defined(values)
     n = len(defined)

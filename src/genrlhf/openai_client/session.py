@@ -26,6 +26,7 @@ _LONGEST_PAUSE = 60.0
 _LONGEST_PAUSE_ASKED_FOR = 120.0
 _TRIES_OF_A_DEAD_ADDRESS = 3
 _DOUBTFUL_REFUSALS = 3
+_FORBIDDEN_IN_A_ROW = 10
 _LOST_REQUESTS, _LOST_REQUESTS_OF_A_GOOD_SERVER = 3, 10
 _LOST_ATTEMPTS = 20
 
@@ -55,6 +56,7 @@ class Session:
         }
         self._reached = False
         self._doubtful = 0
+        self._forbidden = 0
         self._lost_requests = 0
         self._lost_attempts = 0
         self._not_before = 0.0
@@ -103,7 +105,7 @@ class Session:
             else:
                 self.answers += 1
                 self.known_good = True
-                self._doubtful = self._lost_requests = self._lost_attempts = 0
+                self._doubtful = self._forbidden = self._lost_requests = self._lost_attempts = 0
                 return found
             await asyncio.sleep(pause)
 
@@ -116,8 +118,10 @@ class Session:
 
     def _weigh(self, failure: RequestError, tries: int, *, others_answered: bool) -> float:
         """Return how long to wait before the next attempt, or raise the failure for what it is."""
+        # After good answers one that is forbidden may be the request's own, such as a filter's; many are the key's.
         forbidden = failure.scope is Scope.RUN and failure.status == 403 and self.known_good
-        if failure.scope is Scope.RUN and not forbidden:
+        self._forbidden += forbidden
+        if failure.scope is Scope.RUN and (not forbidden or self._forbidden >= _FORBIDDEN_IN_A_ROW):
             raise failure
         if failure.scope is Scope.REQUEST or forbidden:
             self._doubtful += failure.doubtful

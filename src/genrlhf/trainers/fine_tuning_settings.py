@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from genrlhf.models.precision import default_precision
+from genrlhf.trainers.ranges import check_ranges
 
 __all__ = ["FineTuningSettings"]
 
@@ -38,5 +39,6 @@ class FineTuningSettings:
     )
 
     def __post_init__(self) -> None:
+        check_ranges(self)
         default_precision(self)
         super().__post_init__()  # type: ignore[misc]

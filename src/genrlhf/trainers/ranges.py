@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, get_type_hints
 
 from genrlhf.errors import ConfigError
@@ -34,9 +34,12 @@ ZERO_OR_MORE = Range("0 or more, and finite", lambda x: 0 <= x < math.inf)
 
 
 def check_ranges(config: Any) -> None:
-    """Raise `ConfigError` for the first field of a dataclass that is neither None nor in its range."""
+    """Raise `ConfigError` for the first field of a dataclass that is neither None nor in its range, or is NaN."""
     for name, hint in get_type_hints(type(config), include_extras=True).items():
         value = getattr(config, name, None)
         for allowed in getattr(hint, "__metadata__", ()):
             if isinstance(allowed, Range) and value is not None and not allowed.holds(value):
                 raise ConfigError(f"{name} must be {allowed.wanted}, not {value!r}.")
+    for field in fields(config):
+        if isinstance(value := getattr(config, field.name, None), float) and math.isnan(value):
+            raise ConfigError(f"{field.name} is NaN; give a number.")
