@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from genrlhf.data.file_digest import file_digest
 from genrlhf.models.adapters import BASE_FOLDER
 
 if TYPE_CHECKING:
@@ -17,27 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["file_digest", "model_fingerprint", "module_fingerprint", "tokenizer_fingerprint"]
 
-BLOCKS = 512
-BLOCK_BYTES = 4096
 ENTRIES = 8192
 
 # What a config says of where a model comes from, or of how it is run; the weights give the same results all the same.
 _NO_PART_OF_THE_MODEL = ("transformers_version", "use_cache", "architectures", "dtype", "torch_dtype")
 _SETTINGS = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-
-
-def file_digest(file: Path) -> str:
-    """Return a digest of a file's size and of 512 evenly spaced blocks of 4 KiB: all of a file below 2 MiB."""
-    size = file.stat().st_size
-    digest = hashlib.sha256(f"{size}:".encode())
-    with file.open("rb") as data:
-        if size <= BLOCKS * BLOCK_BYTES:
-            digest.update(data.read())
-        else:
-            for block in range(BLOCKS):
-                data.seek((size - BLOCK_BYTES) * block // (BLOCKS - 1))
-                digest.update(data.read(BLOCK_BYTES))
-    return digest.hexdigest()[:16]
 
 
 def model_fingerprint(model: str) -> str:

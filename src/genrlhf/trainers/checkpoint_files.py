@@ -14,7 +14,7 @@ from typing import Any
 from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 
-from genrlhf.models.fingerprint import file_digest
+from genrlhf.data.file_digest import file_digest
 
 __all__ = ["MANIFEST", "Manifest", "flaw_of", "read_state", "stored_processes"]
 
