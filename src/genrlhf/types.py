@@ -28,6 +28,7 @@ __all__ = [
     "DiversityMetric",
     "Estimate",
     "Generation",
+    "GroupRewardFunction",
     "HasBounds",
     "HasDirection",
     "HasSettings",
@@ -334,6 +335,9 @@ class HasSettings(Protocol):
 
 RewardFunction: TypeAlias = Callable[..., Sequence[float]]
 """`(prompts, completions, **columns) -> list[float]`, one finite number a completion."""
+
+GroupRewardFunction: TypeAlias = Callable[..., Any]
+"""`(prompts, completions, rewards, **columns) -> (G, n) numbers`, of the n completions of each of G prompts."""
 
 
 @runtime_checkable

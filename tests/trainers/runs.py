@@ -56,6 +56,7 @@ def ppo_trainer(
     sampler: Any = None,
     callbacks: list[TrainerCallback] | None = None,
     advantage_function: Any = None,
+    group_reward: Any = None,
     **settings: Any,
 ) -> PPOTrainer:
     """A trainer of a tiny Llama that writes 8 tokens, rewarded for letters; `settings` go to its config."""
@@ -84,6 +85,7 @@ def ppo_trainer(
         sampler=sampler,
         callbacks=callbacks,
         advantage=advantage_function,
+        group_reward=group_reward,
     )
 
 

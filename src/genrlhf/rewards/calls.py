@@ -35,6 +35,8 @@ class CallableReward:
         function: what the user wrote.
     """
 
+    noun = "completions"
+
     def __init__(self, function: RewardFunction | AsyncRewardFunction) -> None:
         self.function = function
         self.name = reward_name(function)
@@ -76,7 +78,7 @@ class CallableReward:
             raise
         except Exception as error:
             raise RewardError(
-                f"The reward {self.name}, asked for the rewards of {count} completions, raised {excerpt(error, 200)}; "
+                f"The reward {self.name}, asked for the rewards of {count} {self.noun}, raised {excerpt(error, 200)}; "
                 "see the traceback of that error for the place."
             ) from error
 

@@ -67,6 +67,7 @@ _ARGUMENTS = (
     "compute_loss_func",
     "data_collator",
     "formatting_func",
+    "group_reward",
     "objective",
     "optimizer_cls_and_kwargs",
     "optimizers",

@@ -7,7 +7,7 @@ import torch
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, minibatch_rows, save_rollout
-from genrlhf.trainers.ppo.records import Rollout
+from genrlhf.trainers.ppo.records import RolloutTensors
 
 
 def test_sampler_repeats_the_prompts_of_a_rollout() -> None:
@@ -62,9 +62,9 @@ def test_mini_batches_are_dealt_out_by_chance() -> None:
     assert len(torch.unique(first, dim=0)) == 9
 
 
-def rollout() -> Rollout:
+def rollout() -> RolloutTensors:
     numbers = torch.arange(9.0).reshape(3, 3)
-    return Rollout(
+    return RolloutTensors(
         prompt_ids=torch.tensor([[0, 0, 1], [2, 3, 4], [0, 5, 6]]),
         prompt_mask=torch.tensor([[False, False, True], [True, True, True], [False, True, True]]),
         completion_ids=torch.tensor([[1, 2, 0], [3, 4, 5], [6, 0, 0]]),

@@ -12,9 +12,17 @@ from genrlhf.errors import ConfigError, RewardError, ShapeError
 from genrlhf.ops import GROUP_ADVANTAGES
 
 if TYPE_CHECKING:
+    from genrlhf.rewards.groups import GroupReward
     from genrlhf.trainers.ppo.config import PPOConfig
 
-__all__ = ["ADVANTAGES", "GroupAdvantage", "check_advantage", "group_advantage", "spread_over_tokens"]
+__all__ = [
+    "ADVANTAGES",
+    "GroupAdvantage",
+    "check_advantage",
+    "check_group_reward",
+    "group_advantage",
+    "spread_over_tokens",
+]
 
 GroupAdvantage: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """`rewards, (G, n) float32 -> advantages, (G, n)`, of the n completions of each of G prompts."""
@@ -66,12 +74,28 @@ def check_advantage(args: PPOConfig) -> None:
         _check_reward_is_untouched(args)
 
 
-def _check_groups(args: PPOConfig, what: str) -> None:
+def check_group_reward(args: PPOConfig, group_reward: GroupReward | None) -> None:
+    """Raise `ConfigError` for settings that a reward of groups cannot go with."""
+    if group_reward is None:
+        return
+    _check_size(args, f"group_reward={group_reward.name}")
+    if args.advantage == "pass_at_k":
+        raise ConfigError(
+            f"advantage='pass_at_k' counts successes of 0 and 1, which group_reward={group_reward.name} would change; "
+            "choose another advantage, or leave group_reward out."
+        )
+
+
+def _check_size(args: PPOConfig, what: str) -> None:
     if args.samples_per_prompt < 2:
         raise ConfigError(
             f"With {what} the completions of a prompt are compared, and samples_per_prompt is "
             f"{args.samples_per_prompt}; set it to 2 or more, such as 8."
         )
+
+
+def _check_groups(args: PPOConfig, what: str) -> None:
+    _check_size(args, what)
     if args.whiten_advantages or args.whiten_rewards:
         raise ConfigError(
             f"whiten_advantages and whiten_rewards rescale over the rollout what {what} has made relative to the "

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Sampler
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers.ppo.records import MicroBatch, Rollout
+from genrlhf.trainers.ppo.records import MicroBatch, RolloutTensors
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,7 +115,7 @@ def minibatch_rows(
     return (mine + num_mini_batches * torch.arange(groups).unsqueeze(-1)).T.contiguous()
 
 
-def minibatch(rollout: Rollout, rows: torch.Tensor) -> MicroBatch:
+def minibatch(rollout: RolloutTensors, rows: torch.Tensor) -> MicroBatch:
     """Return the chosen rows of a rollout, without the columns that are padding in all of them.
 
     Args:
@@ -147,12 +147,12 @@ def minibatch(rollout: Rollout, rows: torch.Tensor) -> MicroBatch:
     return MicroBatch(**chosen, states=states)
 
 
-def save_rollout(rollout: Rollout, path: Path) -> None:
+def save_rollout(rollout: RolloutTensors, path: Path) -> None:
     """Write a rollout that is still in use beside a checkpoint."""
     save_file({name: tensor.contiguous() for name, tensor in rollout.tensors.items()}, path)
 
 
-def load_rollout(path: Path, device: Any) -> Rollout:
+def load_rollout(path: Path, device: Any) -> RolloutTensors:
     """Read a rollout written by `save_rollout`."""
     # Copies, since a tensor within a mapped file need not be aligned, on which the rounding of a product depends.
-    return Rollout(**{name: tensor.to(device, copy=True) for name, tensor in load_file(path).items()})
+    return RolloutTensors(**{name: tensor.to(device, copy=True) for name, tensor in load_file(path).items()})

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint
     from genrlhf.trainers.ppo.loss import PPOLoss
     from genrlhf.trainers.ppo.masking import LaggingPolicy
-    from genrlhf.trainers.ppo.records import MicroBatch, Rollout
+    from genrlhf.trainers.ppo.records import MicroBatch, RolloutTensors
     from genrlhf.trainers.ppo.rollout import RolloutCollector
 
 __all__ = ["RolloutBuffer"]
@@ -42,7 +42,7 @@ class RolloutBuffer:
     masking: LaggingPolicy | None
     process_index: int
     num_processes: int
-    rollout: Rollout | None = None
+    rollout: RolloutTensors | None = None
     resumed_from: PPOCheckpoint | None = None
 
     def micro_batches(self, rows: list[dict[str, Any]], step: int, device: torch.device) -> list[MicroBatch]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from genrlhf.trainers.ppo.masking import LaggingPolicy
-    from genrlhf.trainers.ppo.records import Rollout
+    from genrlhf.trainers.ppo.records import RolloutTensors
     from genrlhf.trainers.ppo.state import PPOState
 
 __all__ = ["VALUE_MODEL_FOLDER", "PPOCheckpoint", "load_trained", "save_trained"]
@@ -80,7 +80,9 @@ class PPOCheckpoint:
         self.state_file = folder / "ppo_state.json"
         self.masking_file = folder / "masking_policy.safetensors"
 
-    def save(self, state: PPOState, rollout: Rollout | None, masking: LaggingPolicy | None, *, main: bool) -> None:
+    def save(
+        self, state: PPOState, rollout: RolloutTensors | None, masking: LaggingPolicy | None, *, main: bool
+    ) -> None:
         """Write the state, a rollout that is in use, and what a masking policy does not share with the policy."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rollout_file.unlink(missing_ok=True)
@@ -102,7 +104,7 @@ class PPOCheckpoint:
             with readable(self.masking_file):
                 masking.load(load_file(self.masking_file))
 
-    def load_rollout(self, device: Any, *, rows: int) -> Rollout:
+    def load_rollout(self, device: Any, *, rows: int) -> RolloutTensors:
         """Read the rollout that was in use when the checkpoint was written.
 
         Args:

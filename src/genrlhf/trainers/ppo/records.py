@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import torch
 
+from genrlhf.rewards.signatures import with_samples
 from genrlhf.types import TokenBatch
 
-__all__ = ["MicroBatch", "Rollout", "ScoredBatch"]
+__all__ = ["MicroBatch", "RolloutTensors", "ScoredBatch", "in_groups", "token_lists"]
+
+ItemT = TypeVar("ItemT")
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,8 @@ class ScoredBatch(TokenBatch):
             trunk, and so is the next.
         completion_states: (B, T, d), what it makes of the completions.
         allowed: as in `Generation`.
+        prompts: of each completion, as in the dataset.
+        columns: B values of what else stands in the rows.
     """
 
     texts: list[str]
@@ -43,6 +50,17 @@ class ScoredBatch(TokenBatch):
     prompt_states: torch.Tensor | None = None
     completion_states: torch.Tensor | None = None
     allowed: torch.Tensor | None = None
+    prompts: Sequence[Any] = ()
+    columns: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+
+    def sampled_columns(self) -> dict[str, Sequence[Any]]:
+        """Return what a reward gets beside prompts and completions: columns, token ids, and what ended."""
+        return with_samples(self.columns, token_lists(self), self.ended.tolist())
+
+    def grouped_columns(self, n: int) -> dict[str, Sequence[Any]]:
+        """Return what a reward of groups gets: a value a prompt, and of token ids and `ended` its n values."""
+        sampled = {key: in_groups(values, n) for key, values in self.sampled_columns().items()}
+        return {**sampled, **{key: values[::n] for key, values in self.columns.items()}}
 
 
 @dataclass(frozen=True)
@@ -67,7 +85,7 @@ class _Targets(TokenBatch):
 
 
 @dataclass(frozen=True)
-class Rollout(_Targets):
+class RolloutTensors(_Targets):
     """Scored completions of one batch of prompts, ready for PPO updates.
 
     Attributes:
@@ -88,3 +106,14 @@ class MicroBatch(_Targets):
     """
 
     states: torch.Tensor | None = None
+
+
+def token_lists(batch: TokenBatch) -> list[list[int]]:
+    """Return the token ids of every completion, without padding."""
+    lengths = batch.completion_mask.sum(-1).tolist()
+    return [ids[:length] for ids, length in zip(batch.completion_ids.tolist(), lengths, strict=True)]
+
+
+def in_groups(values: Sequence[ItemT], n: int) -> list[Sequence[ItemT]]:
+    """Return a list for each prompt of the values of its n completions, which lie side by side."""
+    return [values[start : start + n] for start in range(0, len(values), n)]

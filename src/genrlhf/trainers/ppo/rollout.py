@@ -16,8 +16,8 @@ from genrlhf.models.gather import unsharded
 from genrlhf.models.precision import frozen_weights_cast
 from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
-from genrlhf.trainers.ppo.advantage import GroupAdvantage, spread_over_tokens
-from genrlhf.trainers.ppo.records import Rollout, ScoredBatch
+from genrlhf.trainers.ppo.advantage import spread_over_tokens
+from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch, in_groups
 from genrlhf.trainers.ppo.scoring import Scorer
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
 from genrlhf.trainers.tally import Reduce, Tally
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from genrlhf.models.completions import PolicyWithValue
     from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.hooks import Hooks
     from genrlhf.trainers.ppo.models import PPOModels
     from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.trainers.ppo.trunk_reward import TrunkReward
@@ -52,7 +53,7 @@ class RolloutCollector:
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
         tally: where figures of the training rollouts go.
-        estimate: of advantages among the completions of a prompt; None for those of a critic.
+        hooks: what a method hands to the loop.
         phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
@@ -67,7 +68,7 @@ class RolloutCollector:
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
     tally: Tally
-    estimate: GroupAdvantage | None = None
+    hooks: Hooks
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
     def __post_init__(self) -> None:
@@ -159,16 +160,16 @@ class RolloutCollector:
                 "keep to min_new_tokens, or set min_new_tokens=0."
             )
 
-    def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[Rollout, ScoredBatch]:
+    def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[RolloutTensors, ScoredBatch]:
         """Sample and score the prompts of `rows` and return what the updates need."""
         scored = self.sample_and_score(rows, seeds, masking=self.masking)
         mask = scored.completion_mask
-        scores = shape_scores(scored.scores, scored.ended, mask.sum(-1), self.args, self.state, self.reduce)
+        scores = self.shape(scored, self.tally)
         rewards = shaped_token_rewards(scores, scored.kl, mask, self.args, self.state, self.reduce)
         advantages, returns = self._advantages(scored, rewards)
         self._record(scored, scores, rewards, returns)
         update_kl_coef(scored.log_ratio.sum(-1), self.args, self.state, self.reduce)
-        rollout = Rollout(
+        rollout = RolloutTensors(
             *scored.tokens,
             logprobs=scored.logprobs,
             advantages=advantages,
@@ -181,14 +182,45 @@ class RolloutCollector:
         )
         return rollout, scored
 
+    def shape(
+        self, scored: ScoredBatch, tally: Tally, *, training: bool = True, count: int | None = None
+    ) -> torch.Tensor:
+        """Return the scores that are maximised, (B,) float32, and add figures of groups to the `objective/…` means.
+
+        Args:
+            scored: completions.
+            tally: where figures go.
+            training: the scores count in the deviation that `scale_scores` divides by.
+            count: completions whose figures count, by default all.
+        """
+        n, args, group_reward = self.args.samples_per_prompt, self.args, self.hooks.group_reward
+
+        def regroup(scores: torch.Tensor) -> torch.Tensor:
+            assert group_reward is not None
+            prompts, groups, columns = scored.prompts[::n], in_groups(scored.texts, n), scored.grouped_columns(n)
+            changed = group_reward.rewards(prompts, groups, scores.view(-1, n), columns).flatten()
+            tally.add("objective/group_rewards", changed[:count])
+            return changed
+
+        found = shape_scores(
+            scored.scores,
+            scored.ended,
+            scored.completion_mask.sum(-1),
+            args,
+            self.state,
+            self.reduce,
+            regroup=None if group_reward is None else regroup,
+            count=training,
+        )
+        if n > 1:
+            record_groups(tally, scored.texts[:count], found[:count].view(-1, n))
+        return found
+
     def _advantages(self, scored: ScoredBatch, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""
         mask, args = scored.completion_mask, self.args
-        if self.estimate is not None:
-            n, completions = args.samples_per_prompt, rewards.sum(-1)
-            groups = completions.view(-1, n)
-            self.tally.add("objective/equal_groups", (groups == groups[:, :1]).all(-1).float())
-            return spread_over_tokens(completions, n, self.estimate, mask), None
+        if self.hooks.estimate is not None:
+            return spread_over_tokens(rewards.sum(-1), args.samples_per_prompt, self.hooks.estimate, mask), None
         assert scored.values is not None
         advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)
         if args.whiten_advantages is not False:
@@ -218,3 +250,16 @@ def record_objective(tally: Tally, scored: ScoredBatch, count: int | None = None
     tally.add("objective/entropy", scored.entropy[:count], mask)
     tally.add("objective/completion_length", mask.sum(-1))
     tally.add("objective/ended", scored.ended[:count])
+
+
+def record_groups(tally: Tally, texts: Sequence[str], rewards: torch.Tensor) -> None:
+    """Add how alike the completions of a prompt are to the `objective/…` means.
+
+    Args:
+        tally: where figures go.
+        texts: of the completions, G · n.
+        rewards: (G, n) float, what is maximised.
+    """
+    tally.add("objective/equal_groups", (rewards == rewards[:, :1]).all(-1).float())
+    distinct = [len(set(group)) for group in in_groups(texts, rewards.shape[1])]
+    tally.add("objective/distinct_completions", torch.tensor(distinct, dtype=torch.float32))

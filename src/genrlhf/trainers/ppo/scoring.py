@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from genrlhf.ops import EarlyTokens, chosen_logprobs, kl_estimate, only_members
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.rewards.signatures import with_samples
-from genrlhf.trainers.ppo.records import ScoredBatch
+from genrlhf.trainers.ppo.records import ScoredBatch, token_lists
 from genrlhf.types import Generation, Support
 
 if TYPE_CHECKING:
@@ -80,8 +80,10 @@ class Scorer:
             generation: the same as token ids, on the device of the policy.
             sampled: the log-probabilities of `generation` are those of a forward pass, up to rounding.
         """
+        prompts = [row["prompt"] for row in rows]
+        columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
         states = self._states(generation)
-        scores = self._scores(rows, texts, generation).to(generation.ended.device)
+        scores = self._scores(prompts, texts, columns, generation).to(generation.ended.device)
         policy = self._policy(generation, states, sampled=sampled)
         ref_logprobs = self._reference(generation, states)
         mask, estimator = generation.completion_mask, self.args.kl_estimator
@@ -100,6 +102,8 @@ class Scorer:
             prompt_states=None if states is None else states.prompt,
             completion_states=None if states is None else states.completion,
             allowed=generation.allowed,
+            prompts=prompts,
+            columns=columns,
         )
 
     def _parts(self, total: int) -> list[slice]:
@@ -121,14 +125,12 @@ class Scorer:
         width = generation.prompt_ids.shape[1]
         return _States(states[:, :width], states[:, width:])
 
-    def _scores(self, rows: Sequence[dict[str, Any]], texts: list[str], generation: Generation) -> torch.Tensor:
-        prompts = [row["prompt"] for row in rows]
-        columns: dict[str, Sequence[Any]] = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
+    def _scores(
+        self, prompts: list[Any], texts: list[str], columns: Mapping[str, Sequence[Any]], generation: Generation
+    ) -> torch.Tensor:
         if self.models.trunk_reward is not None and generation.trunk is not None:
             return self.models.trunk_reward(prompts, texts, generation, generation.trunk, columns)
-        lengths = generation.completion_mask.sum(-1).tolist()
-        ids = [row[:length] for row, length in zip(generation.completion_ids.tolist(), lengths, strict=True)]
-        columns = with_samples(columns, ids, generation.ended.tolist())
+        columns = with_samples(columns, token_lists(generation), generation.ended.tolist())
         reward = self.models.reward
         return torch.tensor(check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward)))
 

@@ -23,11 +23,14 @@ def shape_scores(
     args: PPOConfig,
     state: PPOState,
     reduce: Callable[[torch.Tensor], torch.Tensor],
+    *,
+    regroup: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    count: bool = True,
 ) -> torch.Tensor:
     """Return the scores that PPO is to maximise, (B,) float32.
 
     In this order: division by the deviation of all scores so far, clipping, the rule for completions that were cut
-    off, the length penalty.
+    off, the reward of the group, the length penalty.
 
     Args:
         scores: (B,) float32.
@@ -36,16 +39,26 @@ def shape_scores(
         args: the settings.
         state: remembers the moments of the scores.
         reduce: sums over processes.
+        regroup: from the scores to those that take the others of the prompt into account; None leaves them.
+        count: remember these scores.
     """
     if args.scale_scores:
-        everything = torch.ones_like(scores, dtype=torch.bool)
-        count = float(reduce(widened(everything.sum())))
-        mean, variance = masked_moments(scores, everything, reduce=reduce)
-        state.add_scores(count, float(mean), float(variance) * max(count - 1, 0))
+        if count:
+            _remember(scores, state, reduce)
         scores = scores / state.score_std
     if args.clip_scores is not None:
         scores = scores.clamp(-args.clip_scores, args.clip_scores)
-    return args.cut_off_rule.apply(scores, ended) - args.length_penalty * lengths
+    scores = args.cut_off_rule.apply(scores, ended)
+    if regroup is not None:
+        scores = regroup(scores)
+    return scores - args.length_penalty * lengths
+
+
+def _remember(scores: torch.Tensor, state: PPOState, reduce: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    everything = torch.ones_like(scores, dtype=torch.bool)
+    count = float(reduce(widened(everything.sum())))
+    mean, variance = masked_moments(scores, everything, reduce=reduce)
+    state.add_scores(count, float(mean), float(variance) * max(count - 1, 0))
 
 
 def shaped_token_rewards(

@@ -27,11 +27,12 @@ from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_unless_comparable
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
-from genrlhf.trainers.ppo.advantage import GroupAdvantage, group_advantage
+from genrlhf.trainers.ppo.advantage import GroupAdvantage
 from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
 from genrlhf.trainers.ppo.buffer import RolloutBuffer
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
+from genrlhf.trainers.ppo.hooks import Hooks, check_hooks
 from genrlhf.trainers.ppo.loss import PPOLoss, loss_items
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
@@ -50,7 +51,7 @@ from genrlhf.trainers.shared import (
     shows_bars,
 )
 from genrlhf.trainers.tally import Tally, sum_over_processes
-from genrlhf.types import TokenSampler
+from genrlhf.types import GroupRewardFunction, TokenSampler
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -86,6 +87,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             `TransformersSampler`.
         peft_config: train an adapter of this kind instead of the model itself.
         callbacks: further callbacks.
+        group_reward: a callable `(prompts, completions, rewards, **columns)` that sees the `samples_per_prompt`
+            completions of each of G prompts, as a list of texts for every prompt, with their rewards, (G, n), and
+            returns what takes their place, (G, n).
         advantage: in place of `PPOConfig.advantage`, a function of the rewards of the n completions of each of G
             prompts, (G, n), that returns their advantages, (G, n); there is no critic then.
         optimizers: an optimizer and a scheduler of your own.
@@ -126,10 +130,11 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
         advantage: GroupAdvantage | None = None,
+        group_reward: GroupRewardFunction | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
-        estimate = group_advantage(args, advantage)
+        hooks = check_hooks(args, advantage=advantage, group_reward=group_reward)
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         own_draws = sampler is None or isinstance(sampler, TransformersSampler)
@@ -147,14 +152,15 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             ref_model=ref_model,
             value_model=value_model,
             peft_config=peft_config,
-            critic=estimate is None,
+            critic=hooks.estimate is None,
         )
-        for _, dataset in datasets:
+        for name, dataset in datasets:
             check_arguments(models.reward, dataset.column_names)
+            hooks.check_columns(dataset.column_names, source=name)
         self._base_name, self.adapter_base = policy.name, policy.adapter_base
         self._arguments: dict[str, Any] = {
             **{"ref_model": ref_model, "value_model": value_model, "sampler": sampler, "optimizers": optimizers},
-            **({} if advantage is None else {"advantage_function": advantage}),
+            **hooks.given,
         }
         super().__init__(
             model=models.trained,
@@ -169,9 +175,9 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         self._refuse_what_cannot_sample()
         if args.mask_top_p is not None and sampler is None:
             check_masking(models.policy, models.policy)
-        self._set_up(models, sampler, estimate)
+        self._set_up(models, sampler, hooks)
 
-    def _set_up(self, models: PPOModels, sampler: TokenSampler | None, estimate: GroupAdvantage | None) -> None:
+    def _set_up(self, models: PPOModels, sampler: TokenSampler | None, hooks: Hooks) -> None:
         """Make what one step of training hands to the next, once the Trainer has its device."""
         args = self.args
         self.model_accepts_loss_kwargs = True
@@ -183,7 +189,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
         self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health)
-        self.collector = self._make_collector(models, sampler, masking, low_precision, estimate)
+        self.collector = self._make_collector(models, sampler, masking, low_precision, hooks)
         processes = self.accelerator.process_index, self.accelerator.num_processes
         self.buffer = RolloutBuffer(self.collector, self._loss, masking, *processes)
 
@@ -203,7 +209,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         sampler: TokenSampler | None,
         masking: LaggingPolicy | None,
         low_precision: bool,
-        estimate: GroupAdvantage | None,
+        hooks: Hooks,
     ) -> RolloutCollector:
         args, tokenizer = self.args, models.tokenizer
         own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
@@ -220,7 +226,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             reduce=self._sum_over_processes,
             autocast=self.accelerator.autocast,
             tally=self._train_tally,
-            estimate=estimate,
+            hooks=hooks,
             phase=Phases(self.callback_handler, self._train_tally),
         )
 
@@ -319,9 +325,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         super().log(logs, start_time)
 
     def evaluate(self, eval_dataset: Any = None, **kwargs: Any) -> dict[str, float]:
-        """Sample one completion for every prompt of `eval_dataset`, by default the trainer's, and return the means.
+        """Sample the prompts of `eval_dataset`, by default the trainer's, as a rollout does, and return the means.
 
-        Keys: `eval_objective/…`, of scores, kl, entropy, completion_length and ended.
+        `samples_per_prompt` completions of each. Keys: `eval_objective/…`, of scores, kl, entropy, completion_length
+        and ended; of several completions also of equal_groups and distinct_completions.
         """
         check_name(eval_dataset, self.eval_dataset)
         if isinstance(eval_dataset, (Dataset, dict)):
@@ -339,18 +346,20 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Sample one completion for every prompt and return mean score, KL, entropy and length."""
-        tally, total = Tally(), self.num_examples(dataloader)
+        """Sample `samples_per_prompt` completions of every prompt and return the means, see `evaluate`."""
+        tally, total, n = Tally(), self.num_examples(dataloader), self.args.samples_per_prompt
         collector = replace(self.collector, phase=nullcontext)
         self.collector.model.eval()
         for number, rows in enumerate(dataloader):
             batch = number * self.accelerator.num_processes + self.accelerator.process_index
             first = batch * self.args.per_device_eval_batch_size
-            seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), 1)
+            seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), n)
             scored = collector.sample_and_score(rows, seeds)
             # Several processes get batches of one size, the last ones filled up with rows that were there before.
-            own = max(0, min(len(rows), total - first))
+            own = max(0, min(len(rows), total - first)) * n
             record_objective(tally, scored, own)
+            if n > 1:
+                collector.shape(scored, tally, training=False, count=own)
         means = {f"{metric_key_prefix}_{k}": v for k, v in tally.figures(self._sum_over_processes).items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=means, num_samples=total)
 
