@@ -35,10 +35,17 @@ PARTS: dict[str, set[str]] = {
     "methods": {*BELOW_LOOPS, "places", "trainers"},
     "metrics": {"errors", "types", "pages", "scripts", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
+    "integrations/callback": {*BELOW_LOOPS, "metrics", "integrations"},
     "studies": {*BELOW_LOOPS, "json_text", "pages", "trainers", "methods", "metrics", "tables"},
     "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""
+
+CALLBACK = ("integrations/callback/", "integrations/diversity_callback.py")
+"""What a Trainer calls back: it brings what samples and measures to others' trainers, and imports none of ours.
+
+A file reader of `integrations` needs none of those, and stays as light as it was.
+"""
 
 FACADE = {"_lazy", "errors", "types", "data", "trainers"}
 """The parts whose names `genrlhf` itself offers."""
@@ -78,6 +85,8 @@ def _is_import_call(node: ast.AST) -> bool:
 
 
 def part_of(path: Path) -> str:
+    if path.relative_to(SOURCE).as_posix().startswith(CALLBACK):
+        return "integrations/callback"
     first = path.relative_to(SOURCE).parts[0]
     return first.removesuffix(".py")
 

@@ -26,7 +26,7 @@ PUBLIC = {
         TLDRPost Task as_completion check_rows load_task load_tldr parse_tldr_prompt preferences_from_samples rate
         read_rows rouge_l split_by_length split_by_subreddit split_rows tldr_prompt write_rows
     """,
-    "genrlhf.integrations": "OutputsFile load_outputs",
+    "genrlhf.integrations": "DiversityCallback OutputsFile load_outputs",
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
         Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison

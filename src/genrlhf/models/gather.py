@@ -19,6 +19,10 @@ FIRST_FSDP = (
 """Why a model cannot be sharded by torch's first FSDP."""
 
 
+def _enter_forward() -> None:
+    """Do nothing; stands in for a forward pass, whose hooks are wanted."""
+
+
 @contextmanager
 def unsharded(model: nn.Module) -> Iterator[None]:
     """Hold every parameter of `model` whole on every process within the context.
@@ -27,8 +31,7 @@ def unsharded(model: nn.Module) -> Iterator[None]:
     as its completions are long. Does nothing for a model that is not sharded.
 
     Args:
-        model: the root of `torch.distributed.fsdp.fully_shard`, with a method `enter_forward` that does nothing; or any
-            module that is not sharded.
+        model: the root of `torch.distributed.fsdp.fully_shard`, or any module that is not sharded.
 
     Raises:
         ConfigError: for a model that is sharded by FSDP1.
@@ -39,6 +42,8 @@ def unsharded(model: nn.Module) -> Iterator[None]:
         yield
         return
     if "enter_forward" not in vars(model):
+        if not hasattr(model, "enter_forward"):
+            model.enter_forward = _enter_forward  # type: ignore[assignment]
         register_fsdp_forward_method(model, "enter_forward")
     # The root must come first, or its layers would each take themselves for one.
     model.enter_forward()  # type: ignore[operator]

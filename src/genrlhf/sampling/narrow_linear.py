@@ -20,9 +20,10 @@ def narrow_linear_layers(model: nn.Module) -> Iterator[None]:
     `benchmarks/sampling.py` measures what it gains (`narrow_linear_ratio`).
 
     Args:
-        model: as it is after the prompts; only plain `nn.Linear` layers change, and they change back.
+        model: as it is after the prompts; only plain `nn.Linear` layers change, and they change back. One whose
+            `forward` somebody else has replaced stays as it is.
     """
-    changed = [module for module in model.modules() if type(module) is nn.Linear and _applies(module.weight)]
+    changed = [module for module in model.modules() if type(module) is nn.Linear and _applies(module)]
     for module in changed:
         module.forward = partial(_narrow_linear, module)  # type: ignore[method-assign]
     try:
@@ -32,8 +33,9 @@ def narrow_linear_layers(model: nn.Module) -> Iterator[None]:
             del module.forward
 
 
-def _applies(weight: torch.Tensor) -> bool:
-    return weight.device.type == "cpu" and weight.dtype == torch.float32
+def _applies(module: nn.Linear) -> bool:
+    weight = module.weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32 and "forward" not in vars(module)
 
 
 def _narrow_linear(module: nn.Linear, x: torch.Tensor) -> torch.Tensor:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from accelerate import PartialState
-from accelerate.utils import broadcast_object_list, parse_flag_from_env
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset, IterableDataset
 from tqdm.auto import tqdm
 
 from genrlhf.data.chat import prompts_of, unheard_end
 from genrlhf.data.schema import check_rows
-from genrlhf.errors import ConfigError, DataError, GenRLHFError, RunFolderError, excerpt
+from genrlhf.errors import ConfigError, DataError, RunFolderError, excerpt
 from genrlhf.models.completions import context_length
+from genrlhf.models.processes import decided_by_main
 from genrlhf.rewards.signatures import RESERVED
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.decode import check_prompt_lengths
@@ -42,7 +42,6 @@ __all__ = [
 logger = logging.getLogger(__name__)
 
 ArgsT = TypeVar("ArgsT")
-ResultT = TypeVar("ResultT")
 
 
 class NoTelemetry:
@@ -57,26 +56,6 @@ def check_name(name: Any, sets: Any) -> None:
     if isinstance(name, str) and not (isinstance(sets, dict) and name in sets):
         there = f"the sets are {', '.join(map(repr, sets))}" if isinstance(sets, dict) else "the sets have no names"
         raise ConfigError(f"There is no evaluation set {name!r}; {there}. Give one of them, or a dataset.")
-
-
-def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:
-    """Return on every process what `decide` returns on the main one; what it raises on purpose is raised on all.
-
-    What is on the disk may differ from one look to the next, and processes that saw it differently would part.
-    """
-    state = PartialState()
-    outcome: list[Any] = [None, None]
-    if state.is_main_process:
-        try:
-            outcome[0] = decide()
-        except GenRLHFError as error:
-            outcome[1] = error
-    if state.num_processes > 1:
-        broadcast_object_list(outcome)
-    if outcome[1] is not None:
-        raise outcome[1]
-    result: ResultT = outcome[0]
-    return result
 
 
 def device_for_trials(args: Any) -> torch.device | None:

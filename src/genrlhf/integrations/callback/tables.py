@@ -1,0 +1,75 @@
+"""Completions as tables in the loggers that a Trainer reports to."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import Trainer
+
+__all__ = ["as_markdown", "as_text", "log_tables"]
+
+NAME = "diversity/completions"
+MARKDOWN = "\\`*_{}[]()<>#+-.!|~&$"
+
+
+def log_tables(trainer: Trainer, rows: Sequence[Mapping[str, Any]], step: int) -> None:
+    """Send completions, a line each, to W&B, trackio and TensorBoard, where the Trainer reports to these.
+
+    Args:
+        trainer: through whose own callbacks and their modules it goes.
+        rows: of a file of outputs.
+        step: of the run.
+    """
+    lines = list(_lines(rows))
+    if not lines:
+        return
+    for callback in trainer.callback_handler.callbacks:
+        kind = type(callback).__name__
+        if kind in ("WandbCallback", "TrackioCallback"):
+            logger = importlib.import_module("wandb" if kind == "WandbCallback" else "trackio")
+            if kind == "WandbCallback" and logger.run is None:
+                continue
+            table = logger.Table(dataframe=_frame(lines))
+            # The Trainer's own axis: these loggers count their calls.
+            logger.log({NAME: table, "train/global_step": step})
+        elif kind == "TensorBoardCallback" and getattr(callback, "tb_writer", None) is not None:
+            callback.tb_writer.add_text(NAME, as_markdown(lines), step)
+            callback.tb_writer.flush()
+
+
+def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        for number, text in enumerate(row["outputs"]):
+            line = {"prompt": as_text(row["prompt"]), "sample": number, "completion": text}
+            for name, column in (("ended", "ended"), ("reward", "rewards"), ("valid", "valid")):
+                if column in row:
+                    line[name] = row[column][number]
+            yield line
+
+
+def _frame(lines: Sequence[Mapping[str, Any]]) -> Any:
+    return importlib.import_module("pandas").DataFrame(lines)
+
+
+def as_text(prompt: Any) -> str:
+    """Return a prompt as one text: of a conversation its messages, with the role before each."""
+    if isinstance(prompt, str):
+        return prompt
+    return "\n".join(f"{message.get('role')}: {message.get('content')}" for message in prompt)
+
+
+def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
+    """Return lines as a table in Markdown, in which text of a model stays text."""
+    names = list(lines[0])
+    rows = [names, ["---"] * len(names), *([_cell(line[name]) for name in names] for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = "".join("\\" + each if each in MARKDOWN else each for each in str(value))
+    return " ".join(text.split())

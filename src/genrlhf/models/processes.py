@@ -1,0 +1,57 @@
+"""What several processes do together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
+
+from genrlhf.errors import GenRLHFError
+
+__all__ = ["decided_by_main", "gathered"]
+
+ResultT = TypeVar("ResultT")
+
+
+def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:
+    """Return on every process what `decide` returns on the main one; what it raises on purpose is raised on all.
+
+    What is on the disk may differ from one look to the next, and processes that saw it differently would part.
+    """
+    state = PartialState()
+    outcome: list[Any] = [None, None]
+    if state.is_main_process:
+        try:
+            outcome[0] = decide()
+        except GenRLHFError as error:
+            outcome[1] = error
+    if state.num_processes > 1:
+        broadcast_object_list(outcome)
+    if outcome[1] is not None:
+        raise outcome[1]
+    result: ResultT = outcome[0]
+    return result
+
+
+def gathered(find: Callable[[], list[ResultT]]) -> list[ResultT]:
+    """Return on every process what `find` returns on all of them; what it raises on one is raised on all.
+
+    A process that raised alone would leave the others waiting for it.
+    """
+    if PartialState().num_processes == 1:
+        return find()
+    mine: list[ResultT] = []
+    error: Exception | None = None
+    try:
+        mine = find()
+    except Exception as raised:  # whatever it is, the others must hear of it
+        error = raised
+    said = gather_object([None if error is None else f"{type(error).__name__}: {error}"])
+    if error is not None:
+        raise error
+    if failed := [(number, text) for number, text in enumerate(said) if text is not None]:
+        raise GenRLHFError(f"Process {failed[0][0]} of {len(said)} ended with {failed[0][1]}.")
+    found: list[ResultT] = gather_object(mine)
+    return found
