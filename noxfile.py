@@ -106,7 +106,7 @@ def docs(session: nox.Session) -> None:
     """Build the documentation and run every example in it."""
     session.env.update(ENVIRONMENT)
     session.run(str(PROGRAMS / "sphinx-build"), "-q", "-W", "--keep-going", "docs", "docs/_build/html", external=True)
-    pages = sorted(str(page) for page in (ROOT / "docs").glob("*.md"))
+    pages = sorted(str(page) for page in (ROOT / "docs").rglob("*.md") if "_build" not in page.parts)
     session.run(str(PROGRAMS / "python"), "docs/run_code_blocks.py", "README.md", *pages, external=True)
     session.run(str(PROGRAMS / "pytest"), "--doctest-modules", "src", external=True)
 

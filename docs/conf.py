@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import genrlhf
@@ -11,7 +13,9 @@ author = "The genrlhf contributors"
 version = release = genrlhf.__version__
 language = "en_GB"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+sys.path.append(str(Path(__file__).parent / "_sphinx"))
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "options"]
+html_math_renderer = "mathml"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
@@ -22,6 +26,9 @@ autodoc_member_order = "bysource"
 napoleon_use_ivar = True
 # Docstrings are written for the terminal: `name` is code, not a cross-reference.
 default_role = "code"
+
+# Quotes and dots as printed, but `--option` stays two hyphens.
+smartquotes_action = "qe"
 
 html_theme = "furo"
 html_title = f"genrlhf {release}"

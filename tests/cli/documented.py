@@ -16,7 +16,7 @@ from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokeni
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "integrations" / "files"
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted(file for file in (ROOT / "docs").rglob("*.md") if "_build" not in file.parts)]
 
 
 def documented_commands(file: Path) -> list[list[str]]:
