@@ -93,12 +93,14 @@ class CurvePoint(TypedDict):
         quality: see `quality_of`.
         diversity: see `diversity_of`.
         on_front: no other point has both at least its quality and at least its diversity, and one of them higher.
+        dominated_by: free controls of which a point is better in both, beyond the intervals of the differences.
     """
 
     temperature: str
     quality: Estimate
     diversity: Estimate
     on_front: bool
+    dominated_by: NotRequired[list[str]]
 
 
 class Curve(TypedDict):
@@ -109,7 +111,7 @@ class Curve(TypedDict):
         at_reference_quality: diversity where the curve has the quality of the reference method; None where it does not
             have it, or where there is no reference.
         why_not: why that is None; None where it is not.
-        dominated_by: free controls that have at least its quality and at least its diversity, beyond the intervals.
+        dominated_by: free controls that dominate every one of its points.
     """
 
     points: list[CurvePoint]

@@ -73,13 +73,18 @@ def variance_components(values: ArrayLike) -> VarianceComponents:
     table = _table(values)
     seeds, inputs = table.shape
     residual = _residual(table)
-    between = [
-        float(means.var(ddof=1)) - (residual / others if math.isfinite(residual) else 0.0)
-        if len(means) > 1
-        else math.nan
-        for means, others in ((table.mean(axis=1), inputs), (table.mean(axis=0), seeds))
-    ]
-    return VarianceComponents(*(value if math.isnan(value) else max(0.0, value) for value in between), residual)
+    return VarianceComponents(
+        seeds=_between(table.mean(axis=1), residual / inputs),
+        inputs=_between(table.mean(axis=0), residual / seeds),
+        residual=residual,
+    )
+
+
+def _between(means: np.ndarray, noise: float) -> float:
+    """Return the variance between means beyond what the rest makes of it, NaN for a single one."""
+    if len(means) < 2:
+        return math.nan
+    return max(0.0, float(means.var(ddof=1)) - (0.0 if math.isnan(noise) else noise))
 
 
 def mean_over_seeds(values: ArrayLike, *, bounds: tuple[float, float] | None = None) -> Estimate:
