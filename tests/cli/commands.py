@@ -67,6 +67,7 @@ class Workplace:
         }.items():
             (folder / name).write_text("".join(json.dumps(_renamed(row, rename)) + "\n" for row in rows))
         self._label(rename)
+        self._study(rename)
 
     def _label(self, rename: Any) -> None:
         from genrlhf.metrics.preference.validating.labelling import draw_pairs, key_rows
@@ -76,6 +77,17 @@ class Workplace:
         labels = [{"item": row["item"], "choice": "A"} for row in rows]
         saved = {"format": "genrlhf-labels", "version": 1, "page": rows[0]["page"], "labels": labels}
         (self.folder / "labels.json").write_text(json.dumps({**saved, "annotator": "Ann"}))
+
+    def _study(self, rename: Any) -> None:
+        from genrlhf.studies.results import write_results
+        from tests.studies.results_record import example_results
+
+        record = example_results()
+        for entry in record["outputs"]:
+            file = self.folder / "study" / entry["file"]
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("".join(json.dumps(_renamed(row, rename)) + "\n" for row in OUTPUTS))
+        write_results({**record, "title": rename(record["title"])}, self.folder / "study")
 
     def arguments(self, *words: str) -> dict[str, str | list[str]]:
         """Return the arguments of a command by their names, options with their dashes."""
@@ -117,6 +129,7 @@ class Workplace:
                 "files": at["labels.json"],
                 "--output": str(self.folder / "labelled.jsonl"),
             },
+            ("report",): {"folder": str(self.folder / "study"), "--output": str(self.folder / "report.html")},
             ("power",): {"files": [at["a.jsonl"], at["b.jsonl"]], "--difference": "0.2"},
             ("win-rate",): {"files": at["judged.jsonl"], "--ood": at["far.jsonl"], "": ["--resamples", "100"]},
         }

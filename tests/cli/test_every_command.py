@@ -240,7 +240,7 @@ def test_what_cannot_be_written_is_said_before_the_work(
 ) -> None:
     option = f"--{name.replace('_', '-')}"
     suffix = {"plot": ".png", "csv": ".csv", "store": ".sqlite"}.get(name, ".jsonl")
-    if words == ("judge", "export") and name == "output":
+    if words in (("judge", "export"), ("report",)) and name == "output":
         suffix = ".html"
     before = {file: file.stat().st_mtime_ns for file in place.folder.iterdir()}
     folder = place.folder / f"folder{suffix}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 from pathlib import Path
@@ -28,7 +29,11 @@ from tests.studies.results_record import example_results, write_example
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     results = write_example(tmp_path)
     for path in (tmp_path, tmp_path / "results.json", str(tmp_path)):
-        assert read_results(path) == results
+        found = read_results(path)
+        digests = [entry.pop("sha256") for entry in found["outputs"]]
+        assert found == results
+    files = [tmp_path / entry["file"] for entry in results["outputs"]]
+    assert digests == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
     record = json.loads((tmp_path / "results.json").read_text())
     assert (record["format"], record["version"]) == ("genrlhf-results", 1)
     estimate = record["methods"]["ppo"]["temperatures"]["1.0"]["kl"]

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import demo, diversity, judge, methods, power, sample, train, win_rate
+from genrlhf.cli import demo, diversity, judge, methods, power, report, sample, train, win_rate
 from genrlhf.cli.frame import Parser, run_to_the_end
 
 __all__ = ["build_parser", "main"]
@@ -29,6 +29,7 @@ def build_parser() -> Parser:
     judge.add_commands(commands)
     win_rate.add_command(commands)
     power.add_command(commands)
+    report.add_command(commands)
     return parser
 
 

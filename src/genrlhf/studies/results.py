@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 from collections.abc import Mapping
@@ -129,6 +130,7 @@ class OutputsOf(TypedDict):
         seed: of training; None where there is none.
         set: the evaluation set.
         file: relative to the folder that `results.json` lies in, with `/` between folders.
+        sha256: of the file when the results were written, which `write_results` adds.
     """
 
     method: str
@@ -136,6 +138,7 @@ class OutputsOf(TypedDict):
     seed: int | None
     set: str
     file: str
+    sha256: NotRequired[str]
 
 
 class Results(TypedDict):
@@ -251,17 +254,34 @@ def _estimate(given: Mapping[str, Any]) -> Any:
 def write_results(results: Results, folder: str | Path) -> Path:
     """Write `results.json` in `folder`, whole or not at all, and return its path.
 
+    The files of outputs that are there are listed with their digests, so that a reader knows when they have changed.
+
     Raises:
         DataError: for what `read_results` would not read.
     """
     file = Path(folder) / FILE_NAME
     record = {"format": FORMAT, "version": VERSION, **to_json(results)}
-    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-    data = text.encode("utf-8", "replace") + b"\n"
-    _parsed(data, str(file))
+    _parsed(_encoded(record), str(file))
+    record["outputs"] = [{**entry, **_digest(file.parent / entry["file"])} for entry in record["outputs"]]
     with replacing(file) as partial:
-        partial.write_bytes(data)
+        partial.write_bytes(_encoded(record))
     return file
+
+
+def _encoded(record: Mapping[str, Any]) -> bytes:
+    text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace") + b"\n"
+
+
+def _digest(file: Path) -> dict[str, str]:
+    """Return the digest of a file's bytes under its name, nothing where there is no file."""
+    if not file.is_file():
+        return {}
+    digest = hashlib.sha256()
+    with file.open("rb") as data:
+        while block := data.read(1 << 20):
+            digest.update(block)
+    return {"sha256": digest.hexdigest()}
 
 
 def read_results(path: str | Path) -> Results:

@@ -141,6 +141,8 @@ def _check_outputs(outputs: _Part, part: _Part) -> None:
     outputs["seed"].of((int, type(None)), "a seed or null")
     if outputs["set"].of(str, "a name") not in part["sets"].value:
         raise outputs["set"].refuse(f"one of the sets ({', '.join(part['sets'].value)})")
+    if "sha256" in outputs.value:
+        outputs["sha256"].of(str, "a digest")
     # What a foreign record names is read and shown by the report: nothing outside of its folder.
     file = outputs["file"].of(str, "a path")
     for path in (PurePosixPath(file), PureWindowsPath(file)):

@@ -1,0 +1,76 @@
+"""How results were made: methods and their sources, stages, settings, versions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from genrlhf.studies.report.markup import element, name, scrolling, text
+from genrlhf.studies.results import Results
+
+__all__ = ["duration", "making"]
+
+
+def making(results: Results) -> str:
+    """Return the part of a report that says how it was made, and how to make it again."""
+    return _methods(results) + _stages(results) + _settings(results) + _versions(results)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it; nothing where it is none."""
+    if not math.isfinite(seconds) or seconds <= 0:
+        return ""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+
+
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    """Return a table of HTML cells, the first of a row being its head."""
+    heads = [element("th", heading, scope="col") for heading in headings]
+    lines = [
+        element("tr", element("th", first, scope="row"), *(element("td", cell) for cell in cells))
+        for first, *cells in rows
+    ]
+    return element("table", element("thead", element("tr", *heads)), element("tbody", *lines))
+
+
+def _methods(results: Results) -> str:
+    rows = [
+        (name(one["label"] or method), name(one["loop"].replace("_", " ") or "–"), name(one["paper"] or "–"))
+        for method, one in results["methods"].items()
+    ]
+    return element("h3", "Methods") + scrolling("Methods", _table(("Method", "Loop", "Source"), rows))
+
+
+def _stages(results: Mapping[str, Any]) -> str:
+    """Return how long every stage took, where the record says so."""
+    stages = results.get("stages")
+    rows = []
+    for stage, figures in stages.items() if isinstance(stages, Mapping) else ():
+        seconds = figures.get("seconds") if isinstance(figures, Mapping) else figures
+        if isinstance(seconds, (int, float)) and not isinstance(seconds, bool):
+            rows.append((name(stage), duration(seconds) or "0 s"))
+    if not rows:
+        return ""
+    folded = element("summary", f"Time of {len(rows)} stages"), _table(("Stage", "Time"), rows)
+    return element("h3", "Stages") + element("details", *folded)
+
+
+def _settings(results: Results) -> str:
+    if not results["settings"]:
+        return ""
+    lines = yaml.safe_dump(dict(results["settings"]), sort_keys=False, allow_unicode=True, width=100).splitlines()
+    # A line at a time, without what acts on a reader.
+    shown = element("pre", "\n".join(map(text, lines)), dir="ltr")
+    return element("h3", "Settings") + scrolling("Settings", shown)
+
+
+def _versions(results: Results) -> str:
+    rows = [(name(package), text(version)) for package, version in results["versions"].items()]
+    return element("h3", "Versions") + _table(("Package", "Version"), rows) if rows else ""
