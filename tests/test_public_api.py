@@ -44,8 +44,8 @@ PUBLIC = {
         word_shift
     """,
     "genrlhf.trainers": """
-        BestOfNConfig BestOfNOutput BestOfNTrainer Objective PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer
-        SFTConfig SFTTrainer SupervisedBatch
+        BestOfNConfig BestOfNOutput BestOfNTrainer DPOConfig DPOTrainer KTOConfig KTOTrainer Objective PPOConfig
+        PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig SFTTrainer SupervisedBatch
     """,
     "genrlhf.methods": "GEM METHODS Method get_method method_names",
 }

@@ -29,7 +29,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with rows of every kind, and a reward."""
     monkeypatch.chdir(tmp_path)
-    pair = {"prompt": "q", "completion": "ab", "chosen": "a", "rejected": "b"}
+    pair = {"prompt": "q", "completion": "ab", "chosen": "a", "rejected": "b", "label": True}
     write_rows([pair] * 8, "rows.jsonl")
     Path("my_rewards.py").write_text(
         "def short(prompts, completions, **columns):\n    return [float(len(c) < 4) for c in completions]\n",

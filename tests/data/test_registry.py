@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,15 @@ def test_embedded() -> None:
     )
     assert isinstance(task, Task)
     assert (task.name, len(task.demonstrations), len(task.prompts)) == ("embedded", 4, 2)
+
+
+def test_labels_are_the_preferences_taken_apart() -> None:
+    task = load_task("embedded", n_demonstrations=8, n_preferences=4, n_prompts=8)
+    assert task.preferences is not None and task.labels is not None
+    assert [(row["prompt"], row["completion"], row["label"]) for row in task.labels] == [
+        (row["prompt"], row[side], side == "chosen") for row in task.preferences for side in ("chosen", "rejected")
+    ]
+    assert dataclasses.replace(task, preferences=None).labels is None
 
 
 def test_tldr(tmp_path: Path) -> None:

@@ -37,3 +37,19 @@ class Task:
     validation: Mapping[str, Dataset] = field(default_factory=dict)
     gold: RewardFunction | None = None
     model: str | None = None
+
+    @property
+    def labels(self) -> Dataset | None:
+        """Rows of `prompt`, `completion` and `label`, true for the chosen one of a preference; None without those."""
+        if self.preferences is None:
+            return None
+        sides = (("chosen", True), ("rejected", False))
+        return self.preferences.map(
+            lambda rows: {
+                "prompt": [prompt for prompt in rows["prompt"] for _ in sides],
+                "completion": [text for pair in zip(*(rows[name] for name, _ in sides), strict=True) for text in pair],
+                "label": [label for _ in rows["prompt"] for _, label in sides],
+            },
+            batched=True,
+            remove_columns=list(self.preferences.column_names),
+        )

@@ -13,7 +13,7 @@ from genrlhf.places import load_place, loading
 __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 
 METHODS = (
-    *("sft", "gem", "reward_model"),
+    *("sft", "gem", "reward_model", "dpo", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
     "best_of_n",
 )

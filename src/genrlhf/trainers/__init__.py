@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.objective import Objective, SupervisedBatch
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.trainer import PPOTrainer
+    from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
     from genrlhf.trainers.sft import SFTConfig, SFTTrainer
 
@@ -19,6 +20,10 @@ _HOMES = {
     "BestOfNConfig": "best_of_n_config",
     "BestOfNOutput": "best_of_n",
     "BestOfNTrainer": "best_of_n",
+    "DPOConfig": "preference_tuning",
+    "DPOTrainer": "preference_tuning",
+    "KTOConfig": "preference_tuning",
+    "KTOTrainer": "preference_tuning",
     "Objective": "objective",
     "PPOConfig": "ppo.config",
     "PPOTrainer": "ppo.trainer",
@@ -33,6 +38,10 @@ __all__ = [
     "BestOfNConfig",
     "BestOfNOutput",
     "BestOfNTrainer",
+    "DPOConfig",
+    "DPOTrainer",
+    "KTOConfig",
+    "KTOTrainer",
     "Objective",
     "PPOConfig",
     "PPOTrainer",

@@ -23,7 +23,7 @@ from genrlhf.models.families import without_router_logits
 from genrlhf.models.freezing import inner_model
 from genrlhf.ops import chosen_logprobs, token_entropy
 
-__all__ = ["has_fused_head", "keep_whole_head", "label_logits"]
+__all__ = ["drop_fused_head", "has_fused_head", "keep_whole_head", "label_logits"]
 
 
 @dataclass
@@ -34,6 +34,8 @@ class _HeadOutput(ModelOutput):
     log_probs: torch.Tensor | None = None
     entropy: torch.Tensor | None = None
     is_top1: torch.Tensor | None = None
+    mean_logits: torch.Tensor | None = None
+    log_sum_sq_probs: torch.Tensor | None = None
     label_mask: torch.Tensor | None = None
     aux_loss: torch.Tensor | None = None
 
@@ -42,6 +44,19 @@ def has_fused_head(model: Any) -> bool:
     """Say whether TRL has given a model, in or out of a PEFT wrapper, its LM head."""
     forward = inner_model(model).forward
     return "fused_lm_head" in inspect.signature(forward, follow_wrapped=False).parameters
+
+
+def drop_fused_head(model: Any) -> None:
+    """Take the head that an earlier training has left on a model off: in a copy it would call the original's layers."""
+    held = vars(inner_model(model))
+    forward = held.get("forward")
+    while forward is not None:
+        if "fused_lm_head" in inspect.signature(forward, follow_wrapped=False).parameters:
+            held.pop("forward")
+            # What accelerate keeps beneath its autocast.
+            held.pop("_original_forward", None)
+            return
+        forward = getattr(forward, "__wrapped__", None)
 
 
 def keep_whole_head(model: Any, forward: Callable[..., Any], *, tried: bool = True) -> None:
@@ -120,11 +135,15 @@ def _scored(model: Any, forward: Any, labels: torch.Tensor | None, kwargs: dict[
     with torch.no_grad():
         entropy = token_entropy(logits).squeeze(0)
         top = (logits.argmax(-1) == wanted).squeeze(0)
+        squares = (2 * logits.float().log_softmax(-1)).logsumexp(-1).squeeze(0)
+        means = logits.float().mean(-1).squeeze(0)
     return _HeadOutput(
         loss=-logprobs.sum() / (mask.sum().clamp(min=1) if number is None else number),
         log_probs=spread(logprobs),
         entropy=spread(entropy),
         is_top1=spread(top),
+        mean_logits=spread(means),
+        log_sum_sq_probs=spread(squares),
         label_mask=mask,
         # Some configs have the setting, and their models no such loss.
         aux_loss=logprobs.new_zeros(()) if getattr(output, "aux_loss", None) is None else output.aux_loss,

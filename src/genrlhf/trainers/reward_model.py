@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +48,7 @@ from genrlhf.trainers.shared import (
     source_of,
     trl_args,
 )
-from genrlhf.trainers.tally import WeightedEvaluation
+from genrlhf.trainers.tally import CountsRows, WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -84,7 +83,7 @@ class RewardModelConfig(FineTuningSettings, trl.RewardConfig):
         super().__post_init__()
 
 
-class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.RewardTrainer):
+class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows, WeightedEvaluation, trl.RewardTrainer):
     """Trains a model with a scalar head to prefer what people preferred: `trl.RewardTrainer` with checked rows.
 
     The loss is `−log σ(r(prompt, chosen) − r(prompt, rejected))` (Stiennon et al. 2020, section 3.4), a mean over the
@@ -108,9 +107,6 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         ModelError: for a model that cannot become a reward model, or has more than one label.
         ConfigError: for settings that cannot work together.
     """
-
-    # The loss is a sum over pairs divided by their number in the whole optimizer step, whatever the accumulation.
-    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
@@ -169,16 +165,6 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         encoder = replace(self._encoder, tokenizer=processing_class)
         return encode_preferences(dataset, encoder, source=source_of(self._sources, dataset), args=args)
 
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | None]:
-        """Return the batches of the next optimizer step, and the number of their pairs on all processes."""
-        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
-        if not batches:
-            return batches, None
-        pairs = torch.tensor(float(sum(len(batch["input_ids"]) // 2 for batch in batches)), device=device)
-        return batches, self.accelerator.reduce(pairs, reduction="sum")
-
     def compute_loss(
         self,
         model: torch.nn.Module,
@@ -196,11 +182,8 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEva
         if self.args.center_rewards_coefficient is not None:
             losses = losses + self.args.center_rewards_coefficient * (chosen + rejected) ** 2
         self._record(losses, chosen, rejected, inputs["attention_mask"])
-        if num_items_in_batch is None:
-            loss = losses.mean()
-        else:
-            # Gradients are averaged over processes, while the number of pairs is that of all of them.
-            loss = losses.sum() / num_items_in_batch * self.accelerator.num_processes
+        step = num_items_in_batch
+        loss = losses.mean() if step is None else self.share_of_step(losses.sum(), step)
         return (loss, outputs) if return_outputs else loss
 
     @torch.no_grad()

@@ -12,7 +12,7 @@ from datasets import Dataset, IterableDataset
 from genrlhf.data.schema import check_columns
 from genrlhf.errors import ConfigError, DataError
 
-__all__ = ["Rows", "columns_of", "encode_rows", "refuse_endless"]
+__all__ = ["Rows", "columns_of", "encode_rows", "refuse_endless", "shown_bars"]
 
 Rows: TypeAlias = Dataset | IterableDataset
 """A dataset, or a stream of rows."""
@@ -64,7 +64,7 @@ def encode_rows(dataset: Rows, encode: Encoder, wanted: list[str], *, source: st
     if not sized:
         one(dict(next(iter(dataset))), 0)  # fails now rather than in the first step
         return dataset.map(one, with_indices=True, remove_columns=columns)
-    with _bars(shown=not args.disable_tqdm and args.process_index == 0), args.main_process_first(desc=source):
+    with shown_bars(args), args.main_process_first(desc=source):
         return dataset.map(
             one,
             with_indices=True,
@@ -75,9 +75,10 @@ def encode_rows(dataset: Rows, encode: Encoder, wanted: list[str], *, source: st
 
 
 @contextmanager
-def _bars(*, shown: bool) -> Iterator[None]:
-    """Show the bars of `datasets`, or none."""
+def shown_bars(args: Any) -> Iterator[None]:
+    """Show the bars of `datasets` on the main process, unless `disable_tqdm`."""
     before = datasets.are_progress_bars_disabled()
+    shown = not args.disable_tqdm and args.process_index == 0
     (datasets.enable_progress_bars if shown else datasets.disable_progress_bars)()
     try:
         yield

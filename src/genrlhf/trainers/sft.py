@@ -23,7 +23,7 @@ from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
-from genrlhf.trainers.lm_head import keep_whole_head
+from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.objective import (
     Columns,
     Objective,
@@ -118,6 +118,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             refuse_for_objective(self.objective, args, kwargs)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         refuse_reading_ahead(loaded.model, device=device_for_trials(args))
+        drop_fused_head(loaded.model)
         tokenizer, self._base_name = loaded.tokenizer, loaded.name
         self._demonstrations = train_dataset
         self._arguments = kwargs if objective is None else {**kwargs, "objective": objective}

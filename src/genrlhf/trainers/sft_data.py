@@ -28,14 +28,21 @@ from genrlhf.trainers.rows import Rows, columns_of, encode_rows
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["DemonstrationEncoder", "encode_demonstrations", "is_conversational", "refuse_options", "training_template"]
+__all__ = [
+    "DemonstrationEncoder",
+    "Encoded",
+    "encode_demonstrations",
+    "is_conversational",
+    "refuse_options",
+    "training_template",
+]
 
 logger = logging.getLogger(__name__)
 
 _CONVERSATIONS = ("messages", "conversations")
 
 
-class _Encoded(NamedTuple):
+class Encoded(NamedTuple):
     """The tokens of a row, before they are cut, and what is to be said of it.
 
     Attributes:
@@ -54,7 +61,7 @@ class _Encoded(NamedTuple):
 
 
 _LENGTH, _LEARNT = "genrlhf_length", "genrlhf_learnt"
-_NOTED = {name: f"genrlhf_{name}" for name in _Encoded._fields[2:]}
+_NOTED = {name: f"genrlhf_{name}" for name in Encoded._fields[2:]}
 """Columns of what is said of a row, until it has been said."""
 
 
@@ -116,27 +123,38 @@ class DemonstrationEncoder:
             for column in (name, *pair):
                 check_text(row[column], f"{where}, column {column!r}")
             prompt, completion = as_pair(row["prompt"], row["completion"], where=where)
-            if isinstance(prompt, str):
-                return self._cut(self._pair(prompt, completion, where))
-            return self._cut(self._dialogue(prompt, completion, template_options(row, where), where))
+            return self._cut(self.tokens(prompt, completion, template_options(row, where), where))
         value = from_sharegpt(row[name])
         check_text(value, f"{where}, column {name!r}")
         if isinstance(value, str):
             return self._cut(self._text(value, where))
         return self._cut(self._conversation(value, template_options(row, where), where))
 
-    def _text(self, text: str, where: str) -> _Encoded:
+    def tokens(self, prompt: Any, completion: Any, options: dict[str, Any], where: str) -> Encoded:
+        """Return the tokens of a prompt and a completion, both text or both messages, before they are cut.
+
+        Args:
+            prompt: what the model is asked.
+            completion: what it is to write.
+            options: arguments of the chat template.
+            where: what errors begin with.
+        """
+        if isinstance(prompt, str):
+            return self._pair(prompt, completion, where)
+        return self._dialogue(prompt, completion, options, where)
+
+    def _text(self, text: str, where: str) -> Encoded:
         check_text(text, where)
         ids = self._closed(text_ids(self.tokenizer, text))
-        return _Encoded(ids, [True] * len(ids))
+        return Encoded(ids, [True] * len(ids))
 
-    def _pair(self, prompt: str, completion: str, where: str) -> _Encoded:
+    def _pair(self, prompt: str, completion: str, where: str) -> Encoded:
         before = self._prompt(prompt_token_ids(self.tokenizer, prompt), prompt, where)
         ids = self._closed(text_ids(self.tokenizer, prompt + completion))
         start = common_length(before, ids)
-        return _Encoded(ids, [place >= start for place in range(len(ids))], merged=start < len(before))
+        return Encoded(ids, [place >= start for place in range(len(ids))], merged=start < len(before))
 
-    def _dialogue(self, prompt: Any, completion: Any, options: dict[str, Any], where: str) -> _Encoded:
+    def _dialogue(self, prompt: Any, completion: Any, options: dict[str, Any], where: str) -> Encoded:
         asked = render(self.tokenizer, prompt, options, generation_prompt=True, where=where)
         before = self._prompt(chat_ids(self.tokenizer, asked), prompt, where)
         messages = [*prompt, *completion]
@@ -151,7 +169,7 @@ class DemonstrationEncoder:
             )
         return self._ended(found, completion, merged=common_length(before, found.ids) < len(before))
 
-    def _conversation(self, messages: Any, options: dict[str, Any], where: str) -> _Encoded:
+    def _conversation(self, messages: Any, options: dict[str, Any], where: str) -> Encoded:
         if self.everything:
             text = render(self.tokenizer, messages, options, where=where)
             ids = chat_ids(self.tokenizer, text)
@@ -170,16 +188,16 @@ class DemonstrationEncoder:
         eos = self.tokenizer.eos_token_id
         return ids if ids[-1:] == [eos] else [*ids, int(eos)]
 
-    def _ended(self, found: AssistantTokens, learnt: Sequence[Mapping[str, Any]], *, merged: bool = False) -> _Encoded:
+    def _ended(self, found: AssistantTokens, learnt: Sequence[Mapping[str, Any]], *, merged: bool = False) -> Encoded:
         """Close a conversation with EOS where its template ends turns with no token that could end a sample."""
         text, ids, mask = found
         if mask[-1:] == [True] and not ends_turn(self.tokenizer, ids):
             closed = self._closed(ids)
             ids, mask = closed, mask + [True] * (len(closed) - len(ids))
         endless = leaves_out_end(self.tokenizer, ids, mask, self.turn_end)
-        return _Encoded(ids, mask, merged, wordless=leaves_out_words(learnt, text), endless=endless)
+        return Encoded(ids, mask, merged, wordless=leaves_out_words(learnt, text), endless=endless)
 
-    def _cut(self, row: _Encoded) -> dict[str, Any]:
+    def _cut(self, row: Encoded) -> dict[str, Any]:
         ids = row.ids
         kept = slice(None) if self.max_length is None else slice(0, self.max_length)
         if self.keep_end and self.max_length is not None:
@@ -188,8 +206,12 @@ class DemonstrationEncoder:
         labels = [token if bit else -100 for token, bit in zip(ids, learnt, strict=True)][kept]
         # The first token of a row is predicted from nothing.
         some = any(label != -100 for label in labels[1:])
-        notes = {column: getattr(row, name) for name, column in _NOTED.items()}
-        return {"input_ids": ids[kept], "labels": labels, _LENGTH: len(ids), _LEARNT: some, **notes}
+        return {"input_ids": ids[kept], "labels": labels, **self._notes([row], some)}
+
+    def _notes(self, texts: Sequence[Encoded], learnt: bool = True) -> dict[str, Any]:
+        """Return what is said of a row with these texts."""
+        noted = {column: any(getattr(text, name) for text in texts) for name, column in _NOTED.items()}
+        return {_LENGTH: max(len(text.ids) for text in texts), _LEARNT: learnt, **noted}
 
 
 _SAID = {

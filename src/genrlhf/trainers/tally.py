@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar, TypeAlias
 
 import torch
 
 from genrlhf.ops import widened, widest_dtype
 
-__all__ = ["Reduce", "Tally", "WeightedEvaluation", "sum_over_processes"]
+__all__ = ["CountsRows", "Reduce", "Tally", "WeightedEvaluation", "sum_over_processes"]
 
 Reduce: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Takes a tensor of this process to one of all processes."""
@@ -142,3 +142,35 @@ class WeightedEvaluation:
         if "loss" in logs:
             logs = {**logs, **self._figures()}
         super().log(logs, start_time)  # type: ignore[misc]
+
+
+class CountsRows:
+    """Has the loss of an optimizer step be a mean over its rows, whatever the accumulation and the processes."""
+
+    # The loss is a sum over rows divided by their number in the whole step.
+    loss_is_scaled_for_ga = True
+    sequences_per_row: ClassVar[int] = 2
+    """Texts of a row, such as the two of a pair, each of which is a line of the batch."""
+
+    accelerator: Any
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
+    ) -> tuple[list[Any], torch.Tensor | None]:
+        """Return the batches of the next optimizer step, and the number of their rows on all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)  # type: ignore[misc]
+        if not batches:
+            return batches, None
+        rows = torch.tensor(float(sum(map(self.rows_in, batches))), device=device)
+        return batches, self.accelerator.reduce(rows, reduction="sum")
+
+    def rows_in(self, batch: Any) -> int:
+        """Return the number of rows that a batch holds."""
+        return len(batch["input_ids"]) // self.sequences_per_row
+
+    def share_of_step(self, total: torch.Tensor, rows_of_step: torch.Tensor | int) -> torch.Tensor:
+        """Return what a sum over a batch's rows adds to the mean over those of the step.
+
+        Gradients are averaged over processes, while the number of rows is that of all of them.
+        """
+        return total / rows_of_step * int(self.accelerator.num_processes)
