@@ -16,11 +16,17 @@ __all__ = ["locked"]
 
 
 @contextmanager
-def locked(file: str | os.PathLike[str]) -> Iterator[None]:
+def locked(
+    file: str | os.PathLike[str], *, remedy: str = "wait for it, or choose another output file"
+) -> Iterator[None]:
     """Keep `file` from other processes that ask for it in this way, for as long as the context lasts.
 
     The lock is the system's, on `.FILE.lock` beside the file, and ends with the process however that ends. Where the
     file system has no locks, the lock is that the file is there, with the number of the process that made it.
+
+    Args:
+        file: the file, or a folder.
+        remedy: what can be done where another process has it, for the message.
 
     Raises:
         RunFolderError: another process has it.
@@ -28,7 +34,7 @@ def locked(file: str | os.PathLike[str]) -> Iterator[None]:
     path = Path(file).expanduser()
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    handle = _acquire(lock, path)
+    handle = _acquire(lock, path, remedy)
     _held.add(handle)
     try:
         os.ftruncate(handle, 0)
@@ -60,7 +66,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _acquire(lock: Path, path: Path) -> int:
+def _acquire(lock: Path, path: Path, remedy: str) -> int:
     """Return the open file that holds the lock."""
     while True:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
@@ -69,8 +75,8 @@ def _acquire(lock: Path, path: Path) -> int:
         except OSError as error:
             os.close(handle)
             if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK, errno.EDEADLK):
-                raise _in_use(lock, path) from None
-            return _acquire_without_locks(lock, path)
+                raise _in_use(lock, path, remedy) from None
+            return _acquire_without_locks(lock, path, remedy)
         with suppress(OSError):
             # Whoever had it may have removed it between our opening and our locking it.
             if os.fstat(handle).st_ino == lock.stat().st_ino:
@@ -89,7 +95,7 @@ def _lock(handle: int) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _acquire_without_locks(lock: Path, path: Path) -> int:
+def _acquire_without_locks(lock: Path, path: Path, remedy: str) -> int:
     """Return the lock's file, made by this process, where the file system knows no locks."""
     with suppress(OSError):
         pid, _, host = lock.read_text(encoding="utf-8").partition(" ")
@@ -99,7 +105,7 @@ def _acquire_without_locks(lock: Path, path: Path) -> int:
     try:
         return os.open(lock, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     except FileExistsError:
-        raise _in_use(lock, path) from None
+        raise _in_use(lock, path, remedy) from None
 
 
 def _alive(pid: int) -> bool:
@@ -112,10 +118,10 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _in_use(lock: Path, path: Path) -> RunFolderError:
+def _in_use(lock: Path, path: Path, remedy: str) -> RunFolderError:
     owner = ""
     with suppress(OSError):
         owner = lock.read_text(encoding="utf-8", errors="replace")
     pid, _, host = owner.partition(" ")
     by = f"process {pid} on {host}" if host else "another process"
-    return RunFolderError(f"{path} is in use by {by}; wait for it, or choose another output file.")
+    return RunFolderError(f"{path} is in use by {by}; {remedy}.")

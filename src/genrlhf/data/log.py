@@ -12,7 +12,7 @@ from typing import Any
 
 from genrlhf.errors import CheckpointError, RunFolderError, excerpt
 
-__all__ = ["append_records", "claim_file", "recover_records", "replace_records", "said_when_full"]
+__all__ = ["append_records", "claim_file", "differences", "recover_records", "replace_records", "said_when_full"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,7 +123,7 @@ def claim_file(
         there = _settings(file)
         for key, value in run.items():
             if key in there:
-                differing += _differences(key, there[key], value)
+                differing += differences(key, there[key], value)
         unsaid = [key for key in run if key not in there]
         if unsaid and write:
             shown = ", ".join(unsaid[:5]) + f" and {len(unsaid) - 5} more" * (len(unsaid) > 5)
@@ -157,14 +157,14 @@ def _settings(file: Path) -> dict[str, Any]:
     return there
 
 
-def _differences(name: str, there: Any, here: Any) -> list[str]:
-    """Say how two settings differ; what has a digest is known by that, whatever its name."""
+def differences(name: str, there: Any, here: Any) -> list[str]:
+    """Say how two settings of a name differ; what has a digest is known by that, whatever its name."""
     if not (isinstance(there, dict) and isinstance(here, dict)):
         return [] if there == here else [f"{name} is {excerpt(there)} there and {excerpt(here)} here"]
     if "digest" in there and "digest" in here:
         rest = [{k: v for k, v in each.items() if k not in ("name", "digest")} for each in (there, here)]
         if there["digest"] == here["digest"]:
-            return _differences(name, *rest) if rest[0] != rest[1] else []
+            return differences(name, *rest) if rest[0] != rest[1] else []
         shown = [f"{excerpt(each.get('name', ''))} (digest {each['digest']})" for each in (there, here)]
         return [f"{name} is {shown[0]} there and {shown[1]} here"]
     if there.get("name") != here.get("name"):
@@ -172,7 +172,7 @@ def _differences(name: str, there: Any, here: Any) -> list[str]:
     return [
         difference
         for key in sorted({*there, *here})
-        for difference in _differences(f"{name}.{key}", there.get(key), here.get(key))
+        for difference in differences(f"{name}.{key}", there.get(key), here.get(key))
     ]
 
 

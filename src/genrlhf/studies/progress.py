@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
 
-from genrlhf.errors import printable
+from genrlhf.studies.reporter import Reporter
 
 __all__ = ["ProgressLines", "Reporter", "quiet_libraries"]
 
@@ -21,28 +19,6 @@ def quiet_libraries() -> None:
     datasets.disable_progress_bars()
     logging.disable_progress_bar()
     logging.set_verbosity_error()
-
-
-class Reporter:
-    """Prints lines with the seconds since it was made.
-
-    Args:
-        quiet: print nothing.
-    """
-
-    def __init__(self, *, quiet: bool = False) -> None:
-        self.quiet = quiet
-        self.start = time.monotonic()
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the reporter was made."""
-        return time.monotonic() - self.start
-
-    def __call__(self, message: str) -> None:
-        """Print one line."""
-        if not self.quiet:
-            print(f"[{self.seconds:6.1f} s] {printable(message)}", file=sys.stderr, flush=True)
 
 
 class ProgressLines(TrainerCallback):
