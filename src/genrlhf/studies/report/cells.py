@@ -130,7 +130,8 @@ def number(value: float, decimals: int) -> str:
     if 0 < abs(value) < 0.5 * 10**-decimals or abs(value) >= 1e7:
         text = f"{value:.2g}"
     else:
-        text = f"{value:,.{decimals if abs(value) < 1000 else 0}f}"
+        # Without the sign of a zero.
+        text = f"{value + 0.0:,.{decimals if abs(value) < 1000 else 0}f}"
     return text.replace("-", _MINUS)
 
 

@@ -87,9 +87,8 @@ def _body(results: Results, row: Row, columns: Sequence[Column], *, badges: bool
 def _method(label: str, position: int, dominated: bool, *badges: str) -> str:
     """Return the head of a method's row: its mark in the plots, its name, and what is said of it."""
     mark = key(position, hollow=dominated, curve=False)
-    return element(
-        "th", mark, " ", element("span", name(label), *badges, class_="who"), scope="row", data_value=position
-    )
+    who = element("span", name(label), *badges, class_="who")
+    return element("th", element("span", mark, who, class_="named"), scope="row", data_value=position)
 
 
 def _place(temperature: str) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from html import escape
 
 from genrlhf.studies.report.cells import number
+from genrlhf.studies.report.markup import text
 from genrlhf.studies.report.shapes import dashes_of, marker, style_of
 from genrlhf.types import Estimate
 
@@ -106,10 +106,10 @@ class _Ruler:
     def marks(self, apart: float) -> list[tuple[float, str]]:
         """Return places and texts of the ticks, so many pixels apart at least."""
         found: list[tuple[float, str]] = []
-        for value, text in self.ticks:
+        for value, shown in self.ticks:
             place = self.of_shown(value)
             if self.low <= self._bent(value) <= self.high and all(abs(place - other) >= apart for other, _ in found):
-                found.append((place, text))
+                found.append((place, shown))
         return found
 
 
@@ -139,14 +139,15 @@ def plane(
     levels = [] if level is None else [level.y]
     across = _Ruler(x, _reach(point.x for point in points), _LEFT, width - _RIGHT)
     up = _Ruler(y, [*_reach(point.y for point in points), *levels], height - _BOTTOM, _TOP)
-    name = escape(". ".join(described_by))
+    name = text(". ".join(described_by))
     parts = [
         f'<svg class="{classes}" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
         f'aria-label="{name}">',
         *_grid(across, up, width, height),
         *_front(points, across, up),
         *([] if level is None else _level(level, up, width)),
-        *(part for one in series for part in _drawn(one, across, up, width)),
+        *(part for one in series for part in _drawn(one, across, up)),
+        *_names(series, across, up, width),
         "</svg>",
     ]
     return "\n".join(parts)
@@ -155,10 +156,11 @@ def plane(
 def key(position: int, *, hollow: bool = False, curve: bool = True) -> str:
     """Return the mark of a method for a legend or a table, as an SVG element that is not read out."""
     colour, shape = style_of(position)
+    width = 30 if curve else 16
     line = f'<path class="curve" d="M1,8H29"{_dashed(position)}/>' if curve else ""
     return (
-        f'<svg class="key c{colour}" viewBox="0 0 30 16" width="30" height="16" aria-hidden="true">{line}'
-        f'<path class="{_mark(hollow)}" d="{marker(shape, 15, 8, _SIZE)}"/></svg>'
+        f'<svg class="key c{colour}" viewBox="0 0 {width} 16" width="{width}" height="16" aria-hidden="true">{line}'
+        f'<path class="{_mark(hollow)}" d="{marker(shape, width / 2, 8, _SIZE)}"/></svg>'
     )
 
 
@@ -169,17 +171,17 @@ def _reach(estimates: Iterable[Estimate]) -> list[float]:
 
 def _grid(across: _Ruler, up: _Ruler, width: int, height: int) -> Iterator[str]:
     floor, ceiling = height - _BOTTOM, _TOP
-    for place, text in across.marks(44):
+    for place, shown in across.marks(44):
         yield f'<path class="grid" d="M{place:.1f},{floor:.1f}V{ceiling:.1f}"/>'
-        yield f'<text class="tick" x="{place:.1f}" y="{floor + 17:.1f}" text-anchor="middle">{text}</text>'
-    for place, text in up.marks(28):
+        yield f'<text class="tick" x="{place:.1f}" y="{floor + 17:.1f}" text-anchor="middle">{shown}</text>'
+    for place, shown in up.marks(28):
         yield f'<path class="grid" d="M{_LEFT:.1f},{place:.1f}H{width - _RIGHT:.1f}"/>'
-        yield f'<text class="tick" x="{_LEFT - 8:.1f}" y="{place + 4:.1f}" text-anchor="end">{text}</text>'
+        yield f'<text class="tick" x="{_LEFT - 8:.1f}" y="{place + 4:.1f}" text-anchor="end">{shown}</text>'
     yield f'<path class="axis" d="M{_LEFT:.1f},{ceiling:.1f}V{floor:.1f}H{width - _RIGHT:.1f}"/>'
     below = f'x="{(_LEFT + width - _RIGHT) / 2:.1f}" y="{height - 8:.1f}"'
-    yield f'<text class="label" {below} text-anchor="middle">{escape(across.axis.label)}</text>'
+    yield f'<text class="label" {below} text-anchor="middle">{text(across.axis.label)}</text>'
     beside = f'transform="rotate(-90)" x="{-(floor + ceiling) / 2:.1f}" y="14"'
-    yield f'<text class="label" {beside} text-anchor="middle">{escape(up.axis.label)}</text>'
+    yield f'<text class="label" {beside} text-anchor="middle">{text(up.axis.label)}</text>'
 
 
 def _front(points: Sequence[Point], across: _Ruler, up: _Ruler) -> Iterator[str]:
@@ -196,38 +198,49 @@ def _front(points: Sequence[Point], across: _Ruler, up: _Ruler) -> Iterator[str]
 def _level(level: Level, up: _Ruler, width: int) -> Iterator[str]:
     place = up.at(level.y)
     yield f'<path class="level" d="M{_LEFT:.1f},{place:.1f}H{width - _RIGHT:.1f}"/>'
-    yield (
-        f'<text class="level-label" x="{width - _RIGHT - 2:.1f}" y="{place - 5:.1f}" text-anchor="end">'
-        f"{escape(level.label)}</text>"
-    )
+    yield (f'<text class="level-label" x="{_LEFT + 5:.1f}" y="{place - 5:.1f}">{text(level.label)}</text>')
 
 
-def _drawn(series: Series, across: _Ruler, up: _Ruler, width: int) -> Iterator[str]:
-    points = [point for point in series.points if math.isfinite(point.x.value) and math.isfinite(point.y.value)]
-    if not points:
-        return
+def _placed(series: Series, across: _Ruler, up: _Ruler) -> list[tuple[Point, float, float]]:
+    """Return the points that have a place, with it."""
+    known = [point for point in series.points if math.isfinite(point.x.value) and math.isfinite(point.y.value)]
+    return [(point, across.at(point.x.value), up.at(point.y.value)) for point in known]
+
+
+def _drawn(series: Series, across: _Ruler, up: _Ruler) -> Iterator[str]:
+    placed = _placed(series, across, up)
     colour, shape = style_of(series.position)
-    places = [(across.at(point.x.value), up.at(point.y.value)) for point in points]
     yield f'<g class="c{colour}">'
-    for point, (x, y) in zip(points, places, strict=True):
+    for point, x, y in placed:
         yield from _intervals(point, x, y, across, up)
-    if len(places) > 1:
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+    if len(placed) > 1:
+        line = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in placed)
         yield f'<path class="curve" d="M{line}"{_dashed(series.position)}/>'
-    for number_, (point, (x, y)) in enumerate(zip(points, places, strict=True)):
+    for point, x, y in placed:
         if point.on_front:
             yield f'<circle class="ring" cx="{x:.1f}" cy="{y:.1f}" r="{2 * _SIZE}"/>'
         words = f"{series.label}, {point.name}" if point.name else series.label
         told = f"{words}: {_told(point.y, up.axis)} up, {_told(point.x, across.axis)} across"
         path = marker(shape, x, y, _SIZE)
-        yield f'<path class="{_mark(series.hollow)}" d="{path}"><title>{escape(told)}</title></path>'
-        if point.name and len(points) > 1 and number_ in (0, len(points) - 1):
-            left = x > width - 70
-            beside = f'x="{x + (-9 if left else 9):.1f}" y="{y + (15 if left else -7):.1f}"'
-            yield (
-                f'<text class="point" {beside} text-anchor="{"end" if left else "start"}">{escape(point.name)}</text>'
-            )
+        yield f'<path class="{_mark(series.hollow)}" d="{path}"><title>{text(told)}</title></path>'
     yield "</g>"
+
+
+def _names(series: Sequence[Series], across: _Ruler, up: _Ruler, width: int) -> Iterator[str]:
+    """Name both ends of every curve, but where there is another name already."""
+    taken: list[tuple[float, float]] = []
+    for one in series:
+        placed = _placed(one, across, up)
+        for point, x, y in (placed[0], placed[-1]) if len(placed) > 1 else ():
+            left = x > width - 70
+            place = (x + (-9 if left else 9), y + (15 if left else -7))
+            if any(abs(place[0] - a) < 36 and abs(place[1] - b) < 11 for a, b in taken):
+                continue
+            taken.append(place)
+            yield (
+                f'<text class="point c{style_of(one.position)[0]}" x="{place[0]:.1f}" y="{place[1]:.1f}" '
+                f'text-anchor="{"end" if left else "start"}">{text(point.name)}</text>'
+            )
 
 
 def _intervals(point: Point, x: float, y: float, across: _Ruler, up: _Ruler) -> Iterator[str]:
