@@ -9,7 +9,7 @@ from typing import Any
 import torch
 import trl
 from datasets import Dataset
-from transformers import Trainer, TrainingArguments
+from transformers import Trainer, TrainingArguments, default_data_collator
 
 from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, ppo_trainer, prompt_rows, sft_trainer
@@ -45,6 +45,7 @@ def plain(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
         args=TrainingArguments(str(folder), **{**COMMON, **options}),
         train_dataset=Dataset.from_list(rows),
         processing_class=tokenizer,
+        data_collator=default_data_collator,
         callbacks=callbacks,
     )
 

@@ -27,17 +27,20 @@ def log_tables(trainer: Trainer, rows: Sequence[Mapping[str, Any]], step: int) -
     if not lines:
         return
     for callback in trainer.callback_handler.callbacks:
-        kind = type(callback).__name__
-        if kind in ("WandbCallback", "TrackioCallback"):
-            logger = importlib.import_module("wandb" if kind == "WandbCallback" else "trackio")
-            if kind == "WandbCallback" and logger.run is None:
-                continue
-            table = logger.Table(dataframe=_frame(lines))
-            # The Trainer's own axis: these loggers count their calls.
-            logger.log({NAME: table, "train/global_step": step})
-        elif kind == "TensorBoardCallback" and getattr(callback, "tb_writer", None) is not None:
-            callback.tb_writer.add_text(NAME, as_markdown(lines), step)
-            callback.tb_writer.flush()
+        kinds = {kind.__name__ for kind in type(callback).__mro__}
+        for kind, module in (("WandbCallback", "wandb"), ("TrackioCallback", "trackio")):
+            # Not a run of somebody else's, nor one that has ended.
+            if kind in kinds and getattr(callback, "_initialized", True):
+                _log_table(importlib.import_module(module), lines, step)
+        writer = getattr(callback, "tb_writer", None) if "TensorBoardCallback" in kinds else None
+        if writer is not None:
+            writer.add_text(NAME, as_markdown(lines), step)
+            writer.flush()
+
+
+def _log_table(logger: Any, lines: Sequence[Mapping[str, Any]], step: int) -> None:
+    # With the Trainer's own axis, since these loggers count their calls.
+    logger.log({NAME: logger.Table(dataframe=_frame(lines)), "train/global_step": step})
 
 
 def _lines(rows: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
