@@ -9,7 +9,8 @@ from tqdm.auto import tqdm
 
 from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
 from genrlhf.models.heads import score_in_float32
-from genrlhf.models.scoring import encode_pairs, reads_at_eos, score_batch
+from genrlhf.models.scoring import encode_pair, reads_at_eos
+from genrlhf.models.shared_prompts import plan_scoring, score_behind_prompts, shares_prompts
 from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration
 
 if TYPE_CHECKING:
@@ -138,26 +139,35 @@ def score_texts(
 ) -> list[float]:
     """Return a model's score of every completion, before gain and bias; arguments as of `ModelReward`.
 
+    What several completions of a prompt begin with is computed once, where the model's family is known to share it.
+
     `options` are arguments of the chat template, for every prompt; `progress` shows a bar.
     """
     options = options if options is not None else [{}] * len(prompts)
     close = reads_at_eos(model)
-    order = sorted(range(len(prompts)), key=lambda i: len(str(prompts[i])) + len(str(completions[i])))
-    scores = [0.0] * len(prompts)
-    for start in tqdm(range(0, len(order), batch_size), desc="scoring", disable=not progress):
-        rows = order[start : start + batch_size]
-        batch = encode_pairs(
-            tokenizer,
-            [prompts[i] for i in rows],
-            [completions[i] for i in rows],
-            max_length=max_length,
-            options=[options[i] for i in rows],
-            close=close,
-            places=[f"row {i}" for i in rows],
+    # A text that comes several times, as samples do, is scored once.
+    places: dict[tuple[int, ...], list[int]] = {}
+    for i, (prompt, completion) in enumerate(zip(prompts, completions, strict=True)):
+        ids = encode_pair(
+            tokenizer, prompt, completion, max_length=max_length, options=options[i], close=close, where=f"row {i}"
         )
-        values = score_batch(model, batch["input_ids"].to(model.device), batch["attention_mask"].to(model.device))
-        for row, value in zip(rows, values.tolist(), strict=True):
-            scores[row] = value
+        places.setdefault(tuple(ids), []).append(i)
+    pad = int(tokenizer.pad_token_id)
+    batches = plan_scoring(
+        [list(ids) for ids in places],
+        [repr(prompts[rows[0]]) for rows in places.values()],
+        batch_size=batch_size,
+        share=close and len(places) > 1 and shares_prompts(model, pad),
+    )
+    scores = [0.0] * len(prompts)
+    rows_of = list(places.values())
+    with tqdm(total=len(places), desc="scoring", disable=not progress) as bar:
+        for batch in batches:
+            texts = [place for group in batch for place in group.places]
+            for place, value in zip(texts, score_behind_prompts(model, batch, pad).tolist(), strict=True):
+                for row in rows_of[place]:
+                    scores[row] = value
+            bar.update(len(texts))
     return scores
 
 
