@@ -45,7 +45,7 @@ PUBLIC = {
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer DPOConfig DPOTrainer KTOConfig KTOTrainer Objective PPOConfig
-        PPOTrainer RewardModelConfig RewardModelTrainer SFTConfig SFTTrainer SupervisedBatch
+        PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback SFTConfig SFTTrainer SupervisedBatch
     """,
     "genrlhf.methods": "GEM METHODS Method get_method method_names",
 }

@@ -57,6 +57,8 @@ def ppo_trainer(
     callbacks: list[TrainerCallback] | None = None,
     advantage_function: Any = None,
     group_reward: Any = None,
+    shape_reward: Any = None,
+    policy_loss: Any = None,
     **settings: Any,
 ) -> PPOTrainer:
     """A trainer of a tiny Llama that writes 8 tokens, rewarded for letters; `settings` go to its config."""
@@ -86,6 +88,8 @@ def ppo_trainer(
         callbacks=callbacks,
         advantage=advantage_function,
         group_reward=group_reward,
+        shape_reward=shape_reward,
+        policy_loss=policy_loss,
     )
 
 

@@ -38,7 +38,7 @@ class GroupReward(CallableReward):
     noun = "groups"
 
     def rewards(
-        self, prompts: Sequence[Any], groups: Groups, rewards: torch.Tensor, columns: Mapping[str, Sequence[Any]]
+        self, prompts: Sequence[Any], groups: Groups, rewards: torch.Tensor, columns: Mapping[str, Any]
     ) -> torch.Tensor:
         """Return the new rewards, (G, n) float32 on the device of `rewards`.
 
@@ -59,12 +59,17 @@ class GroupReward(CallableReward):
                 f"{source} has a column {GROUPED!r}, the name under which a group reward gets the rewards of the "
                 f"completions; rename it with dataset.rename_column({GROUPED!r}, …), or drop it."
             )
-        given: dict[str, Sequence[Any]] = {name: [] for name in (GROUPED, *SAMPLED, *columns) if name != "prompt"}
-        bind(self.function, [], [], given, name=self.name)
+        self.check_arguments([*SAMPLED, *(name for name in columns if name != "prompt")])
+
+    def check_arguments(self, names: Sequence[str]) -> None:
+        """Raise `RewardError` where it wants what these names beside prompts, completions and rewards do not give."""
+        bind(self.function, [], [], {name: [] for name in (GROUPED, *names)}, name=self.name)
 
 
-def as_group_reward(function: GroupRewardFunction | GroupReward | None) -> GroupReward | None:
-    """Return a group reward of what a user gave, None for None.
+def as_group_reward(
+    function: GroupRewardFunction | GroupReward | None, *, argument: str = "group_reward"
+) -> GroupReward | None:
+    """Return a group reward of what a user gave as `argument`, None for None.
 
     Raises:
         ConfigError: for what cannot be called, or a class in place of one of its objects.
@@ -73,7 +78,7 @@ def as_group_reward(function: GroupRewardFunction | GroupReward | None) -> Group
         return function
     if isinstance(function, type) or not callable(function):
         raise ConfigError(
-            f"group_reward is {excerpt(function)}; give a function (or object to call) of prompts, completions and "
+            f"{argument} is {excerpt(function)}; give a function (or object to call) of prompts, completions and "
             "rewards."
         )
     return GroupReward(function)

@@ -57,6 +57,10 @@ def bind(
         parameters = dict(inspect.signature(function).parameters)
     except (TypeError, ValueError):
         return [prompts, completions], {}
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    if all(p.kind in variable for p in parameters.values()) and callable(forward := getattr(function, "forward", None)):
+        # A module of torch takes anything, and hands it on.
+        parameters = dict(inspect.signature(forward).parameters)
     kinds = {key: parameter.kind for key, parameter in parameters.items()}
     takes_any = inspect.Parameter.VAR_KEYWORD in kinds.values()
     takes_more = inspect.Parameter.VAR_POSITIONAL in kinds.values()

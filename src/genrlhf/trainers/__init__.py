@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
     from genrlhf.trainers.objective import Objective, SupervisedBatch
+    from genrlhf.trainers.ppo.callbacks import RolloutCallback
     from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.records import Rollout
     from genrlhf.trainers.ppo.trainer import PPOTrainer
     from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
@@ -29,6 +31,8 @@ _HOMES = {
     "PPOTrainer": "ppo.trainer",
     "RewardModelConfig": "reward_model",
     "RewardModelTrainer": "reward_model",
+    "Rollout": "ppo.records",
+    "RolloutCallback": "ppo.callbacks",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
     "SupervisedBatch": "objective",
@@ -47,6 +51,8 @@ __all__ = [
     "PPOTrainer",
     "RewardModelConfig",
     "RewardModelTrainer",
+    "Rollout",
+    "RolloutCallback",
     "SFTConfig",
     "SFTTrainer",
     "SupervisedBatch",

@@ -23,6 +23,7 @@ from genrlhf.rewards import WeightedReward
 from genrlhf.rewards.affine import calibration_of
 from genrlhf.rewards.calls import CallableReward
 from genrlhf.rewards.model_reward import ModelReward
+from genrlhf.trainers.state_files import keeps_state, learns_along
 from genrlhf.types import HasSettings
 
 __all__ = ["Description", "describe_model", "describe_reward"]
@@ -62,9 +63,14 @@ class Description:
 
     Attributes:
         unknown: attributes and captured variables that may change unnoticed.
+
+    Args:
+        learnt: of an object that a checkpoint restores: weights, which it may have been made with by chance, say
+            nothing.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, learnt: bool = False) -> None:
+        self.learnt = learnt
         self.unknown: list[str] = []
         self._seen: set[int] = set()
 
@@ -72,8 +78,13 @@ class Description:
         """Return `value` as JSON: a simple value as it is, anything else as a mapping of what is known of it."""
         if isinstance(value, _PLAIN):
             return value
+        if learns_along(value) and keeps_state(value) and not self.learnt:
+            inner = Description(learnt=True)
+            found = inner.of(value)
+            self.unknown += inner.unknown
+            return found
         if isinstance(value, torch.nn.Module):
-            return describe_model(value)
+            return _shapes(value) if self.learnt else describe_model(value)
         if isinstance(value, PreTrainedTokenizerBase):
             return {"name": value.name_or_path, "digest": tokenizer_fingerprint(value)}
         if isinstance(value, (torch.dtype, torch.device, Path, bytes)):
@@ -144,11 +155,21 @@ class Description:
         for name, value in sorted(variables.items()):
             if name in changed:
                 continue
+            if self.learnt and isinstance(value, (torch.Tensor, torch.Generator, torch.optim.Optimizer)):
+                continue
             if _stays(value):
                 found[name] = self.of(value)
             else:
                 self.unknown.append(name)
         return found
+
+
+def _shapes(module: torch.nn.Module) -> dict[str, Any]:
+    """Describe a module whose weights are restored: by what it is made of, and what it does when it is called."""
+    shapes = {name: list(tensor.shape) for name, tensor in module.state_dict().items() if hasattr(tensor, "shape")}
+    forward = type(module).forward
+    code = {} if _of_library(forward) else {"code": _code_digest(forward)}
+    return {"name": _name(type(module)), "shapes": _short(shapes), **code}
 
 
 def _code_of_call(kind: type) -> dict[str, str]:

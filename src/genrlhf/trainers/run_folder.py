@@ -71,7 +71,9 @@ _ARGUMENTS = (
     "objective",
     "optimizer_cls_and_kwargs",
     "optimizers",
+    "policy_loss",
     "sampler",
+    "shape_reward",
     *_MODELS,
 )
 

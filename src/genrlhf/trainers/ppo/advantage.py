@@ -74,15 +74,15 @@ def check_advantage(args: PPOConfig) -> None:
         _check_reward_is_untouched(args)
 
 
-def check_group_reward(args: PPOConfig, group_reward: GroupReward | None) -> None:
+def check_group_reward(args: PPOConfig, group_reward: GroupReward | None, *, argument: str = "group_reward") -> None:
     """Raise `ConfigError` for settings that a reward of groups cannot go with."""
     if group_reward is None:
         return
-    _check_size(args, f"group_reward={group_reward.name}")
+    _check_size(args, f"{argument}={group_reward.name}")
     if args.advantage == "pass_at_k":
         raise ConfigError(
-            f"advantage='pass_at_k' counts successes of 0 and 1, which group_reward={group_reward.name} would change; "
-            "choose another advantage, or leave group_reward out."
+            f"advantage='pass_at_k' counts successes of 0 and 1, which {argument}={group_reward.name} would change; "
+            f"choose another advantage, or leave {argument} out."
         )
 
 

@@ -9,11 +9,11 @@ from genrlhf.errors import ConfigError
 from genrlhf.models.gather import unsharded
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.trainers.ppo.batches import minibatch, minibatch_rows
-from genrlhf.trainers.ppo.report import completion_table, show
 
 if TYPE_CHECKING:
     import torch
 
+    from genrlhf.trainers.ppo.callbacks import Observers
     from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint
     from genrlhf.trainers.ppo.loss import PPOLoss
     from genrlhf.trainers.ppo.masking import LaggingPolicy
@@ -31,6 +31,7 @@ class RolloutBuffer:
         collector: samples and scores.
         loss: of the updates; it is told of the first one of a rollout, and says how far they have gone.
         masking: limits what is drawn; None for no limit.
+        observers: are told of every rollout.
         process_index: of this process.
         num_processes: how many there are.
         rollout: in use; None before the first one, and after a resume until it is asked for.
@@ -40,6 +41,7 @@ class RolloutBuffer:
     collector: RolloutCollector
     loss: PPOLoss
     masking: LaggingPolicy | None
+    observers: Observers
     process_index: int
     num_processes: int
     rollout: RolloutTensors | None = None
@@ -81,6 +83,7 @@ class RolloutBuffer:
     def collect(self, rows: list[dict[str, Any]], index: int) -> None:
         """Sample and score rollout number `index`."""
         args = self.collector.args
+        self.observers.start(index, rows)
         self.collector.state.stopped = False
         self.loss.update_kl.zero_()
         if self.masking is not None:
@@ -93,10 +96,7 @@ class RolloutBuffer:
         # The last rollout goes before the next one comes.
         self.rollout = None
         self.rollout, scored = self.collector.collect(rows, seeds)
-        every = args.log_completions_rollouts
-        if every and index % every == 0 and args.should_log:
-            table = completion_table([row["prompt"] for row in rows], scored, args.num_completions_to_print)
-            show(f"Rollout {index + 1}\n{table}")
+        self.observers.end(index, scored, self.rollout)
 
     def decide_early_stop(self) -> None:
         """Skip what is left of a rollout's updates where the last one went too far from the policy that sampled."""

@@ -6,14 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.errors import ConfigError, excerpt
 from genrlhf.rewards.groups import GroupReward, as_group_reward
 from genrlhf.trainers.ppo.advantage import GroupAdvantage, check_group_reward, group_advantage
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.loss import PolicyLoss
     from genrlhf.types import GroupRewardFunction
 
-__all__ = ["Hooks", "check_hooks"]
+__all__ = ["SHAPING", "Hooks", "check_hooks"]
+
+SHAPING = ("logprobs", "ref_logprobs", "kl_coef")
+"""What `shape_reward` gets beside prompts, completions and rewards."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,15 @@ class Hooks:
     Attributes:
         estimate: of advantages among the completions of a prompt; None for those of a critic.
         group_reward: takes the other completions of a prompt into account; None does not.
+        shape_reward: the same with log-probabilities at hand, last before the KL penalty.
+        policy_loss: of every token; None for the clipped one.
         given: those that a user wrote, by the names under which a run is known.
     """
 
     estimate: GroupAdvantage | None
     group_reward: GroupReward | None
+    shape_reward: GroupReward | None
+    policy_loss: PolicyLoss | None
     given: dict[str, Any]
 
     def check_columns(self, columns: Sequence[str], *, source: str) -> None:
@@ -37,7 +46,12 @@ class Hooks:
 
 
 def check_hooks(
-    args: PPOConfig, *, advantage: GroupAdvantage | None = None, group_reward: GroupRewardFunction | None = None
+    args: PPOConfig,
+    *,
+    advantage: GroupAdvantage | None = None,
+    group_reward: GroupRewardFunction | None = None,
+    shape_reward: GroupRewardFunction | None = None,
+    policy_loss: PolicyLoss | None = None,
 ) -> Hooks:
     """Return the functions of a run; arguments as of `PPOTrainer`.
 
@@ -45,8 +59,25 @@ def check_hooks(
         ConfigError: where one of them is none, or cannot go with the settings.
     """
     grouped = as_group_reward(group_reward)
+    shaping = as_group_reward(shape_reward, argument="shape_reward")
     check_group_reward(args, grouped)
-    given = {"advantage_function": advantage, "group_reward": None if grouped is None else grouped.function}
+    check_group_reward(args, shaping, argument="shape_reward")
+    if shaping is not None:
+        shaping.check_arguments(SHAPING)
+    if policy_loss is not None and (isinstance(policy_loss, type) or not callable(policy_loss)):
+        raise ConfigError(
+            f"policy_loss is {excerpt(policy_loss)}; give a function of logprobs, old_logprobs, advantages and mask."
+        )
+    given = {
+        "advantage_function": advantage,
+        "group_reward": None if grouped is None else grouped.function,
+        "shape_reward": None if shaping is None else shaping.function,
+        "policy_loss": policy_loss,
+    }
     return Hooks(
-        group_advantage(args, advantage), grouped, {name: value for name, value in given.items() if value is not None}
+        estimate=group_advantage(args, advantage),
+        group_reward=grouped,
+        shape_reward=shaping,
+        policy_loss=policy_loss,
+        given={name: value for name, value in given.items() if value is not None},
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +13,15 @@ import torch
 from transformers.trainer_callback import ProgressCallback
 
 from genrlhf.errors import excerpt
+from genrlhf.trainers.ppo.callbacks import RolloutCallback
 
 if TYPE_CHECKING:
     from transformers.trainer_callback import CallbackHandler
 
-    from genrlhf.trainers.ppo.records import ScoredBatch
+    from genrlhf.trainers.ppo.records import Rollout
     from genrlhf.trainers.tally import Tally
 
-__all__ = ["Phases", "RunHealth", "completion_table"]
+__all__ = ["CompletionPrinter", "Phases", "RunHealth", "completion_table"]
 
 logger = logging.getLogger(__name__)
 
@@ -123,23 +124,27 @@ class RunHealth:
             logger.warning(message)
 
 
-def completion_table(prompts: Sequence[Any], scored: ScoredBatch, count: int, *, width: int = 60) -> str:
+class CompletionPrinter(RolloutCallback):
+    """Prints completions of every `log_completions_rollouts`-th rollout to stderr, where progress goes."""
+
+    def on_rollout_end(self, args: Any, state: Any, control: Any, *, rollout: Rollout, **kwargs: Any) -> None:
+        """Print, on the main process."""
+        if rollout.index % args.log_completions_rollouts == 0 and args.should_log:
+            table = completion_table(rollout, args.num_completions_to_print)
+            print(f"Rollout {rollout.index + 1}\n{table}", file=sys.stderr, flush=True)
+
+
+def completion_table(rollout: Rollout, count: int, *, width: int = 60) -> str:
     """Return the first `count` completions of a rollout with their scores, a line each.
 
     Prompts and completions are quoted, so that no control character of theirs reaches a terminal.
     """
-    share = len(scored.texts) // len(prompts)
     lines = [f"{'score':>8}  {'kl':>7}  {'prompt, its end':<{width}}  completion"]
-    for row in range(min(count, len(scored.texts))):
-        prompt = prompts[row // share]
+    for row in range(min(count, len(rollout.completions))):
+        prompt = rollout.prompts[row]
         text = prompt if isinstance(prompt, str) else str(prompt[-1].get("content", ""))
-        kl = float(scored.log_ratio[row].sum())
+        kl = float(rollout.log_ratio[row].sum())
         end = excerpt(text[-(width - 4) :], width)
-        score = float(scored.scores[row])
-        lines.append(f"{score:8.3f}  {kl:7.2f}  {end:<{width}}  {excerpt(scored.texts[row], 2 * width)}")
+        score = float(rollout.scores[row])
+        lines.append(f"{score:8.3f}  {kl:7.2f}  {end:<{width}}  {excerpt(rollout.completions[row], 2 * width)}")
     return "\n".join(lines)
-
-
-def show(text: str) -> None:
-    """Write to stderr, where progress goes."""
-    print(text, file=sys.stderr, flush=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from genrlhf.models.precision import frozen_weights_cast
 from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.trainers.ppo.advantage import spread_over_tokens
+from genrlhf.trainers.ppo.hooks import SHAPING
 from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch, in_groups
 from genrlhf.trainers.ppo.scoring import Scorer
 from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.completions import PolicyWithValue
+    from genrlhf.rewards.groups import GroupReward
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.hooks import Hooks
     from genrlhf.trainers.ppo.models import PPOModels
@@ -180,7 +183,7 @@ class RolloutCollector:
             completion_states=scored.completion_states,
             allowed=scored.allowed,
         )
-        return rollout, scored
+        return rollout, replace(scored, shaped_scores=scores, rewards=rewards.sum(-1))
 
     def shape(
         self, scored: ScoredBatch, tally: Tally, *, training: bool = True, count: int | None = None
@@ -193,28 +196,40 @@ class RolloutCollector:
             training: the scores count in the deviation that `scale_scores` divides by.
             count: completions whose figures count, by default all.
         """
-        n, args, group_reward = self.args.samples_per_prompt, self.args, self.hooks.group_reward
-
-        def regroup(scores: torch.Tensor) -> torch.Tensor:
-            assert group_reward is not None
-            prompts, groups, columns = scored.prompts[::n], in_groups(scored.texts, n), scored.grouped_columns(n)
-            changed = group_reward.rewards(prompts, groups, scores.view(-1, n), columns).flatten()
-            tally.add("objective/group_rewards", changed[:count])
-            return changed
-
         found = shape_scores(
             scored.scores,
             scored.ended,
             scored.completion_mask.sum(-1),
-            args,
+            self.args,
             self.state,
             self.reduce,
-            regroup=None if group_reward is None else regroup,
+            regroup=None if self.hooks.group_reward is None else partial(self._regroup, scored, tally, count),
             count=training,
         )
-        if n > 1:
-            record_groups(tally, scored.texts[:count], found[:count].view(-1, n))
+        if self.hooks.shape_reward is not None:
+            found = self._ask(self.hooks.shape_reward, scored, found, self._shaping(scored))
+        if self.args.samples_per_prompt > 1:
+            record_groups(tally, scored.texts[:count], found[:count].view(-1, self.args.samples_per_prompt))
         return found
+
+    def _regroup(self, scored: ScoredBatch, tally: Tally, count: int | None, scores: torch.Tensor) -> torch.Tensor:
+        assert self.hooks.group_reward is not None
+        columns = scored.grouped_columns(self.args.samples_per_prompt)
+        found = self._ask(self.hooks.group_reward, scored, scores, columns)
+        tally.add("objective/group_rewards", found[:count])
+        return found
+
+    def _shaping(self, scored: ScoredBatch) -> dict[str, Any]:
+        """Return what `shape_reward` gets beside prompts, completions and rewards; sums over tokens, (G, n)."""
+        both, mask = (scored.logprobs, scored.ref_logprobs), scored.completion_mask
+        sums = [(each * mask).sum(-1).view(-1, self.args.samples_per_prompt).cpu() for each in both]
+        return dict(zip(SHAPING, (*sums, self.state.kl_coef), strict=True))
+
+    def _ask(
+        self, hook: GroupReward, scored: ScoredBatch, scores: torch.Tensor, columns: Mapping[str, Any]
+    ) -> torch.Tensor:
+        n = self.args.samples_per_prompt
+        return hook.rewards(scored.prompts[::n], in_groups(scored.texts, n), scores.view(-1, n), columns).flatten()
 
     def _advantages(self, scored: ScoredBatch, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""

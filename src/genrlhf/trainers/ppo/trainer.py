@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -30,14 +31,16 @@ from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.advantage import GroupAdvantage
 from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
 from genrlhf.trainers.ppo.buffer import RolloutBuffer
+from genrlhf.trainers.ppo.callbacks import Observers
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.hooks import Hooks, check_hooks
-from genrlhf.trainers.ppo.loss import PPOLoss, loss_items
+from genrlhf.trainers.ppo.learning import LearningRewards
+from genrlhf.trainers.ppo.loss import PolicyLoss, PPOLoss, loss_items
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.models import PPOModels, build_models
 from genrlhf.trainers.ppo.records import MicroBatch
-from genrlhf.trainers.ppo.report import Phases, RunHealth
+from genrlhf.trainers.ppo.report import CompletionPrinter, Phases, RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector, record_objective
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.run_folder import claim_output_dir
@@ -90,6 +93,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         group_reward: a callable `(prompts, completions, rewards, **columns)` that sees the `samples_per_prompt`
             completions of each of G prompts, as a list of texts for every prompt, with their rewards, (G, n), and
             returns what takes their place, (G, n).
+        shape_reward: such a callable that gets log-probabilities, `(prompts, completions, rewards, logprobs,
+            ref_logprobs, kl_coef)`, and acts last, before the KL penalty.
+        policy_loss: in place of the clipped surrogate, a function `(logprobs, old_logprobs, advantages, mask)`, each
+            (B, T), that returns the loss of every token, (B, T).
         advantage: in place of `PPOConfig.advantage`, a function of the rewards of the n completions of each of G
             prompts, (G, n), that returns their advantages, (G, n); there is no critic then.
         optimizers: an optimizer and a scheduler of your own.
@@ -131,10 +138,18 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         callbacks: list[TrainerCallback] | None = None,
         advantage: GroupAdvantage | None = None,
         group_reward: GroupRewardFunction | None = None,
+        shape_reward: GroupRewardFunction | None = None,
+        policy_loss: PolicyLoss | None = None,
         optimizers: tuple[torch.optim.Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
     ) -> None:
         args = args if args is not None else PPOConfig("ppo")
-        hooks = check_hooks(args, advantage=advantage, group_reward=group_reward)
+        hooks = check_hooks(
+            args,
+            advantage=advantage,
+            group_reward=group_reward,
+            shape_reward=shape_reward,
+            policy_loss=policy_loss,
+        )
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         own_draws = sampler is None or isinstance(sampler, TransformersSampler)
@@ -188,10 +203,13 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         # Not args.bf16: `accelerate launch` may have set the precision.
         low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
         self._health = RunHealth(low_precision=low_precision)
-        self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health)
+        self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health, hooks.policy_loss)
         self.collector = self._make_collector(models, sampler, masking, low_precision, hooks)
         processes = self.accelerator.process_index, self.accelerator.num_processes
-        self.buffer = RolloutBuffer(self.collector, self._loss, masking, *processes)
+        self._learning = LearningRewards(models.reward, hooks.group_reward, hooks.shape_reward)
+        self.buffer = RolloutBuffer(self.collector, self._loss, masking, Observers(self, self._learning), *processes)
+        if args.log_completions_rollouts:
+            self.add_callback(CompletionPrinter())
 
     def _refuse_what_cannot_sample(self) -> None:
         """Raise `ConfigError` for ways to spread a model over processes that leave nothing to sample from."""
@@ -379,6 +397,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             load_trained(self.collector.model, folder)
         checkpoint = self._checkpoint_of(folder)
         checkpoint.load_state(self.ppo_state, self.buffer.masking)
+        self._learning.load(folder)
         self.buffer.resumed_from = checkpoint
 
     def _load_best(self, folder: Path) -> None:
@@ -389,7 +408,11 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
 
     def _save_beside(self, folder: Path) -> None:
         self.buffer.decide_early_stop()
+        if self.accelerator.num_processes > 1:
+            self._learning.check_in_step(gather_object)
         in_use = self.state.global_step % self.args.updates_per_rollout != 0
         self._checkpoint_of(folder).save(
             self.ppo_state, self.buffer.rollout if in_use else None, self.buffer.masking, main=self.args.should_save
         )
+        if self.args.should_save:
+            self._learning.save(folder)

@@ -1,0 +1,101 @@
+"""Callbacks of the rollout loop: who is told of a rollout, and with what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from accelerate.utils import gather_object
+from transformers import TrainerCallback
+
+from genrlhf.trainers.ppo.records import Rollout, joined, public_rollout
+
+if TYPE_CHECKING:
+    from transformers import Trainer, TrainerControl, TrainerState
+
+    from genrlhf.trainers.ppo.config import PPOConfig
+    from genrlhf.trainers.ppo.learning import LearningRewards
+    from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch
+
+__all__ = ["Observers", "RolloutCallback"]
+
+
+class RolloutCallback(TrainerCallback):
+    """A callback of `PPOTrainer` that sees rollouts, beside all that a `transformers.TrainerCallback` sees.
+
+    The base class is for its docstrings: any callback that has one of these methods is called. Each process calls its
+    own with what it has drawn itself. Keywords are those of the other events (`model`, `processing_class`, …) and those
+    named here; take `**kwargs`. Evaluation has no rollouts.
+    """
+
+    def on_rollout_start(
+        self,
+        args: PPOConfig,
+        state: TrainerState,
+        control: TrainerControl,
+        *,
+        index: int,
+        prompts: Sequence[Any],
+        **kwargs: Any,
+    ) -> TrainerControl | None:
+        """Before completions are drawn.
+
+        Args:
+            args: the settings.
+            state: of the Trainer.
+            control: of the Trainer; `control.should_training_stop = True` ends training after the next update.
+            index: of the rollout, from 0.
+            prompts: that completions are drawn of, `samples_per_prompt` of each.
+            kwargs: what all events get.
+        """
+
+    def on_rollout_end(
+        self, args: PPOConfig, state: TrainerState, control: TrainerControl, *, rollout: Rollout, **kwargs: Any
+    ) -> TrainerControl | None:
+        """Once advantages are known and rewards that learn have learnt, before the policy's first update.
+
+        Args:
+            args: the settings.
+            state: of the Trainer.
+            control: of the Trainer.
+            rollout: what was drawn, a copy: nothing done to it changes what is trained on.
+            kwargs: what all events get.
+        """
+
+
+class Observers:
+    """Tells rewards that learn, and callbacks, of each rollout.
+
+    Args:
+        trainer: whose callbacks these are.
+        learning: the rewards.
+    """
+
+    def __init__(self, trainer: Trainer, learning: LearningRewards) -> None:
+        self.trainer = trainer
+        self.learning = learning
+
+    def start(self, index: int, rows: Sequence[dict[str, Any]]) -> None:
+        """Tell callbacks that a rollout begins."""
+        self._tell("on_rollout_start", index=index, prompts=[row["prompt"] for row in rows])
+
+    def end(self, index: int, scored: ScoredBatch, tensors: RolloutTensors) -> None:
+        """Have rewards learn from a rollout, and tell callbacks of it."""
+        if not self.learning and not self._methods("on_rollout_end"):
+            return
+        rollout = public_rollout(index, self.trainer.args.samples_per_prompt, scored, tensors)
+        if self.learning:
+            self.learning.update(joined(gather_object([rollout])))
+        self._tell("on_rollout_end", rollout=rollout)
+
+    def _methods(self, event: str) -> list[Callable[..., Any]]:
+        found = (getattr(callback, event, None) for callback in self.trainer.callback_handler.callbacks)
+        return [method for method in found if callable(method)]
+
+    def _tell(self, event: str, **facts: Any) -> None:
+        trainer, handler = self.trainer, self.trainer.callback_handler
+        names = ("model", "processing_class", "optimizer", "lr_scheduler", "train_dataloader", "eval_dataloader")
+        for method in self._methods(event):
+            known = {name: getattr(handler, name, None) for name in names}
+            control = method(trainer.args, trainer.state, trainer.control, **known, **facts)
+            trainer.control = trainer.control if control is None else control
