@@ -98,6 +98,8 @@ class Method:
         Raises:
             ConfigError: for a reward that is missing, or not wanted.
         """
+        from genrlhf.trainers.card import MadeBy  # which is heavy, and a list of methods needs none of it
+
         wants = "reward" in self.needs
         if wants != (reward is not None):
             raise ConfigError(f"The method {self.name!r} {'needs a reward' if wants else 'takes no reward'}.")
@@ -107,7 +109,9 @@ class Method:
         if kind is not None:
             options[self.argument] = kind() if settings is None else settings
         trainer = _load(self.trainer, self.name)
-        return trainer(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
+        built = trainer(model=model, args=args, train_dataset=train_dataset, eval_dataset=eval_dataset, **options)
+        built.made_by = MadeBy(self.name, self.label, self.paper)
+        return built
 
     def to_dict(self) -> dict[str, Any]:
         """Return what `genrlhf methods --json` prints of it."""

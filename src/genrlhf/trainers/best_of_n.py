@@ -30,6 +30,7 @@ from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.best_of_n_choice import best_of_n_figures, choose, rewards_of
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, append_outputs, has_outputs, read_outputs, remove_outputs
+from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.distillation import distillation_rows
@@ -90,6 +91,13 @@ class BestOfNTrainer:
         ModelError: for a model that is no causal language model, or a reward model with more than one label.
         ConfigError: for settings that cannot work together.
     """
+
+    made_by = MadeBy(
+        "best_of_n",
+        "Best-of-N distillation",
+        "Dong et al. 2023 (RAFT), arXiv 2304.06767; Stiennon et al. 2020, arXiv 2009.01325",
+    )
+    _run_parts: dict[str, Any]
 
     def __init__(
         self,
@@ -331,6 +339,8 @@ class BestOfNTrainer:
             peft_config=None if hasattr(self.model, "peft_config") else self.peft_config,
             callbacks=self.callbacks,
         )
+        # Its card is that of the whole.
+        self.distillation.made_by, self.distillation._run_parts = self.made_by, self._run_parts
         result: TrainOutput = self.distillation.train(resume_from_checkpoint=resume_from_checkpoint)
         self.model = self.distillation.accelerator.unwrap_model(self.distillation.model)
         return result

@@ -22,6 +22,7 @@ from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
 from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
@@ -255,6 +256,8 @@ class DPOTrainer(_PreferenceTuning, trl.DPOTrainer):
         ConfigError: for settings that cannot work together.
     """
 
+    made_by = MadeBy("dpo", "DPO", "Rafailov et al. 2023, arXiv 2305.18290")
+
     def _default_args(self) -> DPOConfig:
         return DPOConfig("dpo")
 
@@ -289,6 +292,8 @@ class KTOTrainer(_PreferenceTuning, trl.KTOTrainer):
         ModelError: for a model that is no causal language model.
         ConfigError: for settings that cannot work together.
     """
+
+    made_by = MadeBy("kto", "KTO", "Ethayarajh et al. 2024, arXiv 2402.01306")
 
     sequences_per_row = 1
     _wanted = "prompt, completion and label"

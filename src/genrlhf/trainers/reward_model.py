@@ -32,6 +32,7 @@ from genrlhf.rewards.affine import (
 )
 from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import options_of, score_texts
+from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.preference_data import PreferenceEncoder, encode_preferences, preferred
@@ -107,6 +108,8 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows,
         ModelError: for a model that cannot become a reward model, or has more than one label.
         ConfigError: for settings that cannot work together.
     """
+
+    made_by = MadeBy("reward_model", "Reward model", "Stiennon et al. 2020, arXiv 2009.01325")
 
     def __init__(
         self,

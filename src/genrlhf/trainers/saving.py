@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from genrlhf.errors import CheckpointError
 from genrlhf.models.adapter_base import AdapterBase
 from genrlhf.models.adapters import BASE_FOLDER
+from genrlhf.trainers.card import CARD, MadeBy, is_ours, write_card
 
 __all__ = ["LeavesModel", "take_place"]
 
@@ -35,14 +36,20 @@ class LeavesModel:
     """Saves models that load anywhere, and leaves one in `output_dir` when training has ended: a mixin for trainers.
 
     With `save_strategy="no"` nothing is left there. A model that is there already is replaced once the new one has been
-    written.
+    written. A card lies beside it, unless somebody has written another one.
     """
+
+    made_by: MadeBy | None = None
+    """The method, for the card; that of the class unless a method of the registry has built the trainer."""
 
     args: Any
     accelerator: Any
     model: Any
     adapter_base: AdapterBase | None = None
     """Of the adapter that is trained; None where there is none."""
+
+    _run_parts: dict[str, Any] | None = None
+    """What the run was claimed with, see `claim_output_dir`."""
 
     leaves_model = True
     """Whether `train` does so; where another trainer does, it is False."""
@@ -74,6 +81,10 @@ class LeavesModel:
         try:
             super().save_model(str(staging), _internal_call=True)  # type: ignore[misc]
             if self.args.should_save and staging.is_dir():
+                if is_ours(folder / CARD):
+                    write_card(self, staging)
+                else:
+                    (staging / CARD).unlink(missing_ok=True)
                 take_place(staging, folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(staging, ignore_errors=True)
@@ -82,6 +93,20 @@ class LeavesModel:
             ) from error
         if self.args.push_to_hub:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)  # type: ignore[attr-defined]
+
+    def create_model_card(self, model_name: str | None = None, *args: Any, **kwargs: Any) -> None:
+        """Write the card to `output_dir`, as before pushing to the hub; one that somebody has written stays.
+
+        Args:
+            model_name: by default that of the repository, or of the folder.
+            args: further ones of TRL's method, `dataset_name` and `tags`.
+            kwargs: those of `transformers.Trainer.create_model_card`, or of TRL's.
+        """
+        folder = Path(self.args.output_dir)
+        if self.accelerator.is_main_process and is_ours(folder / CARD):
+            write_card(
+                self, folder, model_name=model_name, **dict(zip(("dataset_name", "tags"), args, strict=False)), **kwargs
+            )
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self._name_base(Path(output_dir if output_dir is not None else self.args.output_dir))

@@ -21,6 +21,7 @@ from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
@@ -98,6 +99,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         ModelError: for a model that is no causal language model.
         ConfigError: for settings that cannot work together.
     """
+
+    made_by = MadeBy("sft", "SFT", "Kirk et al. 2024, arXiv 2310.06452")
 
     def __init__(
         self,

@@ -6,13 +6,14 @@ import importlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.markdown import table
+
 if TYPE_CHECKING:
     from transformers import Trainer
 
 __all__ = ["as_markdown", "as_text", "log_tables"]
 
 NAME = "diversity/completions"
-MARKDOWN = "\\`*_{}[]()<>#+-.!|~&$"
 
 
 def log_tables(trainer: Trainer, rows: Sequence[Mapping[str, Any]], step: int) -> None:
@@ -67,12 +68,4 @@ def as_text(prompt: Any) -> str:
 def as_markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     """Return lines as a table in Markdown, in which text of a model stays text."""
     names = list(lines[0])
-    rows = [names, ["---"] * len(names), *([_cell(line[name]) for name in names] for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def _cell(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    text = "".join("\\" + each if each in MARKDOWN else each for each in str(value))
-    return " ".join(text.split())
+    return "\n".join(table(names, [[line[name] for name in names] for line in lines]))

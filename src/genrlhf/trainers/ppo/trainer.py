@@ -27,6 +27,7 @@ from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.autoregressive import check_masking
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_unless_comparable
+from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.advantage import GroupAdvantage
 from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
@@ -118,6 +119,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         ...     train_dataset=task.prompts,
         ... )  # doctest: +SKIP
     """
+
+    made_by = MadeBy("ppo", "PPO", "Schulman et al. 2017, arXiv 1707.06347; Kirk et al. 2024, arXiv 2310.06452")
 
     # The loss is a sum over tokens divided by their number in the whole optimizer step, whatever the accumulation.
     loss_is_scaled_for_ga = True
