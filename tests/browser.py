@@ -92,9 +92,11 @@ CONTRASTS = """
         let seen = 1;
         for (let up = one; up; up = up.parentElement) seen *= Number(getComputedStyle(up).opacity);
         const name = walker.currentNode.textContent.trim().slice(0, 30);
-        found.push([name, colour(getComputedStyle(one).color), ground(one), seen]);
+        const style = getComputedStyle(one);
+        found.push([name, colour(one.closest("svg") ? style.fill : style.color), ground(one), seen]);
     }
-    const edges = [...document.querySelectorAll("button, .button, input[type=text]")]
+    const controls = "button:not(.sort), .button, input[type=text], input[type=search], select";
+    const edges = [...document.querySelectorAll(controls)]
         .filter((one) => one.getClientRects().length && !one.disabled)
         .map((one) => [one.id || one.textContent.slice(0, 30), colour(getComputedStyle(one).borderTopColor),
             ground(one.parentElement), 1]);

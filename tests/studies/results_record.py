@@ -41,6 +41,7 @@ def example_results(
                 "quality": one["pvr"]["id"],
                 "diversity": one["diversity"]["per_input"]["ead"],
                 "on_front": place % 2 == 0,
+                "dominated_by": ["best_of_n"] if name == "ppo" and "best_of_n" in methods else [],
             }
             for key, one in figures.items()
         ]

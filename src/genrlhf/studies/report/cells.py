@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from genrlhf.studies.report.tables import metric_label, set_label
-from genrlhf.studies.results import GIVEN, Results
+from genrlhf.studies.results import GIVEN, CurvePoint, Results
 from genrlhf.types import Estimate
 
 __all__ = ["Column", "Group", "Row", "all_groups", "number", "overview", "rows_of", "temperature_text"]
@@ -65,6 +65,8 @@ class Row:
         figures: over all seeds.
         seeds: the figures of single seeds, by their names.
         position: of the method among all, from 0, which its colour and shape go by.
+        on_front: no other point is better in both quality and diversity.
+        dominated_by: controls that cost no training and are better in both.
     """
 
     method: str
@@ -73,16 +75,21 @@ class Row:
     figures: Mapping[str, Any]
     seeds: Mapping[str, Mapping[str, Any]]
     position: int
+    on_front: bool
+    dominated_by: Sequence[str]
 
 
 def rows_of(results: Results) -> list[Row]:
     """Return a row for every method and temperature, methods as they come and temperatures rising."""
     rows = []
     for position, (name, method) in enumerate(results["methods"].items()):
+        points = {point["temperature"]: point for point in _points(results, name)}
         for temperature in sorted(method["temperatures"], key=_by_number):
             figures: Mapping[str, Any] = method["temperatures"][temperature]
             seeds = figures.get("seeds", {})
-            rows.append(Row(name, method["label"] or name, temperature, figures, seeds, position))
+            point = points.get(temperature)
+            front, over = (False, []) if point is None else (point["on_front"], point.get("dominated_by", []))
+            rows.append(Row(name, method["label"] or name, temperature, figures, seeds, position, front, over))
     return rows
 
 
@@ -138,6 +145,11 @@ def number(value: float, decimals: int) -> str:
 def temperature_text(temperature: str) -> str:
     """Return what a temperature is called."""
     return "as given" if temperature == GIVEN else temperature
+
+
+def _points(results: Results, method: str) -> Sequence[CurvePoint]:
+    curve = results["curves"].get(method)
+    return [] if curve is None else curve["points"]
 
 
 def _by_number(temperature: str) -> tuple[bool, float, str]:

@@ -44,12 +44,12 @@ def figure_table(results: Results, groups: Sequence[Group], caption: str, *, bad
     )
 
 
-def figure(column: Column, found: Estimate | None) -> str:
-    """Return a figure with its interval as a cell."""
+def figure(column: Column, found: Estimate | None, said: str = "") -> str:
+    """Return a figure with its interval as a cell, and what is said of it as HTML."""
     if found is None:
         return element("td", "–", class_="nothing", data_value="")
     value = element("span", column.shown(found.value), class_="value")
-    return element("td", value, _interval(column, found), data_value=repr(float(found.value)))
+    return element("td", value, _interval(column, found), said, data_value=repr(float(found.value)))
 
 
 def _interval(column: Column, found: Estimate) -> str:
@@ -73,8 +73,7 @@ def _counts(column: Column, rows: Sequence[Row]) -> str:
 
 
 def _body(results: Results, row: Row, columns: Sequence[Column], *, badges: bool) -> str:
-    dominated = bool(_dominators(results, row.method))
-    head = _method(row.label, row.position, dominated, *(_badges(results, row) if badges else ()))
+    head = _method(row.label, row.position, bool(row.dominated_by), *(_badges(results, row) if badges else ()))
     temperature = element("td", text(temperature_text(row.temperature)), data_value=_place(row.temperature))
     lines = [element("tr", head, temperature, *(figure(column, column.of(row.figures)) for column in columns))]
     for seed, figures in row.seeds.items():
@@ -99,18 +98,11 @@ def _place(temperature: str) -> str:
         return ""
 
 
-def _dominators(results: Results, method: str) -> Sequence[str]:
-    curve = results["curves"].get(method)
-    return [] if curve is None else curve["dominated_by"]
-
-
 def _badges(results: Results, row: Row) -> Sequence[str]:
-    curve = results["curves"].get(row.method)
-    points = [] if curve is None else curve["points"]
     said = {
         "control": results["methods"][row.method]["free"],
-        "front": any(point["on_front"] and point["temperature"] == row.temperature for point in points),
-        "dominated": bool(_dominators(results, row.method)),
+        "front": row.on_front,
+        "dominated": bool(row.dominated_by),
     }
     return [" " + element("span", one, class_=f"badge {one}") for one, holds in said.items() if holds]
 
@@ -137,7 +129,7 @@ def equal_quality_table(results: Results, diversity: str, level: float | None) -
         _head("Method", "order"),
         _head(heading, "number"),
         _head("On the front at T", "number"),
-        _head("Dominated by", "number"),
+        _head("Dominated everywhere by", "number"),
     ]
     caption = "Methods at equal quality"
     table = element(
@@ -159,10 +151,12 @@ def _level(results: Results, level: float | None) -> str:
 def _equal_row(results: Results, position: int, method: str, curve: Curve) -> str:
     labels: Mapping[str, Any] = results["methods"]
     found = curve["at_reference_quality"]
+    why_not = curve.get("why_not")
+    said = element("span", text(why_not), class_="why") if why_not else ""
     if found is not None and math.isfinite(found.value):
-        cell = figure(Column((), "", decimals=3), found)
+        cell = figure(Column((), "", decimals=3), found, said)
     else:
-        cell = element("td", text(curve.get("why_not") or "–"), class_="words", data_value="")
+        cell = element("td", said or "–", data_value="")
     front = [temperature_text(point["temperature"]) for point in curve["points"] if point["on_front"]]
     over = [name(labels[one]["label"] or one) for one in curve["dominated_by"]]
     return element(

@@ -58,7 +58,7 @@ def _stages(results: Mapping[str, Any]) -> str:
             rows.append((name(stage), duration(seconds) or "0 s"))
     if not rows:
         return ""
-    folded = element("summary", f"Time of {len(rows)} stages"), _table(("Stage", "Time"), rows)
+    folded = element("summary", f"Time of {len(rows)} stages"), scrolling("Stages", _table(("Stage", "Time"), rows))
     return element("h3", "Stages") + element("details", *folded)
 
 
@@ -73,4 +73,4 @@ def _settings(results: Results) -> str:
 
 def _versions(results: Results) -> str:
     rows = [(name(package), text(version)) for package, version in results["versions"].items()]
-    return element("h3", "Versions") + _table(("Package", "Version"), rows) if rows else ""
+    return element("h3", "Versions") + scrolling("Versions", _table(("Package", "Version"), rows)) if rows else ""

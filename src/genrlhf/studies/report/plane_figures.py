@@ -42,7 +42,7 @@ def plane_figure(shown: Plane, number: int) -> str:
 def _legend(shown: Plane) -> Iterator[str]:
     for one in shown.series:
         if one.points:
-            yield element("li", key(one.position, hollow=one.hollow, curve=len(one.points) > 1), " ", name(one.label))
+            yield element("li", key(one.position, curve=len(one.points) > 1), " ", name(one.label))
 
 
 def _marks(shown: Plane) -> Iterator[str]:
@@ -52,7 +52,7 @@ def _marks(shown: Plane) -> Iterator[str]:
         ring = '<svg class="key" viewBox="0 0 16 16" width="16" height="16" aria-hidden="true">'
         ring += '<circle class="ring" cx="8" cy="8" r="6.5"/></svg>'
         yield element("li", ring, " On the front: no other point is better in both")
-    if any(one.hollow for one in drawn):
+    if any(point.hollow for one in drawn for point in one.points):
         yield element("li", "Hollow: a control that costs no training is better in both")
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genrlhf.studies.report.cells import QUALITY_LABELS, Row, rows_of, temperature_text
-from genrlhf.studies.report.svg import Axis, Level, Point, Series
+from genrlhf.studies.curves import Point, reference_point
+from genrlhf.studies.report.cells import QUALITY_LABELS, Row, rows_of
+from genrlhf.studies.report.svg import Axis, Level, Series
+from genrlhf.studies.report.svg import Point as Mark
 from genrlhf.studies.report.tables import metric_label, set_label
 from genrlhf.studies.results import GIVEN, Results, diversity_of, quality_of
 from genrlhf.types import Estimate
@@ -44,20 +46,12 @@ def planes_of(results: Results) -> list[Plane]:
 
 
 def reference_level(results: Results) -> float | None:
-    """Return the quality that methods are compared at: that of the reference at the temperature nearest to 1."""
+    """Return the quality that methods are compared at: that of the reference's point at temperature 1, or nearest."""
     reference = results["reference"]
-    if reference is None:
-        return None
-    points = results["curves"].get(reference, {"points": []})["points"]
-    nearest = min(points, key=lambda point: abs(_temperature(point["temperature"]) - 1), default=None)
-    return None if nearest is None else nearest["quality"].value
-
-
-def _temperature(name: str) -> float:
-    try:
-        return float(name)
-    except ValueError:
-        return 1.0
+    curve = None if reference is None else results["curves"].get(reference)
+    points = [] if curve is None else curve["points"]
+    point = reference_point([Point(one["temperature"], one["quality"], one["diversity"]) for one in points])
+    return None if point is None else point.quality.value
 
 
 def _quality_planes(results: Results) -> Iterable[Plane]:
@@ -67,12 +61,6 @@ def _quality_planes(results: Results) -> Iterable[Plane]:
     level, _, metric = diversity.partition(".")
     x = Axis(f"{'diversity per input' if level == 'per_input' else 'diversity across inputs'} ({metric_label(metric)})")
     words = QUALITY_LABELS.get(quality, quality)
-    front = {
-        (name, point["temperature"])
-        for name, curve in results["curves"].items()
-        for point in curve["points"]
-        if point["on_front"]
-    }
     for number, name in enumerate(results["sets"]):
         main = number == 0
         series = _series(
@@ -81,7 +69,7 @@ def _quality_planes(results: Results) -> Iterable[Plane]:
                 diversity_of(row.figures, diversity),
                 quality_of(row.figures, quality, name),
             ),
-            front if main else set(),
+            marked=main,
         )
         height = reference_level(results) if main else None
         reference = "" if results["reference"] is None else _label(results, results["reference"])
@@ -100,7 +88,7 @@ def _quality_planes(results: Results) -> Iterable[Plane]:
 
 def _reward_kl(results: Results) -> Plane | None:
     first = results["sets"][0]
-    series = _series(results, lambda row: (row.figures.get("kl"), quality_of(row.figures, "reward", first)), set())
+    series = _series(results, lambda row: (row.figures.get("kl"), quality_of(row.figures, "reward", first)))
     values = {point.x.value for one in series for point in one.points}
     if len(values) < 2:
         return None
@@ -114,20 +102,26 @@ def _reward_kl(results: Results) -> Plane | None:
     )
 
 
-def _series(results: Results, of: Any, front: set[tuple[str, str]]) -> list[Series]:
+def _series(results: Results, of: Any, *, marked: bool = False) -> list[Series]:
+    """Return the points of every method: where they are is what `of` says of their rows.
+
+    Args:
+        results: what has the methods.
+        of: `row -> (x, y)`, each an estimate or None.
+        marked: say what is on the front, and what a control dominates.
+    """
     rows: dict[str, list[Row]] = {}
     for row in rows_of(results):
         rows.setdefault(row.method, []).append(row)
     found = []
-    for name, group in rows.items():
+    for group in rows.values():
         points = []
         for row in group:
             x, y = of(row)
             if _finite(x) and _finite(y):
-                at = "" if row.temperature == GIVEN else f"T {temperature_text(row.temperature)}"
-                points.append(Point(x, y, at, (name, row.temperature) in front))
-        curve: Mapping[str, Any] = results["curves"].get(name, {})
-        found.append(Series(group[0].label, group[0].position, points, bool(curve.get("dominated_by"))))
+                at = "" if row.temperature == GIVEN else f"T {row.temperature}"
+                points.append(Mark(x, y, at, marked and row.on_front, marked and bool(row.dominated_by)))
+        found.append(Series(group[0].label, group[0].position, points))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from genrlhf.studies.report.cells import number
 from genrlhf.studies.report.markup import text
@@ -40,13 +40,15 @@ class Point:
         x: the figure across.
         y: the figure up.
         name: of the point within its series, such as a temperature; shown at both ends of a curve.
-        on_front: it is marked.
+        on_front: it has a ring around it.
+        hollow: its mark is.
     """
 
     x: Estimate
     y: Estimate
     name: str = ""
     on_front: bool = False
+    hollow: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,11 @@ class Series:
         label: of the method.
         position: that its colour, shape and dashes go by.
         points: where it is.
-        hollow: its marks are.
     """
 
     label: str
     position: int
-    points: Sequence[Point] = field(default=())
-    hollow: bool = False
+    points: Sequence[Point]
 
 
 @dataclass(frozen=True)
@@ -222,7 +222,7 @@ def _drawn(series: Series, across: _Ruler, up: _Ruler) -> Iterator[str]:
         words = f"{series.label}, {point.name}" if point.name else series.label
         told = f"{words}: {_told(point.y, up.axis)} up, {_told(point.x, across.axis)} across"
         path = marker(shape, x, y, _SIZE)
-        yield f'<path class="{_mark(series.hollow)}" d="{path}"><title>{text(told)}</title></path>'
+        yield f'<path class="{_mark(point.hollow)}" d="{path}"><title>{text(told)}</title></path>'
     yield "</g>"
 
 
