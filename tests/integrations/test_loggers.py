@@ -103,7 +103,7 @@ def test_tensorboard_gets_a_text_that_is_no_markdown_of_the_model(tmp_path: Path
         [{"completion": "a | b\n# <script>alert(1)</script> ![x](http://y) `c` $d$ *e*", "reward": 0.25}]
     )
     assert hostile.splitlines()[2] == (
-        r"| a \| b \# \<script\>alert\(1\)\</script\> \!\[x\]\(http://y\) \`c\` \$d\$ \*e\* | 0.25 |"
+        r"| a \| b \# \<script\>alert\(1\)\</script\> \!\[x\]\(http\://y\) \`c\` \$d\$ \*e\* | 0.25 |"
     )
 
 

@@ -97,7 +97,7 @@ class BestOfNTrainer:
         "Best-of-N distillation",
         "Dong et al. 2023 (RAFT), arXiv 2304.06767; Stiennon et al. 2020, arXiv 2009.01325",
     )
-    _run_parts: dict[str, Any]
+    _run_parts: dict[str, Any] | None = None
 
     def __init__(
         self,
