@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
+import os
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -148,3 +150,32 @@ def test_a_snakefile_has_a_rule_a_stage(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(tmp_path)
     assert main(["study", TOYS, "--output-dir", "{x}", "--export", "snakemake", "Snakefile"]) == 1
     assert "has braces" in capsys.readouterr().err
+
+
+def in_two(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the toys in two processes of a launcher."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "genrlhf"]
+    command = [*launch, "study", TOYS, "--output-dir", str(folder), "--json"]
+    environment = {**os.environ, **environment}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False, env=environment)
+
+
+def test_two_processes_go_through_the_stages_in_step(
+    tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["study", TOYS, "--output-dir", str(tmp_path / "one"), "--json"]) == 0
+    expected = printed(capsys)
+    failed = in_two(tmp_path / "two", TOY_FAILS="sample/sft/seed-1")
+    told = [line for line in failed.stderr.splitlines() if line.startswith("genrlhf: ")]
+    assert failed.returncode == 1 and told == ["genrlhf: sample/sft/seed-1: row 3 has no prompt; add one."]
+    done = in_two(tmp_path / "two", TOY_LOG=str(tmp_path / "log"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads(done.stdout) == expected
+    main_log, other_log = (
+        [json.loads(line) for line in (tmp_path / f"log{rank}").read_text().splitlines()] for rank in (0, 1)
+    )
+    # Eight stages had been made before the failure, and are not made again.
+    rest = [each for each in toy_graph()][8:]
+    assert main_log == [{"stage": each.name, "main": True} for each in rest]
+    assert other_log == [{"stage": each.name, "main": False} for each in rest if each.launched]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["results.json", "stages"]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.data.log import append_records, recover_records
+from genrlhf.errors import DataError
 from genrlhf.studies.folder import StudyFolder
 from genrlhf.studies.graph import Graph, Stage, StageContext
 from genrlhf.studies.running import run
@@ -33,6 +34,12 @@ def writes_lines(name: str, settings: Mapping[str, Any]) -> Callable[[Path, Stag
 
     def make(folder: Path, context: StageContext) -> dict[str, Any]:
         MADE.append(name)
+        if log := os.environ.get("TOY_LOG"):
+            append_records(Path(log + os.environ.get("RANK", "")), [{"stage": name, "main": context.is_main}])
+        if name == os.environ.get("TOY_FAILS"):
+            raise DataError("row 3 has no prompt; add one.")
+        if not context.is_main:
+            return {}
         file = folder / "model" / "lines.jsonl"
         needed = {role: recover_records(at / "model" / "lines.jsonl") for role, at in context.folders.items()}
         figures = {role: dict(context.figures_of(role)) for role in context.folders}

@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 from contextlib import nullcontext
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
@@ -100,12 +101,14 @@ def _object(text: str) -> dict[str, Any]:
 def run(args: argparse.Namespace) -> int:
     """Sample, and say what was sampled."""
     from genrlhf.data.lock import locked
+    from genrlhf.models.processes import join_processes
 
     if args.n < 1:
         raise ConfigError(f"--n must be at least 1, not {args.n}.")
     params = _params(args)
     prompts = _prompts(args)
-    state = _processes()
+    # One process may wait for the others for as long as they sample.
+    state = join_processes(timedelta(days=30))
     with locked(args.output) if state.is_main_process else nullcontext():
         return _into_store(args, prompts, params, state)
 
@@ -142,21 +145,6 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         store.finish()
         _print(store, summary, args)
     return 0
-
-
-def _processes() -> Any:
-    """Return the state of the processes that a launcher has started, or of this one alone."""
-    from datetime import timedelta
-
-    import torch
-    from accelerate import PartialState
-
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return PartialState()
-    # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
-    cpu = not getattr(torch, "accelerator", torch.cuda).is_available()
-    # One process may wait for the others for as long as they sample.
-    return PartialState(cpu=cpu, timeout=timedelta(days=30))
 
 
 def _params(args: argparse.Namespace) -> SamplingParams:

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar
 
+import torch
 from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from genrlhf.errors import GenRLHFError
 
-__all__ = ["decided_by_main", "gathered"]
+__all__ = ["decided_by_main", "gathered", "join_processes"]
 
 ResultT = TypeVar("ResultT")
+
+
+def join_processes(patience: timedelta) -> PartialState:
+    """Return the state of the processes that a launcher has started, or of this one alone.
+
+    Args:
+        patience: how long they wait for each other; what the first call of a process says counts.
+    """
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+        return PartialState()
+    # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
+    cpu = not getattr(torch, "accelerator", torch.cuda).is_available()
+    return PartialState(cpu=cpu, timeout=patience)
 
 
 def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:

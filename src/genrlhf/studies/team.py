@@ -12,6 +12,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +113,9 @@ def team_of(folder: Path) -> Alone:
     size = int(os.environ.get("WORLD_SIZE") or 1)
     if size <= 1:
         return Alone()
-    from genrlhf.trainers.shared import decided_by_main
+    from genrlhf.models.processes import decided_by_main, join_processes
 
+    # What trainers give theirs.
+    join_processes(timedelta(seconds=1800))
     start = decided_by_main(lambda: uuid.uuid4().hex)
     return Team(folder / f".processes-{start}", int(os.environ.get("RANK") or 0), size)
