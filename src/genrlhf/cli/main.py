@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from genrlhf import __version__
 from genrlhf.cli import demo, diversity, judge, methods, power, report, sample, study, train, win_rate
 from genrlhf.cli.frame import Parser, run_to_the_end
+from genrlhf.cli.threads import settle_threads
 
 __all__ = ["build_parser", "main"]
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, 1 after an error that stderr tells in one line, or 130 after Ctrl-C. Wrong usage exits
         with 2.
     """
+    settle_threads()
     given = list(sys.argv[1:] if argv is None else argv)
     return run_to_the_end(build_parser(), _of_today(given))
 
