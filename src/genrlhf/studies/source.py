@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import inspect
 import json
 import re
 import sys
@@ -44,9 +45,24 @@ class SourceReader:
         """Gather what a function or class is made of, and return its name."""
         module, name = str(thing.__module__), str(thing.__qualname__)
         first = name.split(".")[0]
+        if _source(module) is None and inspect.isfunction(thing):
+            self._of_source(thing, f"{module}:{name}")
+            return f"{module}:{name}"
         # A lambda has no name that its module knows.
         self.of(module, first if first.isidentifier() else None)
         return f"{module}:{name}"
+
+    def _of_source(self, function: Any, place: str) -> None:
+        """Gather a function of a notebook, whose module is no file, with the functions that it calls."""
+        try:
+            text = inspect.getsource(function)
+        except (OSError, TypeError):
+            raise _unknown(place) from None
+        if place not in self.found:
+            self.found[place] = hashlib.sha256(text.encode()).hexdigest()[:16]
+            for used in inspect.getclosurevars(function).globals.values():
+                if inspect.isfunction(used) and _top(used.__module__) not in _LIBRARIES:
+                    self.of_object(used)
 
     def of(self, module: str, name: str | None) -> str:
         """Gather what a name of a module is made of, or all of the module, and return where it is defined.
@@ -58,10 +74,7 @@ class SourceReader:
             return f"{module}:{name}"
         source = _source(module)
         if source is None:
-            raise ConfigError(
-                f"The code of {excerpt(f'{module}:{name}')} cannot be found, so that it is not known when it changes: "
-                "put it into a module of its own file."
-            )
+            raise _unknown(f"{module}:{name}")
         while name is not None and (target := source.import_of(name)) and target[0].split(".")[0] == _top(module):
             inner = _source(target[0])
             if inner is None or (target[1] is not None and not inner.knows(target[1])):
@@ -209,6 +222,13 @@ def _followed(module: str, origin: str) -> bool:
     return _top(module) == _top(origin) or not _is_installed(module)
 
 
+def _unknown(place: str) -> ConfigError:
+    return ConfigError(
+        f"The code of {excerpt(place)} cannot be found, so that it is not known when it changes: put it into a module "
+        "of its own file."
+    )
+
+
 def _top(module: str) -> str:
     return module.split(".")[0]
 
@@ -234,14 +254,15 @@ def _is_installed(module: str) -> bool:
 def _source(module: str) -> _Source | None:
     """Return the source of a module, None where there is none."""
     if module == "__main__":
-        file = getattr(sys.modules["__main__"], "__file__", None)
-        text = Path(file).read_text(encoding="utf-8") if file else None
-        return None if text is None else _parsed("__main__", text, is_package=False)
-    spec = _spec(module)
-    get_source = getattr(getattr(spec, "loader", None), "get_source", None)
+        get_source, file = None, getattr(sys.modules["__main__"], "__file__", None)
+    else:
+        spec = _spec(module)
+        get_source, file = getattr(getattr(spec, "loader", None), "get_source", None), getattr(spec, "origin", None)
     try:
         text = get_source(module) if get_source is not None else None
-    except (ImportError, OSError):
+        if text is None and file is not None and file.endswith(".py"):
+            text = Path(file).read_text(encoding="utf-8")
+    except (ImportError, OSError, UnicodeDecodeError):
         text = None
     return None if text is None else _parsed(module, text, is_package=_is_package(module))
 
