@@ -13,31 +13,26 @@ import pytest
 
 import genrlhf
 from genrlhf.cli import main, win_rate
-from genrlhf.studies import Recipe, demo
+from genrlhf.studies import demo
 
-SMALL = {"n_demonstrations": 16, "n_preferences": 16, "n_prompts": 16, "n_validation": 6, "n_evaluation": 5}
+SMALL = """
+task: {name: embedded, n_demonstrations: 16, n_preferences: 16, n_prompts: 16, n_validation: 6, n_evaluation: 5}
+sampling: {max_new_tokens: 8, outputs_per_input: 2, diversity_inputs: 3}
+metrics: [ead, distinct]
+methods:
+  sft: &few {max_steps: 1, per_device_train_batch_size: 8, save_strategy: "no"}
+  reward_model: {<<: *few, start: sft}
+  ppo: {start: sft, reward: reward_model, num_rollouts: 1, per_device_train_batch_size: 8, save_strategy: "no"}
+  best_of_n: {from: sft, sampling: {best_of_n: 2, reward: reward_model}}
+"""
 
 
 @pytest.fixture
-def small_demo(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The demo at a size that takes seconds."""
-    few: dict[str, Any] = {"max_steps": 1, "per_device_train_batch_size": 8, "save_strategy": "no"}
-
-    def recipe(seed: int) -> Recipe:
-        ppo = {"num_rollouts": 1, "per_device_train_batch_size": 8, "save_strategy": "no"}
-        return Recipe(
-            sft=few,
-            reward_model=few,
-            ppo=ppo,
-            n=2,
-            max_new_tokens=8,
-            outputs_per_input=2,
-            diversity_inputs=3,
-            seed=seed,
-        )
-
-    monkeypatch.setattr(demo, "DEMO_DATA", SMALL)
-    monkeypatch.setattr(demo, "demo_recipe", recipe)
+    file = tmp_path / "small.yaml"
+    file.write_text(SMALL, encoding="utf-8")
+    monkeypatch.setattr(demo, "DEMO", file)
 
 
 def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -73,30 +68,34 @@ def test_demo_prints_one_json_object_and_writes_its_files(tmp_path: Path, capsys
     printed = capsys.readouterr()
     figures = json.loads(printed.out)
     assert set(figures["methods"]) == {"sft", "ppo", "best_of_n"}
+    assert set(figures["methods"]["ppo"]) == {"pvr", "gap", "gaps", "reward", "gold", "kl", "diversity"}
     assert set(figures["methods"]["ppo"]["gap"]) == {"value", "stderr", "ci", "n"}
+    assert set(figures["judge_validation"]) >= {"id", "all"}
+    assert set(figures["stages"]) == {"sft", "reward_model", "ppo"}
+    assert 0 <= figures["stages"]["reward_model"]["held_out_accuracy"] <= 1
     assert "ppo" in printed.err
-    for name in ("figures.json", "table.md", "generalisation_diversity.png", "outputs/best_of_n-ood.jsonl"):
+    for name in ("figures.json", "results.json", "table.md", "generalisation_diversity.png", "reward_kl.png"):
         assert (folder / name).is_file()
+    for name in ("best_of_n-ood", "best_of_n-id-pool", "sft-id"):
+        assert (folder / "outputs" / f"{name}.jsonl").is_file()
     assert main(["demo", "--output-dir", str(folder)]) == 0
     printed = capsys.readouterr()
     assert "PvR ID" in printed.out
-    assert "already there" in printed.err
+    assert "training" not in printed.err
 
 
 @pytest.mark.usefixtures("small_demo")
-def test_another_seed_in_the_same_folder_is_one_line_and_status_1(
+def test_another_seed_in_the_same_folder_has_stages_of_its_own(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["demo", "--output-dir", str(tmp_path / "demo")]) == 0
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "demo").rglob("*") if file.is_file()}
-    capsys.readouterr()
-    assert main(["demo", "--output-dir", str(tmp_path / "demo"), "--seed", "1"]) == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.startswith("genrlhf: ")
-    assert printed.err.count("\n") == 1
-    assert "seed is 0 there and 1 here" in printed.err
-    assert {file: file.stat().st_mtime_ns for file in before} == before
+    folder = str(tmp_path / "demo")
+    shown = []
+    for seed in ("0", "1", "0"):
+        stages = {file: file.stat().st_mtime_ns for file in (tmp_path / "demo").rglob("stage.json")}
+        assert main(["demo", "--output-dir", folder, "--seed", seed, "--json"]) == 0
+        shown.append(json.loads(capsys.readouterr().out)["methods"])
+        assert {file: file.stat().st_mtime_ns for file in stages} == stages
+    assert shown[0] == shown[2] != shown[1]
 
 
 def test_errors_of_the_operating_system_are_told_in_one_line(capsys: Any, monkeypatch: Any) -> None:

@@ -1,8 +1,10 @@
-"""A whole study at the smallest size."""
+"""Whole studies at the smallest size: every kind of method, growth, and what makes a stage another."""
 
 from __future__ import annotations
 
 import json
+import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,144 +13,210 @@ from typing import Any
 import pytest
 
 from genrlhf.data import Task, load_task
-from genrlhf.errors import DataError, RunFolderError
-from genrlhf.metrics import EAD
-from genrlhf.metrics.preference import ScoreJudge
+from genrlhf.errors import ConfigError, DataError
 from genrlhf.sampling import TransformersSampler
-from genrlhf.studies import Recipe, Study
+from genrlhf.studies import Study, load_study
+from genrlhf.studies.results import to_json
 from genrlhf.trainers import PPOTrainer
+from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 
 FEW: dict[str, Any] = {"max_steps": 2, "per_device_train_batch_size": 8, "save_strategy": "no", "learning_rate": 1e-3}
-RECIPE = Recipe(
-    sft=FEW,
-    reward_model=FEW,
-    ppo={"num_rollouts": 3, "num_ppo_epochs": 2, "per_device_train_batch_size": 8, "save_steps": 3},
-    methods=("base", "sft", "ppo", "best_of_n"),
-    n=3,
-    max_new_tokens=8,
-    outputs_per_input=2,
-    diversity_inputs=3,
-    preference_prompts=16,
-    sampling_batch_size=16,
-)
+PPO: dict[str, Any] = {"num_rollouts": 3, "num_ppo_epochs": 2, "per_device_train_batch_size": 8, "save_steps": 3}
+METHODS: dict[str, Any] = {
+    "base": {},
+    "sft": FEW,
+    "reward_model": {**FEW, "start": "sft"},
+    "ppo": {**PPO, "start": "sft", "reward": "reward_model"},
+    "best_of_n": {"from": "sft", "sampling": {"best_of_n": 3, "reward": "reward_model"}},
+}
+SAMPLING = {"max_new_tokens": 8, "outputs_per_input": 2, "diversity_inputs": 3, "batch_size": 16}
+TASK = {"n_demonstrations": 16, "n_preferences": 16, "n_prompts": 32, "n_validation": 6, "n_evaluation": 5}
 
 
 @pytest.fixture(scope="module")
 def task() -> Task:
-    return load_task("embedded", n_demonstrations=16, n_preferences=16, n_prompts=32, n_validation=6, n_evaluation=5)
+    return load_task("embedded", **TASK)
 
 
-def study(task: Task, folder: Path, recipe: Recipe = RECIPE) -> Study:
-    assert task.gold is not None and task.model is not None
-    return Study(task, task.model, folder, recipe, metrics=[EAD()], judge=ScoreJudge(task.gold))
+def study(task: Any, folder: Path, methods: dict[str, Any] | None = None, **recipe: Any) -> Study:
+    given = {"sampling": SAMPLING, "methods": METHODS if methods is None else methods, **recipe}
+    return Study(task=task, output_dir=str(folder), **given)
 
 
-def as_json(figures: dict[str, Any]) -> Any:
-    return json.loads(json.dumps(figures["methods"], default=lambda estimate: estimate.to_dict()))
+def made_by(found: Study) -> list[str]:
+    """Run a study and return the stages that it made."""
+    before = set(found.records())
+    found.run()
+    return [name for name in found.records() if name not in before]
 
 
-def test_study_measures_every_method_and_reproduces(task: Task, tmp_path: Path) -> None:
-    first = as_json(study(task, tmp_path / "a").run())
-    assert list(first) == ["base", "sft", "ppo", "best_of_n"]
-    for method in first.values():
-        assert set(method["pvr"]) == set(task.evaluation)
-        assert method["diversity"]["per_input"]["ead"]["n"] == 3
-    assert first["sft"]["kl"]["value"] == 0
-    # log 3 − 2/3
-    assert first["best_of_n"]["kl"]["value"] == pytest.approx(0.431946, abs=1e-6)
-    assert first["best_of_n"]["reward"]["id"]["value"] > first["sft"]["reward"]["id"]["value"]
-    written = json.loads((tmp_path / "a" / "figures.json").read_text(encoding="utf-8"))
-    assert set(written["judge_validation"]) == {*task.evaluation, "all"}
-    assert written["methods"] == first
-    check_curve(written, read_rows(tmp_path / "a", "best_of_n-id-pool"), read_rows(tmp_path / "a", "best_of_n-id"))
-    assert as_json(study(task, tmp_path / "b").run()) == first
+def figures(found: Study) -> Any:
+    return to_json(found.run()["methods"])
 
 
-def read_rows(folder: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "outputs" / f"{name}.jsonl").open(encoding="utf-8")]
+def test_every_method_is_measured_and_a_second_start_makes_nothing(task: Task, tmp_path: Path) -> None:
+    first = study(task, tmp_path / "a")
+    result = figures(first)
+    assert list(result) == ["base", "sft", "ppo", "best_of_n"]
+    for method in result.values():
+        found = method["temperatures"]["1.0"]
+        assert set(found["pvr"]) == set(found["gold"]) == set(found["reward"]) == set(task.evaluation)
+        assert found["diversity"]["per_input"]["ead"]["n"] == 3
+        assert set(found["seeds"]) == {"0"}
+    kl = {name: method["temperatures"]["1.0"]["kl"]["value"] for name, method in result.items()}
+    # log 3 − 2/3; of the others a measured one.
+    assert (kl["sft"], kl["best_of_n"]) == (0, pytest.approx(0.431946, abs=1e-6)) and kl["base"] != 0 != kl["ppo"]
+    reward = {name: method["temperatures"]["1.0"]["reward"]["id"]["value"] for name, method in result.items()}
+    assert reward["best_of_n"] > reward["sft"]
+    written = json.loads((tmp_path / "a" / "results.json").read_text(encoding="utf-8"))
+    assert written["methods"] == result and written["quality"] == "pvr" and written["reference"] == "sft"
+    assert set(written["curves"]) == set(result)
+    for output in written["outputs"]:
+        rows = [json.loads(line) for line in (tmp_path / "a" / output["file"]).open(encoding="utf-8")]
+        assert [len(row["outputs"]) for row in rows] == ([2, 2, 2, 1, 1] if output["set"] == "id" else [1] * 5)
+    check_pool(first)
+    assert made_by(study(task, tmp_path / "a")) == []
+    # The same in another folder, to the bit.
+    assert figures(study(task, tmp_path / "b")) == result
 
 
-def check_curve(figures: dict[str, Any], pool: list[dict[str, Any]], outputs: list[dict[str, Any]]) -> None:
-    """Best-of-n of the first N = 3 samples of every input: all of them at n = 1, the measured outputs at n = N."""
+def check_pool(found: Study) -> None:
+    """The best of every three samples, and best-of-n for n up to 3 from the first three of every input."""
+    folder = found.folder_of("sample/best_of_n@1.0/id/seed-0")
+    pool, outputs = (
+        [json.loads(line) for line in (folder / f"{name}.jsonl").open(encoding="utf-8")] for name in ("pool", "outputs")
+    )
     assert [len(row["outputs"]) for row in pool] == [len(row["rewards"]) for row in pool] == [6, 6, 6, 3, 3]
     for row, chosen in zip(pool, outputs, strict=True):
         best = row["rewards"].index(max(row["rewards"][:3]))
         assert (chosen["prompt"], chosen["outputs"][0]) == (row["prompt"], row["outputs"][best])
-    curve = figures["best_of_n_curve"]
+    measured = found.records()["measure/best_of_n@1.0/seed-0"].figures
+    curve = measured["best_of_n_curve"]
     assert [point["n"] for point in curve] == [1, 2, 3]
-    # 0, log 2 − 1/2, log 3 − 2/3
     assert [point["kl"] for point in curve] == pytest.approx([0.0, 0.193147, 0.431946], abs=1e-6)
     rewards = [point["reward"]["value"] for point in curve]
     assert rewards[0] == pytest.approx(sum(sum(row["rewards"][:3]) for row in pool) / 15)
-    # Scored in batches of another size, they agree up to rounding.
-    assert rewards[-1] == pytest.approx(figures["methods"]["best_of_n"]["reward"]["id"]["value"], abs=1e-5)
     assert rewards[0] < rewards[1] < rewards[2]
-    assert curve[-1]["preference"]["value"] == pytest.approx(figures["methods"]["best_of_n"]["pvr"]["id"]["value"])
+    assert curve[-1]["preference"]["value"] == pytest.approx(measured["pvr"]["id"]["value"])
 
 
-@pytest.mark.parametrize("kept", [0, 2, 5])
-def test_samples_that_lie_on_disk_are_not_drawn_again(
-    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: int
-) -> None:
-    recipe = replace(RECIPE, methods=("best_of_n",))
-    expected = study(task, tmp_path, recipe).run()
-    pool, outputs = (tmp_path / "outputs" / f"best_of_n-id{part}.jsonl" for part in ("-pool", ""))
-    written, lines = pool.read_bytes(), pool.read_text(encoding="utf-8").splitlines(keepends=True)
-    pool.write_text("".join(lines[:kept]) + '{"prompt": "cut o', encoding="utf-8")
-    outputs.unlink()
-    asked: list[Any] = []
-    generate = TransformersSampler.generate
+def test_a_method_a_seed_or_a_temperature_costs_its_own_stages(task: Task, tmp_path: Path) -> None:
+    methods: dict[str, Any] = {"base": {}, "sft": FEW}
+    made_by(study(task, tmp_path, methods))
+    grown = {
+        **methods,
+        "gem": {**FEW, "beta": 0.7},
+        "lora": {**FEW, "method": "sft", "peft": {"r": 2}},
+        "min_p": {"from": "sft", "sampling": {"min_p": 0.2}},
+        "wise": {"interpolate": {"start": "base", "end": "gem"}},
+    }
+    new = made_by(study(task, tmp_path, grown))
+    assert {name.split("/")[0] for name in new} == {"gem", "lora", "wise", "sample", "kl", "measure", "results"}
+    assert not [name for name in new if "/base@" in name or "/sft@" in name]
+    # What is drawn from fewer tokens has no KL from a model that was not.
+    assert "kl/min_p@1.0/seed-0" not in new and "kl/wise@1.0/seed-0" in new
+    lora = study(task, tmp_path, grown).folder_of("lora/seed-0")
+    assert (lora / "adapter_model.safetensors").is_file() and not (lora / "model.safetensors").exists()
+    seeds = made_by(study(task, tmp_path, methods, seeds=[0, 1]))
+    assert [name for name in seeds if not name.endswith("seed-1")] == ["results"]
+    warm = made_by(study(task, tmp_path, methods, sampling={**SAMPLING, "temperatures": [1.0, 0.5]}))
+    assert [name for name in warm if "@0.5/" not in name] == ["results"]
+    # The results are those of the study that was asked for last, though nothing had to be made for it.
+    result = study(task, tmp_path, methods).run()
+    assert (list(result["methods"]), list(result["methods"]["sft"]["temperatures"])) == (["base", "sft"], ["1.0"])
 
-    def note(self: TransformersSampler, prompts: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
-        asked.extend(prompts)
-        return generate(self, prompts, *args, **kwargs)
 
-    monkeypatch.setattr(TransformersSampler, "generate", note)
-    again = study(task, tmp_path, recipe).run()
-    assert asked == task.evaluation["id"]["prompt"][kept:]
-    assert pool.read_bytes() == written
-    assert again == expected
+@pytest.fixture(scope="module")
+def keys(task: Task, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return keys_of(study(task, tmp_path_factory.mktemp("keys")))
+
+
+def keys_of(found: Study) -> dict[str, str]:
+    return {stage.name: stage.key for stage in found.graph()}
+
+
+def others(found: Study, keys: dict[str, str]) -> set[str]:
+    """Return the kinds of the stages that are not the same, with what is sampled."""
+    changed = [stage.name for stage in found.graph() if keys.get(stage.name) != stage.key]
+    return {"/".join(name.split("/")[: 1 if name.count("/") == 1 else 2]) for name in changed}
+
+
+def test_what_makes_a_stage_another(task: Task, tmp_path: Path, keys: dict[str, str]) -> None:
+    after_ppo = {"ppo", "sample/ppo@1.0", "kl/ppo@1.0", "reward/ppo@1.0", "measure/ppo@1.0", "results"}
+    kl_coef = {**METHODS, "ppo": {**METHODS["ppo"], "kl_coef": 0.1}}
+    assert others(study(task, tmp_path, kl_coef), keys) == after_ppo
+    watched = {**METHODS, "ppo": {**METHODS["ppo"], "logging_steps": 1, "save_steps": 2}}
+    assert others(study(task, tmp_path, watched), keys) == set()
+    again = load_task("embedded", **TASK)
+    assert others(study(again, tmp_path), keys) == set()
+    prompts = replace(task, prompts=task.prompts.select(range(31)))
+    assert others(study(prompts, tmp_path), keys) == after_ppo
+    inputs = {**task.evaluation, "ood": task.evaluation["ood"].select(range(4))}
+    changed = others(study(replace(task, evaluation=inputs), tmp_path), keys)
+    assert {name.split("/")[0] for name in changed} == {"sample", "reward", "measure", "results"}
+    measured = others(study(task, tmp_path, metrics=["distinct"]), keys)
+    assert {name.split("/")[0] for name in measured} == {"measure", "results"}
+    assert "sft" in others(study(task, tmp_path, model=str(save_model(tiny_llama(), tiny_tokenizer(), tmp_path))), keys)
+
+
+def test_weights_count_and_not_their_place(task: Task, tmp_path: Path) -> None:
+    for folder, seed in (("one/sft", 0), ("moved/sft", 0), ("two/sft", 1)):
+        save_model(tiny_llama(seed=seed), tiny_tokenizer(), tmp_path / folder)
+    one, moved, two = (
+        keys_of(study(task, tmp_path / "study", {"sft": FEW}, model=str(tmp_path / folder)))
+        for folder in ("one/sft", "moved/sft", "two/sft")
+    )
+    assert one == moved and one["sft/seed-0"] != two["sft/seed-0"]
 
 
 def test_an_interrupted_study_goes_on_and_ends_alike(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = as_json(study(task, tmp_path / "whole").run())
-    saved = PPOTrainer._save_checkpoint
+    expected = figures(study(task, tmp_path / "whole"))
+    saved, generate = PPOTrainer._save_checkpoint, TransformersSampler.generate
+    drawn: list[int] = []
 
     def save_and_stop(self: PPOTrainer, *args: Any, **kwargs: Any) -> None:
         saved(self, *args, **kwargs)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(PPOTrainer, "_save_checkpoint", save_and_stop)
-    with pytest.raises(KeyboardInterrupt):
-        study(task, tmp_path / "cut").run()
-    monkeypatch.setattr(PPOTrainer, "_save_checkpoint", saved)
-    stamps = {
-        stage: (tmp_path / "cut" / stage / "model.safetensors").stat().st_mtime_ns for stage in ("sft", "reward_model")
-    }
-    assert as_json(study(task, tmp_path / "cut").run()) == expected
-    for stage, stamp in stamps.items():
-        assert (tmp_path / "cut" / stage / "model.safetensors").stat().st_mtime_ns == stamp
+    def stop(self: TransformersSampler, prompts: Sequence[Any], *args: Any, **kwargs: Any) -> Any:
+        if len(drawn) == 1:
+            raise KeyboardInterrupt
+        drawn.append(len(prompts))
+        return generate(self, prompts, *args, **kwargs)
+
+    for name, function in ((("_save_checkpoint"), save_and_stop), ("generate", stop)):
+        owner = PPOTrainer if name == "_save_checkpoint" else TransformersSampler
+        monkeypatch.setattr(owner, name, function)
+        with pytest.raises(KeyboardInterrupt):
+            study(task, tmp_path / "cut").run()
+        monkeypatch.undo()
+    cut = study(task, tmp_path / "cut")
+    done = {name: cut.folder_of(name) / "stage.json" for name in cut.records()}
+    stamps = {name: file.stat().st_mtime_ns for name, file in done.items()}
+    assert figures(cut) == expected
+    assert {name: file.stat().st_mtime_ns for name, file in done.items()} == stamps
 
 
-def test_another_recipe_is_refused_in_the_same_folder(task: Task, tmp_path: Path) -> None:
-    study(task, tmp_path)
-    with pytest.raises(RunFolderError, match="seed is 0 there and 1 here"):
-        study(task, tmp_path, replace(RECIPE, seed=1))
+def preferences(found: Study) -> list[dict[str, Any]]:
+    file = found.folder_of("preferences/seed-0") / "samples.jsonl"
+    return [json.loads(line) for line in file.open(encoding="utf-8")]
 
 
-def preference_rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "outputs" / "preferences.jsonl").open(encoding="utf-8")]
+MADE = {"from": "sft", "prompts": 16}
 
 
 def test_preferences_are_rated_by_references_where_the_task_has_none(task: Task, tmp_path: Path) -> None:
     references = task.demonstrations.rename_column("completion", "reference")
     bare = replace(task, preferences=None, prompts=references, gold=None)
-    assert task.model is not None
-    run = Study(bare, task.model, tmp_path, replace(RECIPE, methods=("sft",)), metrics=[EAD()])
-    assert run.run()["stages"]["reward_model"]["held_out_pairs"] >= 1
-    assert [len(row["outputs"]) for row in preference_rows(tmp_path)] == [4] * 16
+    found = study(
+        bare, tmp_path, {"sft": FEW, "reward_model": METHODS["reward_model"]}, preferences=MADE, reward="reward_model"
+    )
+    result = found.run()
+    assert (result["quality"], result["methods"]["sft"]["temperatures"]["1.0"].get("pvr")) == ("reward", None)
+    assert found.records()["preferences/seed-0"].figures["held_out_pairs"] >= 1
+    assert [len(row["outputs"]) for row in preferences(found)] == [4] * 16
 
 
 def test_preferences_are_those_of_the_gold_score_where_there_is_one(task: Task, tmp_path: Path) -> None:
@@ -159,15 +227,133 @@ def test_preferences_are_those_of_the_gold_score_where_there_is_one(task: Task, 
         return [float(len(text)) for text in completions]
 
     bare = replace(task, preferences=None, gold=gold)
-    assert task.model is not None
-    Study(bare, task.model, tmp_path, replace(RECIPE, methods=("sft",)), metrics=[EAD()]).run()
-    rows = preference_rows(tmp_path)
-    assert [len(row["outputs"]) for row in rows] == [4] * 16
-    assert {row["prompt"] for row in rows} <= set(asked)
+    found = study(
+        bare, tmp_path, {"sft": FEW, "reward_model": METHODS["reward_model"]}, preferences=MADE, reward="reward_model"
+    )
+    found.run()
+    assert {row["prompt"] for row in preferences(found)} <= set(asked)
 
 
 def test_neither_gold_score_nor_references(task: Task, tmp_path: Path) -> None:
-    assert task.model is not None
     bare = replace(task, preferences=None, gold=None)
     with pytest.raises(DataError, match="neither preferences nor a gold score or references"):
-        Study(bare, task.model, tmp_path, RECIPE, metrics=[EAD()]).run()
+        study(bare, tmp_path, preferences=MADE).graph()
+
+
+def test_several_rewards_and_best_of_n_by_a_function(task: Task, tmp_path: Path) -> None:
+    methods = {
+        **{name: METHODS[name] for name in ("sft", "reward_model")},
+        "ppo": {**METHODS["ppo"], "reward": {"reward_model": 1.0, "gold": 0.5}},
+        "longest": {"from": "sft", "sampling": {"best_of_n": 2, "reward": longest}},
+    }
+    found = study(task, tmp_path, methods, judge="reward:reward_model", metrics=["ead", {"distinct": {}}])
+    result = found.run()["methods"]
+    rows = found.folder_of("sample/longest@1.0/id/seed-0") / "pool.jsonl"
+    for line in rows.open(encoding="utf-8"):
+        row = json.loads(line)
+        assert row["rewards"] == [len(text) for text in row["outputs"]]
+    assert set(result["ppo"]["temperatures"]["1.0"]["diversity"]["per_input"]) == {"ead", "distinct_n"}
+
+
+def longest(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:
+    return [float(len(text)) for text in completions]
+
+
+OWN = """
+from dataclasses import dataclass, field
+
+from genrlhf.methods import Method
+from genrlhf.trainers import Objective
+
+
+@dataclass(frozen=True)
+class Focal(Objective):
+    gamma: float = field(default=2.0, metadata={"help": "0 is the cross-entropy."})
+
+    def __call__(self, batch):
+        logprobs = batch.logprobs()
+        return -((1 - logprobs.exp()) ** self.gamma) * logprobs
+
+
+FOCAL = Method(
+    name="focal",
+    label="Focal loss",
+    paper="Lin et al. 2017, arXiv 1708.02002",
+    loop="supervised",
+    needs=("demonstrations",),
+    trainer="genrlhf.trainers:SFTTrainer",
+    config="genrlhf.trainers:SFTConfig",
+    settings="focal_of_mine:Focal",
+)
+"""
+
+YAML = """
+task: {name: embedded, n_demonstrations: 16, n_preferences: 2, n_prompts: 2, n_validation: 2, n_evaluation: 4}
+output_dir: out
+sampling: {max_new_tokens: 8, outputs_per_input: 2, diversity_inputs: 2, batch_size: 16}
+methods:
+  base:
+  mine: {method: "focal_of_mine:FOCAL", gamma: 1, max_steps: 2, save_strategy: "no", per_device_train_batch_size: 8}
+"""
+
+
+def test_a_method_of_ones_own_beside_the_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len([line for line in OWN.splitlines() if line.strip()]) <= 25
+    (tmp_path / "focal_of_mine.py").write_text(OWN, encoding="utf-8")
+    (tmp_path / "study.yaml").write_text(YAML, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    try:
+        found = load_study("study.yaml", output_dir="other", seeds=None)
+        result = found.run()
+    finally:
+        sys.modules.pop("focal_of_mine", None)
+    assert found.folder == Path("other") and (tmp_path / "other" / "results.json").is_file()
+    mine = result["methods"]["mine"]
+    assert (mine["label"], mine["paper"], mine["loop"]) == ("mine", "Lin et al. 2017, arXiv 1708.02002", "supervised")
+    before = keys_of(found)
+    # Another gamma is another method; other code, too.
+    assert others(load_of(tmp_path, YAML.replace("gamma: 1", "gamma: 3"), OWN), before) >= {"mine", "sample/mine@1.0"}
+    changed = others(load_of(tmp_path, YAML, OWN.replace("-((1 -", "-((1.5 -")), before)
+    assert {name for name in changed if name.startswith(("mine", "sample", "measure"))} == {
+        "mine",
+        "sample/mine@1.0",
+        "measure/mine@1.0",
+    }
+    assert others(load_of(tmp_path, YAML, OWN + "\n# a remark\n"), before) == set()
+
+
+def load_of(folder: Path, yaml: str, code: str) -> Study:
+    """Return a study in a process that has not seen its module before."""
+    (folder / "focal_of_mine.py").write_text(textwrap.dedent(code), encoding="utf-8")
+    (folder / "study.yaml").write_text(yaml, encoding="utf-8")
+    sys.modules.pop("focal_of_mine", None)
+    found = load_study("study.yaml")
+    found.graph()
+    sys.modules.pop("focal_of_mine", None)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("recipe", "error", "message"),
+    [
+        ({"judge": "gold", "task": {"gold": None}}, DataError, "judge is gold, and the task 'embedded' has no true"),
+        ({"judge": "the best"}, ConfigError, "judge is 'the best'; it may be gold"),
+        ({"judge": {"openai": {}}}, ConfigError, "give openai or local, with a model"),
+        ({"metrics": ["eda"]}, ConfigError, r"there is no metric 'eda'; did you mean 'ead'\?"),
+        ({"metrics": [3]}, ConfigError, "metrics has 3"),
+        ({"task": "embeded"}, ConfigError, "there is no task 'embeded'"),
+        ({"task": {"name": "embedded", "n_promts": 3}}, ConfigError, "no option 'n_promts'; did you mean 'n_prompts'"),
+        ({"task": "no_such_module:task"}, ConfigError, "no_such_module"),
+        ({"task": 3}, ConfigError, "task is 3"),
+    ],
+)
+def test_what_cannot_be_is_said_before_the_work(
+    task: Task, tmp_path: Path, recipe: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    given = dict(recipe)
+    own = given.pop("task", task)
+    changed = replace(task, **own) if isinstance(own, dict) and "gold" in own else own
+    with pytest.raises(error, match=message):
+        study(changed, tmp_path, {"sft": FEW}, **given).graph()
+    assert not list(tmp_path.iterdir())

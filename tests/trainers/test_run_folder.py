@@ -14,12 +14,9 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainingArguments
 
-from genrlhf import load_task
 from genrlhf.errors import RunFolderError
 from genrlhf.rewards import WeightedReward, load_reward
 from genrlhf.rewards.affine import Calibration, set_calibration
-from genrlhf.studies import Recipe
-from genrlhf.studies.study import Study
 from genrlhf.trainers import RewardModelConfig, SFTConfig
 from genrlhf.trainers.describe import Description, describe_reward
 from genrlhf.trainers.run_folder import FREE, claim_folder, claim_output_dir
@@ -320,20 +317,6 @@ def test_every_field_of_the_installed_versions_is_sorted() -> None:
     installed = {f.name for config in (SFTConfig, RewardModelConfig) for f in fields(config)}
     assert installed - FREE - changes_the_result == set(), "sort the new fields: may they change in a run that goes on?"
     assert not FREE & changes_the_result
-
-
-def test_a_study_knows_its_model_by_its_weights(tmp_path: Path) -> None:
-    task = load_task("embedded", n_demonstrations=8, n_preferences=8, n_prompts=8, n_validation=8, n_evaluation=4)
-
-    def study(folder: str) -> Study:
-        return Study(task, str(tmp_path / folder), tmp_path / "study", Recipe(methods=("sft",)), metrics=[])
-
-    for folder, seed in (("one/sft", 0), ("moved/sft", 0), ("two/sft", 1)):
-        save_model(tiny_llama(seed=seed), tiny_tokenizer(), tmp_path / folder)
-    study("one/sft")
-    study("moved/sft")
-    with pytest.raises(RunFolderError, match=r"base_model is .* \(digest \w+\) there and .* \(digest \w+\) here"):
-        study("two/sft")
 
 
 def test_what_cannot_be_compared_goes_by_its_name() -> None:

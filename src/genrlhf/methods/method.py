@@ -36,6 +36,7 @@ class Method:
         settings: "module:class" of a dataclass of further settings, whose object the trainer gets as `argument`; None
             for none.
         argument: see `settings`.
+        makes: what is trained: a policy, which writes, or a reward, which scores.
 
     Example:
         >>> from genrlhf.methods import get_method
@@ -53,6 +54,7 @@ class Method:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     settings: str | None = None
     argument: str = "objective"
+    makes: Literal["policy", "reward"] = "policy"
 
     def __post_init__(self) -> None:
         if self.loop not in LOOPS:

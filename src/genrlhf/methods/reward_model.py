@@ -14,4 +14,5 @@ METHOD = Method(
     needs=("preferences",),
     trainer="genrlhf.trainers:RewardModelTrainer",
     config="genrlhf.trainers:RewardModelConfig",
+    makes="reward",
 )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from genrlhf.studies.judges import LocalJudge, RewardModelJudge
     from genrlhf.studies.recipe import Recipe
     from genrlhf.studies.report import judge_table, markdown_table, plot, plot_reward_kl, text_table
-    from genrlhf.studies.study import Study
+    from genrlhf.studies.study import Study, load_study
 
 _HOMES = {
     "BestOfNPoint": "best_of_n",
@@ -23,6 +23,7 @@ _HOMES = {
     "Study": "study",
     "best_of_n_curve": "best_of_n",
     "judge_table": "report",
+    "load_study": "study",
     "markdown_table": "report",
     "plot": "report",
     "plot_reward_kl": "report",
@@ -39,6 +40,7 @@ __all__ = [
     "Study",
     "best_of_n_curve",
     "judge_table",
+    "load_study",
     "markdown_table",
     "plot",
     "plot_reward_kl",

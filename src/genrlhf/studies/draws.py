@@ -16,7 +16,7 @@ from genrlhf.sampling.choose import sample_seeds
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from genrlhf.studies.outputs import Draw
+    from genrlhf.studies.stages.outputs import Draw
     from genrlhf.types import SamplingParams
 
 __all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState
@@ -30,13 +31,13 @@ class ProgressLines(TrainerCallback):
         figures: label and key of what is shown.
     """
 
-    def __init__(self, report: Reporter, stage: str, figures: dict[str, str]) -> None:
+    def __init__(self, report: Callable[[str], None], stage: str, figures: dict[str, str]) -> None:
         self.report = report
         self.stage = stage
         self.figures = figures
 
     @classmethod
-    def attach(cls, trainer: Trainer, report: Reporter, stage: str, figures: dict[str, str]) -> None:
+    def attach(cls, trainer: Trainer, report: Callable[[str], None], stage: str, figures: dict[str, str]) -> None:
         """Let `trainer` report here, and nowhere else on the terminal."""
         trainer.remove_callback(PrinterCallback)
         trainer.add_callback(cls(report, stage, figures))

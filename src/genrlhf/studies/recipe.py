@@ -1,72 +1,311 @@
-"""The settings of a study."""
+"""What a study is made of, as YAML or Python objects say it: checked, nothing loaded."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
 
-from genrlhf.errors import ConfigError
+import yaml
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from genrlhf.errors import ConfigError, excerpt
 from genrlhf.types import SamplingParams
 
-__all__ = ["METHODS", "Recipe"]
+__all__ = ["Entry", "Recipe", "Sampling", "near_miss", "read_recipe"]
 
-METHODS = ("base", "sft", "ppo", "best_of_n")
-"""The methods a study can compare, in the order of its tables."""
+LARGEST_SEED = 2**32 - 1
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_TAKEN = ("auto", "gold", "none", "preferences", "results")
+_PARAMS = tuple(each.name for each in fields(SamplingParams) if each.name not in ("temperature", "logprobs"))
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a study trains, samples and measures.
+def near_miss(name: object, known: Sequence[str]) -> str:
+    """Return "; did you mean 'x'" where one of `known` is much like `name`, else nothing."""
+    close = difflib.get_close_matches(str(name), known, n=1)
+    return f"; did you mean {close[0]!r}" if close else ""
+
+
+class _Part(BaseModel):
+    """A part of a recipe: unknown fields are refused, with what was probably meant."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown(cls, values: Any) -> Any:
+        known = [field.alias or name for name, field in cls.model_fields.items()]
+        if isinstance(values, Mapping) and cls.model_config.get("extra") == "forbid":
+            for name in values:
+                if name not in known and name not in cls.model_fields:
+                    hint = near_miss(name, known) or f"; there are {', '.join(known)}"
+                    raise ValueError(f"there is no field {name!r}{hint}")
+        return values
+
+
+def _listed(value: Any) -> Any:
+    """Let one value stand for a list of one."""
+    return value if isinstance(value, (list, tuple)) else [value]
+
+
+def _each_once(values: Sequence[Any]) -> Sequence[Any]:
+    twice = next((value for place, value in enumerate(values) if value in values[:place]), None)
+    if twice is not None:
+        raise ValueError(f"{twice} is there twice; name each once.")
+    return values
+
+
+def _nothing(value: Any) -> Any:
+    return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+Count = Annotated[int, Field(strict=True, ge=1)]
+Number = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=LARGEST_SEED)]
+Seeds = Annotated[list[Seed], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_each_once)]
+Temperatures = Annotated[list[Number], BeforeValidator(_listed), Field(min_length=1), AfterValidator(_each_once)]
+Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(_listed(value)))]
+
+
+class Sampling(_Part):
+    """How outputs are drawn.
 
     Attributes:
-        sft: fields of `SFTConfig`.
-        reward_model: fields of `RewardModelConfig`.
-        ppo: fields of `PPOConfig`.
-        methods: which of `METHODS` are compared.
-        n: N of best-of-N.
-        temperature: at which every method is sampled.
-        max_new_tokens: length of the longest output, in tokens.
+        temperatures: at each of which every method is sampled; a curve needs three or more.
         outputs_per_input: K, the outputs of an input whose per-input diversity is measured.
         diversity_inputs: inputs of the set in distribution whose per-input diversity is measured, the first ones; of
             the others, and in the other sets, one output is drawn.
-        preference_prompts: prompts that preferences are made for where the task has none.
-        preference_samples: samples of each, from the SFT model, that the gold score or an automatic rater ranks.
-        preference_pairs: pairs of each.
-        preference_temperature: of their Bradley-Terry labels, in units of the score; 0 for labels without noise.
-        sampling_batch_size: sequences decoded at a time.
-        seed: of training and sampling.
+        batch_size: sequences decoded at a time.
+        best_of_n: every output is the one with the highest reward of so many; in an arm's own sampling alone.
+        reward: what chooses it.
+        max_new_tokens: this and all others as of `SamplingParams`.
     """
 
-    sft: Mapping[str, Any] = field(default_factory=dict)
-    reward_model: Mapping[str, Any] = field(default_factory=dict)
-    ppo: Mapping[str, Any] = field(default_factory=dict)
-    methods: tuple[str, ...] = ("sft", "ppo", "best_of_n")
-    n: int = 16
-    temperature: float = 1.0
-    max_new_tokens: int = 48
-    outputs_per_input: int = 16
-    diversity_inputs: int = 500
-    preference_prompts: int = 1000
-    preference_samples: int = 4
-    preference_pairs: int = 2
-    preference_temperature: float = 0.0
-    sampling_batch_size: int = 256
-    seed: int = 0
+    temperatures: Temperatures = [1.0]
+    outputs_per_input: Count = 16
+    diversity_inputs: Annotated[int, Field(strict=True, ge=0)] = 500
+    batch_size: Count = 256
+    best_of_n: Count | None = None
+    reward: Any = None
+    max_new_tokens: Count = 48
+    min_new_tokens: Annotated[int, Field(strict=True, ge=0)] = 0
+    top_k: Annotated[int, Field(strict=True, ge=0)] = 0
+    top_p: Number = 1.0
+    min_p: Number = 0.0
+    repetition_penalty: Number = 1.0
+    stop: Texts = ()
 
-    def __post_init__(self) -> None:
-        unknown = [method for method in self.methods if method not in METHODS]
-        if unknown:
-            raise ConfigError(f"methods may be {', '.join(METHODS)}, not {', '.join(map(repr, unknown))}.")
-        for name in ("n", "max_new_tokens", "outputs_per_input", "sampling_batch_size"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} must be at least 1, not {getattr(self, name)}.")
+    @model_validator(mode="after")
+    def _can_be_drawn(self) -> Sampling:
+        try:
+            self.params(1.0)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    def params(self, temperature: float) -> SamplingParams:
+        """Return how outputs are drawn at a temperature."""
+        return SamplingParams(temperature=temperature, **{name: getattr(self, name) for name in _PARAMS})
+
+    def outputs_of(self, row: int, name: str = "id") -> int:
+        """Return how many outputs the input at `row` of the evaluation set `name` gets."""
+        return self.outputs_per_input if name == "id" and row < self.diversity_inputs else 1
+
+
+class Interpolation(_Part):
+    """Weights between two models, (1 − α) θ_start + α θ_end (Wortsman et al. 2022, WiSE-FT, arXiv 2109.01903).
+
+    Attributes:
+        start: a method, "base" for the base model, or a model.
+        end: likewise.
+        alpha: α, between 0 and 1.
+    """
+
+    start: str = "base"
+    end: str
+    alpha: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+
+
+class Preferences(_Part):
+    """Preferences between samples of a method's model, where the task has none.
+
+    Attributes:
+        source: the method whose samples are compared.
+        prompts: so many, the first of the task's.
+        samples: of each prompt, ranked by the gold score or an automatic rater.
+        pairs: of each prompt.
+        temperature: of the Bradley-Terry labels, in units of the score; 0 for labels without noise.
+    """
+
+    source: str = Field(alias="from")
+    prompts: Count = 1000
+    samples: Annotated[int, Field(strict=True, ge=2)] = 4
+    pairs: Count = 2
+    temperature: Number = 0.0
+
+
+class Entry(_Part):
+    """One entry of `methods`.
+
+    Attributes:
+        method: what trains it: a name of the registry, package.module:NAME, or a `Method`; by default the entry's name.
+        start: what training starts from: another method, or a model; by default the base model.
+        reward: what it is trained for: a reward model among the methods, a model, package.module:function, "gold" for
+            the task's true score, or a mapping of these to weights.
+        compare: sample and measure it; by default all but reward models.
+        label: in tables.
+        peft: train an adapter: fields of PEFT's `LoraConfig`.
+        source: sample the model of this method, otherwise than itself.
+        model: a model as it is, a name or folder.
+        interpolate: weights between two models.
+        sampling: what is drawn otherwise than `sampling` says.
+
+    All further fields are settings of the trainer and of the method.
+    """
+
+    model_config = ConfigDict(extra="allow", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
+
+    method: Any = None
+    start: str | None = None
+    reward: Any = None
+    compare: Annotated[bool, Field(strict=True)] | None = None
+    label: str | None = None
+    peft: dict[str, Any] | None = None
+    source: str | None = Field(default=None, alias="from")
+    model: str | None = None
+    interpolate: Interpolation | None = None
+    sampling: dict[str, Any] = {}
 
     @property
-    def sampling_params(self) -> SamplingParams:
-        """How every method is sampled."""
-        return SamplingParams(max_new_tokens=self.max_new_tokens, temperature=self.temperature)
+    def settings(self) -> dict[str, Any]:
+        """Settings of the trainer and of the method."""
+        return dict(self.model_extra or {})
 
-    def outputs_of(self, row: int) -> int:
-        """Return how many outputs the input at `row` of an evaluation set gets."""
-        return self.outputs_per_input if row < self.diversity_inputs else 1
+
+def _named(entries: dict[str, Any]) -> dict[str, Any]:
+    for name in entries:
+        if not _NAME.fullmatch(name) or name in _TAKEN:
+            raise ValueError(
+                f"{name!r} cannot be the name of a method: it is part of names of files; use letters, digits, '.', '_' "
+                f"and '-', beginning with a letter or digit, and none of {', '.join(_TAKEN)}."
+            )
+    return entries
+
+
+class Recipe(_Part):
+    """A study: methods on one task, how they are trained, sampled and measured.
+
+    Attributes:
+        task: a task's name, or a mapping of `name` and options of its loader; package.module:function (with options
+            likewise) that returns a `Task`; or a `Task`.
+        methods: what is compared, by name.
+        model: the base model; by default the task's own.
+        output_dir: where everything goes.
+        title: of the report.
+        seeds: every method is trained and sampled with each.
+        sampling: how outputs are drawn.
+        judge: what decides which of two outputs is better, for PvR: "gold", the task's true score; "reward:NAME", a
+            reward model among the methods or elsewhere; a mapping of "openai" or "local" to options; package.module:
+            name; a judge; or "none". By default gold, where the task has it.
+        reward: the reward model whose scores of all outputs are reported; by default the first among the methods that
+            is trained.
+        metrics: of diversity: names, mappings of a name to options, or objects.
+        reference: the method from which the KL is measured, and whose quality is that of equal-quality diversity; by
+            default sft, where there is one.
+        preferences: made where the task has none.
+    """
+
+    task: Any
+    methods: Annotated[dict[str, Entry], Field(min_length=1), AfterValidator(_named)]
+    model: str | None = None
+    output_dir: str = "study"
+    title: str | None = None
+    seeds: Seeds = [0]
+    sampling: Sampling = Sampling()
+    judge: Annotated[Any, BeforeValidator(_nothing)] = "auto"
+    reward: Annotated[str | None, BeforeValidator(_nothing)] = "auto"
+    metrics: Annotated[list[Any], BeforeValidator(_listed)] = ["ead"]
+    reference: str | None = None
+    preferences: Preferences | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_entries(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and isinstance(values.get("methods"), Mapping):
+            entries = {str(name): {} if entry is None else entry for name, entry in values["methods"].items()}
+            return {**values, "methods": entries}
+        return values
+
+    def sampling_of(self, name: str) -> Sampling:
+        """Return how a method is drawn.
+
+        Raises:
+            ConfigError: its own sampling has a field that there is not.
+        """
+        own = self.methods[name].sampling
+        given = {**{each: getattr(self.sampling, each) for each in self.sampling.model_fields_set}, **own}
+        found: Sampling = checked(Sampling, given, f"methods.{name}.sampling")
+        return found
+
+
+def checked(kind: Any, values: Any, where: str) -> Any:
+    """Return `kind` of `values`, or raise `ConfigError` that names the field."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_told(error, where)) from error
+
+
+def _told(error: ValidationError, where: str) -> str:
+    """Return the first of what is wrong in one line."""
+    first = error.errors(include_url=False)[0]
+    # Of a key or a union pydantic names what it tried, too; fields are what the reader wrote.
+    path = [str(item) for item in first["loc"] if not str(item).startswith(("function-", "[key]"))]
+    place = ".".join([*([where] if where and not where.endswith((".yaml", ".yml")) else []), *path])
+    source = f"{where}, " if where.endswith((".yaml", ".yml")) else ""
+    message = first["msg"].removeprefix("Value error, ").rstrip(".").replace(" after validation, not 0", "")
+    shown = "" if first["type"] in ("value_error", "missing") else f", not {excerpt(first['input'])}"
+    verb = "is missing" if first["type"] == "missing" else message[:1].lower() + message[1:] + shown
+    return f"{source}{place or 'the study'}: {verb}{'?' if 'did you mean' in verb else '.'}"
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML of which keys come once, and 1e-3 is a number."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        names: list[str] = []
+        for key, _ in node.value:
+            if key.value in names:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value!r} is there twice; name each field once", key.start_mark
+                )
+            names.append(key.value)
+        return node
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_recipe(path: str | Path, **changes: Any) -> Recipe:
+    """Return the recipe that a YAML file holds, with some of its fields changed.
+
+    Raises:
+        ConfigError: naming the field that is wrong.
+    """
+    path = Path(path)
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read ({error.strerror or error}); name the YAML of a study.") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
+    if not isinstance(content, Mapping):
+        raise ConfigError(f"{path} holds {excerpt(content)}; a study is a mapping with task and methods.")
+    recipe: Recipe = checked(Recipe, {**content, **changes}, path.name)
+    return recipe

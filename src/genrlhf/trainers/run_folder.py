@@ -18,7 +18,7 @@ from genrlhf.trainers.shared import decided_by_main
 if TYPE_CHECKING:
     from genrlhf.types import RewardFunction
 
-__all__ = ["FREE", "RUN_FILE", "claim_folder", "claim_output_dir"]
+__all__ = ["CHANGES_NOTHING", "FREE", "RUN_FILE", "claim_folder", "claim_output_dir"]
 
 RUN_FILE = "genrlhf_run.json"
 
@@ -60,6 +60,11 @@ _KNOWN_OTHERWISE = "chat_template_path"
 
 FREE = frozenset(f"{_LENGTH} {_REPORTS} {_SAVES} {_EVALUATION} {_MACHINE} {_KNOWN_OTHERWISE}".split())
 """Fields of the settings that may change between two starts of one run; any other one may not, new ones included."""
+
+CHANGES_NOTHING = frozenset(
+    f"{_REPORTS} {_MACHINE} save_steps save_strategy save_total_limit save_only_model save_on_each_node".split()
+)
+"""Fields that say how a run is watched, kept and computed, and change nothing in what it ends with."""
 
 _MODELS = ("ref_model", "value_model")
 _ARGUMENTS = (

@@ -6,7 +6,7 @@ import pytest
 
 from genrlhf.metrics import DistinctN
 from genrlhf.metrics.preference import ScoreJudge
-from genrlhf.studies.figures import measure_method
+from genrlhf.studies.stages.measure import kl_bound, measure, scores
 
 
 def length(prompts: list[str], completions: list[str], **columns: object) -> list[float]:
@@ -27,13 +27,11 @@ OUTPUTS = {
 
 
 def test_figures_by_hand() -> None:
-    figures = measure_method(
-        OUTPUTS, reward=length, metrics=[DistinctN(1)], judge=ScoreJudge(length), gold=lambda p, c: [1.0] * len(c)
-    )
+    figures = measure(OUTPUTS, metrics=[DistinctN(1)], judge=ScoreJudge(length), gold=lambda p, c: [1.0] * len(c))
     assert figures["pvr"]["id"].value == pytest.approx(2 / 3)
     assert figures["pvr"]["ood"].value == pytest.approx(0.25)
     assert figures["gap"].value == pytest.approx(2 / 3 - 0.25) and figures["gaps"] == {"ood": figures["gap"]}
-    assert figures["reward"]["id"].value == pytest.approx(7 / 3)
+    assert scores(OUTPUTS, length)["id"].value == pytest.approx(7 / 3)
     assert figures["gold"]["ood"].value == 1.0
     # per input: 2 of 4 words distinct, 4 of 4; the input with one output is left out
     per_input = figures["diversity"]["per_input"]["distinct_n"]
@@ -43,5 +41,23 @@ def test_figures_by_hand() -> None:
 
 
 def test_without_judge_and_gold_their_figures_are_left_out() -> None:
-    figures = measure_method(OUTPUTS, reward=length, metrics=[], judge=None, gold=None)
-    assert set(figures) == {"reward", "diversity"}
+    assert set(measure(OUTPUTS, metrics=[], judge=None, gold=None)) == {"diversity"}
+
+
+def test_without_references_there_is_no_pvr() -> None:
+    bare = {
+        name: [{"prompt": row["prompt"], "outputs": row["outputs"]} for row in rows] for name, rows in OUTPUTS.items()
+    }
+    assert set(measure(bare, metrics=[], judge=ScoreJudge(length), gold=None)) == {"diversity"}
+
+
+def test_single_outputs_have_no_diversity_of_an_input() -> None:
+    single = {"id": [{**row, "outputs": row["outputs"][:1]} for row in OUTPUTS["id"]]}
+    diversity = measure(single, metrics=[DistinctN(1)], judge=None, gold=None)["diversity"]
+    assert diversity["per_input"] == {} and set(diversity["across_input"]) == {"distinct_n"}
+
+
+def test_the_bound_of_best_of_n() -> None:
+    # log 4 − 3/4
+    assert kl_bound(4, 7).value == pytest.approx(0.636294, abs=1e-6)
+    assert (kl_bound(1, 7).value, kl_bound(1, 7).ci, kl_bound(1, 7).n) == (0.0, (0.0, 0.0), 7)

@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 from datasets import Dataset
 
-from genrlhf.studies import Recipe
-from genrlhf.studies.preferences import rated_preferences
-from genrlhf.studies.progress import Reporter
+from genrlhf.studies.recipe import Preferences
+from genrlhf.studies.stages.preferences import make_preferences, read_preferences
 
 N = 400
 PROMPTS = Dataset.from_dict({"prompt": [f"prompt {i}" for i in range(N)]})
@@ -26,8 +25,11 @@ def brief(prompts: Sequence[str], completions: Sequence[str], **columns: Any) ->
 
 
 def made(folder: Path, temperature: float) -> tuple[Dataset, Dataset]:
-    recipe = Recipe(preference_prompts=N, preference_samples=2, preference_pairs=1, preference_temperature=temperature)
-    return rated_preferences(folder, PROMPTS, draw, recipe, gold=brief, report=Reporter(quiet=True))
+    recipe = Preferences(source="sft", prompts=N, samples=2, pairs=1, temperature=temperature)
+    counts = make_preferences(folder, PROMPTS, draw, recipe, gold=brief, seed=0, batch_size=64)
+    train, held_out = read_preferences(folder)
+    assert counts == {"pairs": len(train), "held_out_pairs": len(held_out)}
+    return train, held_out
 
 
 def test_the_gold_score_decides_however_close(tmp_path: Path) -> None:
