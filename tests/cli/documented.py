@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.cli.commands import JUDGEMENTS, OTHERS, OUTPUTS
 from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
+from tests.studies.results_record import write_example
 
 ROOT = Path(__file__).parents[2]
 RECORDED = ROOT / "tests" / "integrations" / "files"
@@ -52,6 +53,7 @@ def prepare(folder: Path) -> None:
         writer = csv.writer(table)
         writer.writerow(["question_id", "question", "answer"])
         writer.writerows([n % 3, f"q{n % 3}", f"an answer {n}"] for n in range(9))
+    write_example(folder / "demo")
     _recorded(folder)
     tokenizer = tiny_tokenizer(chat_template=True)
     tokenizer.model_max_length = 4096

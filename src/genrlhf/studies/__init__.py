@@ -12,7 +12,15 @@ if TYPE_CHECKING:
     from genrlhf.studies.judge_validation import validate_reward_model
     from genrlhf.studies.judges import LocalJudge, RewardModelJudge
     from genrlhf.studies.recipe import Recipe
-    from genrlhf.studies.report import judge_table, markdown_table, plot, plot_reward_kl, text_table
+    from genrlhf.studies.report import (
+        judge_table,
+        markdown_table,
+        plot,
+        plot_reward_kl,
+        report_page,
+        text_table,
+        write_report,
+    )
     from genrlhf.studies.study import Study, load_study
 
 _HOMES = {
@@ -27,9 +35,11 @@ _HOMES = {
     "markdown_table": "report",
     "plot": "report",
     "plot_reward_kl": "report",
+    "report_page": "report",
     "run_demo": "demo",
     "text_table": "report",
     "validate_reward_model": "judge_validation",
+    "write_report": "report",
 }
 
 __all__ = [
@@ -44,9 +54,11 @@ __all__ = [
     "markdown_table",
     "plot",
     "plot_reward_kl",
+    "report_page",
     "run_demo",
     "text_table",
     "validate_reward_model",
+    "write_report",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -63,7 +63,7 @@ class Row:
         label: what it is called.
         temperature: a key of the method's `temperatures`.
         figures: over all seeds.
-        seeds: the figures of single seeds, by their names.
+        seeds: the figures of single seeds, by their names, where there are several.
         position: of the method among all, from 0, which its colour and shape go by.
         on_front: no other point is better in both quality and diversity.
         dominated_by: controls that cost no training and are better in both.
@@ -87,6 +87,7 @@ def rows_of(results: Results) -> list[Row]:
         for temperature in sorted(method["temperatures"], key=_by_number):
             figures: Mapping[str, Any] = method["temperatures"][temperature]
             seeds = figures.get("seeds", {})
+            seeds = seeds if len(seeds) > 1 else {}
             point = points.get(temperature)
             front, over = (False, []) if point is None else (point["on_front"], point.get("dominated_by", []))
             rows.append(Row(name, method["label"] or name, temperature, figures, seeds, position, front, over))
