@@ -115,8 +115,16 @@ def _pooled(table: np.ndarray) -> Interval:
     return pooled_over_seeds(estimates).ci
 
 
+def _gap_of(table: np.ndarray) -> float:
+    half = table.shape[1] // 2
+    return float(table[:, :half].mean() - table[:, half:].mean())
+
+
 def simulate(
-    draw: Draw, interval: Callable[[np.ndarray], Interval], cell: tuple[int, int, float], simulations: int
+    draw: Draw,
+    interval: Callable[[np.ndarray], Interval],
+    cell: tuple[int, int, float],
+    simulations: int,
 ) -> Any:
     """Return coverage and width."""
     seeds, inputs, between = cell
@@ -127,7 +135,7 @@ def simulate(
         low, high = interval(table)
         inside += low - 1e-12 <= truth <= high + 1e-12
         widths.append(high - low)
-        centres.append(table.mean())
+        centres.append(_gap_of(table) if interval is _gap else table.mean())
     width = float(np.median(widths) / (2 * 1.96 * np.std(centres)))
     return {"coverage": round(inside / simulations, 4), "width": round(width, 2)}
 
