@@ -37,7 +37,10 @@ PARTS: dict[str, set[str]] = {
     "metrics": {"errors", "types", "pages", "scripts", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
     "integrations/callback": {*BELOW_LOOPS, "markdown", "metrics", "integrations"},
-    "studies": {*BELOW_LOOPS, "json_text", "pages", "places", "trainers", "methods", "metrics", "tables"},
+    "studies": {
+        *BELOW_LOOPS,
+        *("json_text", "pages", "places", "trainers", "methods", "metrics", "integrations", "tables"),
+    },
     "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
 }
 """Every part of the package, and the other parts it may import."""

@@ -95,6 +95,11 @@ class Workplace:
         endpoint = ["--base-url", self.server.url]
         made: dict[tuple[str, ...], dict[str, Any]] = {
             ("demo",): {"--output-dir": str(self.folder / "demo")},
+            ("compare",): {
+                "sources": [f"a={at['a.jsonl']}", f"b={at['b.jsonl']}"],
+                "--prompts": at["a.jsonl"],
+                "--output-dir": str(self.folder / "comparison"),
+            },
             ("sample",): {
                 "--prompts": at["prompts.jsonl"],
                 "--output": str(self.folder / "sampled.jsonl"),
@@ -142,7 +147,7 @@ class Workplace:
         given = {**self.arguments(*words), **changes}
         if "--difficulty" in changes:
             del given["--ood"]
-        if "--prompts" in changes and words != ("sample",):
+        if "--prompts" in changes and words not in (("sample",), ("compare",)):
             # Standard input has the prompts of one file.
             given.pop("second", None)
             given |= {"files": [given["files"][0]], "": []} if "files" in given else {"--references": []}

@@ -144,6 +144,11 @@ def given(place: Workplace, words: tuple[str, ...], name: str) -> tuple[str, str
     return typed, arguments.get(typed, str(place.folder / f"{name}.jsonl"))
 
 
+def labelled(typed: str, value: str) -> tuple[str, str]:
+    """Return the `NAME=` that an argument needs before a file, and the file."""
+    return (value.partition("=")[0] + "=", value.partition("=")[2]) if typed == "sources" else ("", value)
+
+
 every_file = pytest.mark.parametrize(
     ("words", "name"),
     [
@@ -160,13 +165,14 @@ def test_each_file_may_be_standard_input(
 ) -> None:
     typed, value = given(place, words, name)
     files = [value] if isinstance(value, str) else value
-    change = {typed: [*files[:-1], "-"]}
+    label, file = labelled(typed, files[-1])
+    change = {typed: [*files[:-1], f"{label}-"]}
     if typed == "--ood":
         change = {typed: ["far=-"]}
-    done = run(place.command(*words, **change), monkeypatch, stdin=Path(files[-1]).read_bytes())
+    done = run(place.command(*words, **change), monkeypatch, stdin=Path(file).read_bytes())
     assert done.status == 0, done.err
-    both = {typed: ["-", "-"]}
-    if typed in ("files", "--humans", "--known", "--ood"):
+    both = {typed: [f"{label and 'x='}-", f"{label and 'y='}-"]}
+    if typed in ("files", "sources", "--humans", "--known", "--ood"):
         done = run(place.command(*words, **both), monkeypatch)
         assert done.status == 1 and "Standard input (-) can be read once" in done.err
 
@@ -212,7 +218,7 @@ def test_a_file_that_is_none_is_told_in_one_line(
             bad.write_bytes(gzip.compress(DAMAGED[kind]) if packed else DAMAGED[kind])
         elif kind == "folder":
             bad.mkdir()
-        files = [str(bad)] if isinstance(value, str) else [*value[:-1], str(bad)]
+        files = [str(bad)] if isinstance(value, str) else [*value[:-1], labelled(typed, value[-1])[0] + str(bad)]
         done = run(place.command(*words, **{typed: files}), monkeypatch)
         assert done.status in (0, 1)
         assert RAW.findall(done.out + done.err) == []

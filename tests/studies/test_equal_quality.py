@@ -185,6 +185,15 @@ def test_one_temperature_that_happens_to_have_the_quality() -> None:
     assert why == "there is no interval: it has one temperature only."
 
 
+def test_resamples_that_are_all_alike_are_no_certainty() -> None:
+    quality = np.linspace(0.0, 1.0, 12)
+    points = [measured(0.5, quality, np.ones(12)), measured(1.0, quality - 0.2, np.ones(12))]
+    found, why = diversity_at_quality(points, points[0])
+    assert found is not None and found.value == 1.0
+    assert all(map(math.isnan, (found.stderr, *found.ci)))
+    assert why is not None and "resamples are all alike" in why
+
+
 def test_coverage() -> None:
     inside = 0
     for _ in range(150):

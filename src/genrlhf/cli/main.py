@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import demo, diversity, judge, methods, power, report, sample, study, train, win_rate
+from genrlhf.cli import compare, demo, diversity, judge, methods, power, report, sample, study, train, win_rate
 from genrlhf.cli.frame import Parser, run_to_the_end
 from genrlhf.cli.threads import settle_threads
 
@@ -26,6 +26,7 @@ def build_parser() -> Parser:
     methods.add_command(commands)
     train.add_command(commands)
     study.add_command(commands)
+    compare.add_command(commands)
     sample.add_command(commands)
     diversity.add_command(commands)
     judge.add_commands(commands)

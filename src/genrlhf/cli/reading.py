@@ -17,8 +17,13 @@ READS = ("prompts",)
 _OPTIONS = ("format", "prompt_column", "outputs_column", "reference_column", "group_by", "prompts")
 
 
-def add_reading_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where in a file prompts and outputs are."""
+def add_reading_options(parser: argparse.ArgumentParser, *, prompts: bool = True) -> None:
+    """Add the options that say where in a file prompts and outputs are.
+
+    Args:
+        parser: of a command.
+        prompts: with `--prompts`, another file that prompts are taken from.
+    """
     from genrlhf.integrations.registry import FORMATS
 
     group = parser.add_argument_group(
@@ -40,11 +45,12 @@ def add_reading_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--group-by", metavar="COLUMN", help="make the rows with the same value there, a sample each, one input"
     )
-    group.add_argument(
-        "--prompts",
-        metavar="FILE",
-        help="take prompts from another file: the input of a batch, or a row for every input in the same order",
-    )
+    if prompts:
+        group.add_argument(
+            "--prompts",
+            metavar="FILE",
+            help="take prompts from another file: the input of a batch, or a row for every input in the same order",
+        )
 
 
 def read_outputs(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

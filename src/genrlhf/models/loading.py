@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_causal_lm", "load_for_reward_training", "load_reward_model", "load_tokenizer"]
+__all__ = ["check_causal_lm", "load_causal_lm", "load_for_reward_training", "load_reward_model", "load_tokenizer"]
 
 
 def _init_kwargs(model_init_kwargs: dict[str, Any] | None, trust_remote_code: bool) -> dict[str, Any]:
@@ -100,6 +100,22 @@ def load_causal_lm(
             adapter.base, model_init_kwargs=_of_base(adapter, kwargs), trust_remote_code=trust_remote_code
         )
         return settled(quantised(merge_adapter(base, adapter).requires_grad_(True), kwargs))
+    _refuse_other_kinds(model, kwargs)
+    return settled(load_from(AutoModelForCausalLM, model, **kwargs))
+
+
+def check_causal_lm(model: str, *, trust_remote_code: bool = False) -> None:
+    """Raise `ModelError` where a name or folder holds no causal language model, without reading its weights."""
+    adapter = adapter_at(model)
+    kwargs = _init_kwargs(None, trust_remote_code)
+    if adapter is not None:
+        check_causal_lm(adapter.base, trust_remote_code=trust_remote_code)
+    else:
+        _refuse_other_kinds(model, kwargs)
+
+
+def _refuse_other_kinds(model: str, kwargs: dict[str, Any]) -> None:
+    """Raise unless a causal language model lies at a name."""
     config = _config(model, kwargs)
     _refuse_unless_generator(config, repr(model))
     # transformers would load a classifier's layers and draw a language-model head at random.
@@ -109,7 +125,6 @@ def load_causal_lm(
                 f"{model!r} holds a {architecture}, which has no language-model head; give the folder of a causal "
                 "language model."
             )
-    return settled(load_from(AutoModelForCausalLM, model, **kwargs))
 
 
 def load_for_reward_training(

@@ -140,9 +140,10 @@ class SampleStore:
 
     def load(self) -> None:
         """Find out what is done, after the first process has opened the file."""
-        self.done = {int(record["row"]) for record in self._records()}
+        self.done = {int(record["row"]) for record in self.records()}
 
-    def _records(self) -> list[dict[str, Any]]:
+    def records(self) -> list[dict[str, Any]]:
+        """Return what is done, a record for every prompt; after `finish` in the order of the prompts."""
         records = recover_records(self.file)
         for number, record in enumerate(records, start=1):
             row = record.get("row")
@@ -182,7 +183,7 @@ class SampleStore:
     def finish(self) -> None:
         """Gather the files of all processes and put the lines in the order of the prompts."""
         self.open()
-        records = self._records()
+        records = self.records()
         ordered = list({record["row"]: record for record in sorted(records, key=lambda record: record["row"])}.values())
         if ordered != records:
             replace_records(self.file, ordered)

@@ -20,7 +20,7 @@ from genrlhf.studies.results import GIVEN, Curve, CurvePoint
 from genrlhf.studies.seeds import mean_over_seeds, share_over_seeds
 from genrlhf.types import Estimate
 
-__all__ = ["Point", "draw_curves", "pareto_front", "reference_point", "worst_difference"]
+__all__ = ["Point", "draw_curves", "pareto_front", "reference_point", "reference_temperature", "worst_difference"]
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,6 @@ class Point:
                     f"{name} has the shape {values.shape}; give (seeds, inputs) of the {len(self.seeds)} seeds."
                 )
 
-    @property
-    def order(self) -> float:
-        """The temperature as a number; of outputs that were given none is known, and they have one point alone."""
-        return math.inf if self.temperature == GIVEN else float(self.temperature)
-
 
 def draw_curves(
     methods: Mapping[str, Sequence[Point]],
@@ -84,7 +79,7 @@ def draw_curves(
     for name in (*free, *([] if reference is None else [reference])):
         if name not in methods:
             raise ConfigError(f"{name!r} is none of the methods ({', '.join(methods)}).")
-    ordered = {name: sorted(points, key=lambda point: point.order) for name, points in methods.items()}
+    ordered = {name: sorted(points, key=lambda point: _order(point.temperature)) for name, points in methods.items()}
     every = [point for points in ordered.values() for point in points]
     front = iter(pareto_front([p.quality.value for p in every], [p.diversity.value for p in every]))
     target = None if reference is None else reference_point(ordered[reference])
@@ -125,7 +120,23 @@ def pareto_front(quality: ArrayLike, diversity: ArrayLike) -> list[bool]:
 
 def reference_point(points: Sequence[Point]) -> Point | None:
     """Return the point at temperature 1, or the nearest; of two as near the cooler, None where there are none."""
-    return min(points, key=lambda point: (abs(point.order - 1), point.order), default=None)
+    by_temperature = {point.temperature: point for point in points}
+    return by_temperature[reference_temperature(list(by_temperature))] if points else None
+
+
+def reference_temperature(temperatures: Sequence[str]) -> str:
+    """Return the temperature nearest to 1, of two as near the cooler.
+
+    Example:
+        >>> reference_temperature(["0.5", "0.7", "1.3"])
+        '0.7'
+    """
+    return min(temperatures, key=lambda name: (abs(_order(name) - 1), _order(name)))
+
+
+def _order(temperature: str) -> float:
+    """Return a temperature as a number; of outputs that were given none is known, and they have one point alone."""
+    return math.inf if temperature == GIVEN else float(temperature)
 
 
 def _drawn(point: Point, on_front: bool, controls: Mapping[str, Sequence[Point]], share: bool) -> CurvePoint:

@@ -77,7 +77,10 @@ def diversity_at_quality(
             f"there is no interval: in {100 * undefined:.0f} % of resamples the quality of {name} lies outside of its "
             "own; sample it at further temperatures, or take more inputs."
         )
-    return _with_all_seeds(_percentiles(value, drawn, tables), known, target, place), None
+    found = _percentiles(value, drawn, tables)
+    if not found.ci[0] < found.ci[1]:
+        return bare, "there is no interval: resamples are all alike, and do not tell how far off it may be."
+    return _with_all_seeds(found, known, target, place), None
 
 
 def crossing(qualities: np.ndarray, diversities: np.ndarray, level: float) -> tuple[float, int]:
@@ -174,7 +177,7 @@ def _percentiles(value: float, drawn: np.ndarray, tables: _Tables) -> Estimate:
 
     n = int((~np.isnan(tables.diversities)).all(axis=0).sum())
     ci = math.nan, math.nan
-    if n > 1 and np.nanmax(drawn) > np.nanmin(drawn):
+    if n > 1:
         # A resample of n differs by √((n − 1)/n) of the error, and knows no Student's t.
         tail = NormalDist().cdf(-math.sqrt(n / (n - 1)) * float(stdtrit(n - 1, 0.975)))
         low, high = np.nanquantile(drawn, [tail, 1 - tail])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.judge.choosing import choose_judge, spent_by, watch
 from genrlhf.cli.judge.comparisons import ComparedOutputs, read_models, read_preferences, read_references
 from genrlhf.cli.judge.report import print_judged
 from genrlhf.cli.reading import READS, add_reading_options
@@ -19,8 +20,8 @@ from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, JudgeError, excerpt
 
 if TYPE_CHECKING:
-    from genrlhf.metrics.preference import JudgeAnswer, JudgeTemplate, OpenAIJudge
-    from genrlhf.studies.judges import LocalJudge, RewardModelJudge
+    from genrlhf.cli.judge.choosing import ChosenJudge
+    from genrlhf.metrics.preference import JudgeAnswer
 
 __all__ = ["add_command"]
 
@@ -161,14 +162,14 @@ def run(args: argparse.Namespace) -> int:
     compared = _compared(args)
     names = (args.names[0], args.names[1]) if args.names else compared.names
     known = known_preferences(itertools.chain.from_iterable((row for _, row in iter_rows(f)) for f in args.known))
-    judge, annotator = _judge(args)
+    judge, annotator = choose_judge(args, _store(args))
     if args.dry_run:
         return _estimate(args, judge, compared, known)
     from tqdm.auto import tqdm
 
     calls = len(compared.prompts) * (2 if args.order == "both" else 1)
     with tqdm(total=calls, desc="judgements", disable=None) as bar:
-        _watch(judge, bar.update)
+        watch(judge, bar.update)
         judged = judge_comparisons(
             compared.prompts, compared.first, compared.second, judge, order=args.order, seed=args.seed, known=known
         )
@@ -178,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
         if dataset is not None:
             row["dataset"] = dataset
     write_rows(rows, args.output)
-    spent = _spent(judge)
+    spent = spent_by(judge)
     if spent.get("failed"):
         say(
             f"{spent['failed']} calls were not answered, the last for this: {spent.pop('last_error')}; the same "
@@ -217,100 +218,9 @@ def _compared(args: argparse.Namespace) -> ComparedOutputs:
     return (read_references if args.references else read_preferences)(args.first, args)
 
 
-def _judge(args: argparse.Namespace) -> tuple[OpenAIJudge | LocalJudge | RewardModelJudge, str]:
-    """Return the judge, and what it is called in files."""
-    if args.reward_model and not args.local_model:
-        from genrlhf.studies.judges import RewardModelJudge
-
-        return RewardModelJudge(args.reward_model), f"reward_model:{Path(args.reward_model).name}"
-    if args.reward_model or (args.local_model and (args.model or args.base_url)):
-        raise ConfigError("Give one judge: --model, --local-model or --reward-model.")
-    if args.local_model:
-        for name in ("temperature", "reasoning_effort", "extra_body"):
-            if getattr(args, name) not in (None, "auto"):
-                raise ConfigError(f"--{name.replace('_', '-')} is for an endpoint; a local judge takes --max-tokens.")
-    template, settings, model, base_url = _asked(args)
-    from genrlhf.metrics.preference.judging.answer_store import AnswerStore
-
-    store = AnswerStore(_store(args))
-    if args.local_model:
-        from genrlhf.models.fingerprint import model_fingerprint
-        from genrlhf.studies.draws import sampler_of
-        from genrlhf.studies.judges import LocalJudge
-
-        name = Path(args.local_model).name
-        label = f"{name}@{model_fingerprint(args.local_model)}"
-        judge = LocalJudge(
-            sampler_of(args.local_model), template, store=store, name=label, max_new_tokens=args.max_tokens
-        )
-        return judge, f"{name}:{template.name}"
-    from genrlhf.metrics.preference.judging.openai_judge import OpenAIJudge
-
-    endpoint = OpenAIJudge(
-        model,
-        template,
-        settings=settings,
-        max_tokens=args.max_tokens,
-        temperature=args.temperature,
-        reasoning_effort=args.reasoning_effort,
-        extra_body=args.extra_body,
-        report=say,
-        base_url=base_url,
-        store=store,
-        concurrency=args.concurrency,
-        timeout=args.timeout,
-        max_retries=args.max_retries,
-        prices=tuple(args.prices) if args.prices else None,
-        budget=args.budget,
-    )
-    return endpoint, f"{model}:{template.name}"
-
-
-def _asked(args: argparse.Namespace) -> tuple[JudgeTemplate, dict[str, Any], str, str | None]:
-    """Return what is asked, with what settings, of which model and where."""
-    from genrlhf.metrics.preference.judging.alpaca_eval import load_alpaca_eval_judge
-    from genrlhf.metrics.preference.judging.templates import judge_template
-
-    if args.alpaca_eval:
-        described = load_alpaca_eval_judge(args.alpaca_eval)
-        template, settings = described.template, dict(described.settings)
-        model, base_url = args.model or described.model, args.base_url or described.base_url
-    else:
-        template, settings = judge_template(args.task, args.answer), {}
-        model, base_url = args.model, args.base_url
-    if not model and not args.local_model:
-        raise ConfigError("There is no judge; name a model with --model, --local-model or --reward-model.")
-    return template, settings, model, base_url
-
-
-def _watch(judge: OpenAIJudge | LocalJudge | RewardModelJudge, progress: Any) -> None:
-    watched = getattr(judge, "endpoint", judge)
-    if hasattr(watched, "progress"):
-        watched.progress = progress
-
-
-def _spent(judge: OpenAIJudge | LocalJudge | RewardModelJudge) -> dict[str, Any]:
-    """Return what the answers took."""
-    if not hasattr(judge, "endpoint"):
-        return {"answered_now": getattr(judge, "answered", None), "stored": getattr(judge, "stored", None)}
-    usage = judge.endpoint.usage
-    return {
-        "failed": usage.failed,
-        "last_error": usage.last_error,
-        "answered_now": usage.answered,
-        "stored": usage.stored,
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "cost": usage.cost,
-        "estimated": usage.estimated,
-        "unknown": usage.unknown,
-        "unknown_cost": usage.unknown_cost,
-    }
-
-
 def _estimate(
     args: argparse.Namespace,
-    judge: OpenAIJudge | LocalJudge | RewardModelJudge,
+    judge: ChosenJudge,
     compared: ComparedOutputs,
     known: dict[tuple[str, str, str], float],
 ) -> int:

@@ -1,0 +1,389 @@
+"""`genrlhf compare`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.reading import add_reading_options, read_outputs, reading_settings
+from genrlhf.cli.terminal import print_json, say
+from genrlhf.errors import ConfigError, DataError, excerpt, printable
+from genrlhf.types import SamplingParams
+
+if TYPE_CHECKING:
+    from genrlhf.data import Task
+    from genrlhf.studies.compare_figures import Measures
+    from genrlhf.studies.compare_models import Drawing
+    from genrlhf.types import DiversityMetric, Judge, RewardFunction
+
+__all__ = ["add_command"]
+
+_STORE = "judge-answers.sqlite"
+
+
+def add_command(commands: Any) -> None:
+    """Add the command to the subparsers."""
+    parser = add(
+        commands,
+        "compare",
+        run,
+        help="put checkpoints and files of outputs side by side: quality, diversity, generalisation",
+        description="Draw outputs of every model at every temperature, take those of files as they are, measure all on "
+        "the same prompts, and say which methods are more diverse at the same quality. Nothing is trained. The same "
+        "command goes on where it stopped.",
+        seed="of the samples",
+        reads=("sources", "prompts"),
+        folders=("output_dir",),
+        kept=_kept,
+    )
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="NAME=MODEL_OR_OUTPUTS",
+        help="a model (hub name or folder, adapters too) or a file of outputs, by the name that it shall have; quality "
+        "and diversity of the others are compared with the first",
+    )
+    parser.add_argument("--output-dir", default="comparison", help="where everything goes (default: %(default)s)")
+    _add_inputs(parser)
+    _add_drawing(parser)
+    _add_measures(parser)
+    add_reading_options(parser, prompts=False)
+
+
+def _add_inputs(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("inputs")
+    group.add_argument(
+        "--prompts",
+        metavar="FILE",
+        help='a file of rows, a folder or the name of a hub dataset, with "prompt", and maybe "reference" and '
+        '"dataset", the evaluation set (default: the prompts of the first file of outputs)',
+    )
+    group.add_argument("--split", default="train", help="split of a dataset with several (default: %(default)s)")
+    group.add_argument("--task", metavar="NAME", help="the evaluation sets of a task, such as embedded or tldr")
+    group.add_argument("--limit", type=int, metavar="N", help="only the first so many inputs of every evaluation set")
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("sampling of models")
+    group.add_argument(
+        "--temperatures",
+        nargs="+",
+        type=float,
+        default=[1.0],
+        metavar="T",
+        help="each is a point of the curve of quality against diversity (default: 1)",
+    )
+    group.add_argument(
+        *("-n", "--n", "--num-outputs"),
+        type=int,
+        default=4,
+        metavar="N",
+        help="outputs a prompt (default: %(default)s)",
+    )
+    longest = SamplingParams().max_new_tokens
+    group.add_argument(
+        "--max-new-tokens", type=int, default=longest, metavar="N", help="longest output (default: %(default)s)"
+    )
+    group.add_argument("--stop", action="append", default=[], help="an output ends before this string; may be repeated")
+    group.add_argument(
+        "--chat", action="store_true", help="send a text prompt as a user's message to models with a chat template"
+    )
+    group.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
+    group.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
+    group.add_argument("--trust-remote-code", action="store_true", help="run code that a model's repository ships")
+    group.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
+
+
+def _add_measures(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is measured")
+    group.add_argument(
+        "--metrics",
+        default="ead,distinct",
+        help="of diversity, with commas between them, as genrlhf diversity --list-metrics prints them; the first is "
+        "that of the plane (default: %(default)s)",
+    )
+    group.add_argument(
+        "--levels",
+        default="per_input,across_input",
+        help="of per_input (needs two outputs of an input), across_input and pooled (default: %(default)s)",
+    )
+    group.add_argument(
+        "--encoder", help="sentence encoder of sentence_bert and vendi: hub name or folder (default: all-MiniLM-L6-v2)"
+    )
+    group.add_argument(
+        "--classes",
+        choices=("exact", "embedding", "entailment"),
+        help="what makes outputs the same for metrics that count classes, see genrlhf diversity",
+    )
+    group.add_argument(
+        "--judge",
+        metavar="JUDGE",
+        help="compares the first output of every input with its reference: gold (the score of --task), reward (that of "
+        "--reward), local=FOLDER_OR_NAME (a language model on this machine) or openai=MODEL (behind an "
+        "OpenAI-compatible endpoint)",
+    )
+    group.add_argument("--judge-url", metavar="URL", help="of the endpoint (default: OPENAI_BASE_URL, or OpenAI's own)")
+    group.add_argument(
+        "--judge-task",
+        choices=("instructions", "forum_posts", "news"),
+        default="instructions",
+        help="what the outputs are, for a judge that is asked in words (default: %(default)s)",
+    )
+    group.add_argument(
+        "--judge-answer",
+        choices=("ranking", "letter", "logprobs", "reasoned", "structured"),
+        default="ranking",
+        help="how it answers (default: %(default)s)",
+    )
+    group.add_argument(
+        "--judge-prices", nargs=2, type=float, metavar="PRICE", help="of a million prompt and a million answer tokens"
+    )
+    group.add_argument("--judge-budget", type=float, metavar="X", help="stop before more than this could be spent")
+    group.add_argument(
+        "--reward", metavar="MODEL", help="scores the first output of every input: hub name or folder of a reward model"
+    )
+    group.add_argument(
+        "--baseline", metavar="NAME", help="the judge compares with the first outputs of this source, not references"
+    )
+    group.add_argument(
+        "--reference", metavar="NAME", help="the source whose quality the others are compared at (default: the first)"
+    )
+    group.add_argument(
+        "--free", nargs="+", default=[], metavar="NAME", help="sources that are controls which cost no training"
+    )
+
+
+def _kept(args: argparse.Namespace) -> str | None:
+    folder = Path(args.output_dir).expanduser()
+    if not any(folder.glob("outputs/*/*.jsonl")) and not (folder / _STORE).is_file():
+        return None
+    return f"the outputs and answers that have come are in {args.output_dir}; the same command goes on from there."
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, and print what came of it."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            "compare runs in one process; draw outputs with `accelerate launch -m genrlhf sample`, and give the files."
+        )
+    given = _named(args.sources)
+    if args.prompts and args.task:
+        raise ConfigError("Give --prompts or --task, not both.")
+    if args.judge is not None:
+        _judge_words(args)
+    from genrlhf.metrics.diversity.catalogue import build_metrics
+    from genrlhf.studies.compare import Comparison, is_outputs_file
+    from genrlhf.studies.progress import Reporter, quiet_libraries
+    from genrlhf.studies.results import FILE_NAME, to_json
+    from genrlhf.studies.results_check import FORMAT, VERSION
+    from genrlhf.studies.results_table import results_table
+
+    quiet_libraries()
+    drawing = _drawing(args)
+    levels, metrics = _levels(args), build_metrics(_words(args.metrics, "--metrics"), _options(args))
+    task = _task(args)
+    prompts = _prompts(args, task)
+    sources = {name: _rows(value, args) if is_outputs_file(value) else value for name, value in given.items()}
+    comparison = Comparison(
+        sources,
+        args.output_dir,
+        drawing=drawing,
+        reference=args.reference,
+        baseline=args.baseline,
+        free=args.free,
+        report=Reporter(),
+    )
+    comparison.read(prompts, args.prompts or f"the task {args.task}", args.limit)
+    comparison.check(metrics, levels, judged=args.judge is not None)
+    measures, said = _measures(args, task, metrics, levels)
+    files = {name: value for name, value in given.items() if is_outputs_file(value)}
+    settings = {"files": files, "prompts": args.prompts or args.task, **said, **reading_settings(args)}
+    results = comparison.run(measures, settings)
+    if args.json:
+        print_json({"format": FORMAT, "version": VERSION, **to_json(results)})
+    else:
+        print(results_table(results))
+        print(f"\n{printable(Path(args.output_dir) / FILE_NAME)} has all of it; genrlhf report makes a page of it.")
+    return 0
+
+
+def _named(sources: list[str]) -> dict[str, str]:
+    """Return what is compared by its names."""
+    found: dict[str, str] = {}
+    for source in sources:
+        name, equals, value = source.partition("=")
+        if not equals or not name or not value:
+            what = "has no name" if value or not equals else "names no model and no file of outputs"
+            raise ConfigError(f"{excerpt(source)} {what}; write NAME=MODEL_OR_OUTPUTS, such as sft=outputs.jsonl.")
+        if name in found:
+            raise ConfigError(f"{excerpt(name)} names two sources; give each a name of its own.")
+        found[name] = value
+    return found
+
+
+def _words(text: str, option: str) -> list[str]:
+    names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    if not names:
+        raise ConfigError(f"{option} names nothing; give names with commas between them.")
+    return names
+
+
+def _levels(args: argparse.Namespace) -> list[Any]:
+    from genrlhf.metrics.diversity.evaluation import LEVELS
+
+    names = _words(args.levels, "--levels")
+    for name in names:
+        if name not in LEVELS:
+            raise ConfigError(f"--levels has {excerpt(name)}; give some of {', '.join(LEVELS)}.")
+    return [level for level in LEVELS if level in names]
+
+
+def _options(args: argparse.Namespace) -> Any:
+    from genrlhf.metrics.diversity.catalogue import MetricOptions
+    from genrlhf.metrics.diversity.embeddings import Embedder, sentence_encoder
+
+    embedder = Embedder(args.encoder or sentence_encoder("published"))
+    return MetricOptions(embedder=embedder, classes=args.classes, seed=args.seed)
+
+
+def _drawing(args: argparse.Namespace) -> Drawing:
+    from genrlhf.studies.compare_models import Drawing
+
+    return Drawing(
+        n=args.n,
+        temperatures=args.temperatures,
+        params=SamplingParams(max_new_tokens=args.max_new_tokens, stop=tuple(args.stop)),
+        seed=args.seed,
+        chat=args.chat,
+        dtype=args.dtype,
+        batch_size=args.batch_size,
+        trust_remote_code=args.trust_remote_code,
+        overwrite=args.overwrite,
+    )
+
+
+def _task(args: argparse.Namespace) -> Task | None:
+    if args.task is None:
+        return None
+    from genrlhf.data import load_task
+
+    return load_task(args.task)
+
+
+def _prompts(args: argparse.Namespace, task: Task | None) -> Iterator[dict[str, Any]] | None:
+    """Return rows of prompt, reference and evaluation set; None where they are those of the first file."""
+    if task is not None:
+        return ({**row, "dataset": name} for name, dataset in task.evaluation.items() for row in dataset)
+    return _rows_of_prompts(args) if args.prompts else None
+
+
+def _rows_of_prompts(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    from genrlhf.data.sources import read_split
+
+    dataset = read_split(args.prompts, args.split)
+    columns = dataset.column_names
+    prompt = next((one for one in (args.prompt_column, "prompt", "instruction", "messages") if one in columns), None)
+    if prompt is None:
+        raise DataError(f"{args.prompts} has no column of prompts, only {', '.join(columns)}; call it prompt.")
+    reference = next((one for one in (args.reference_column, "reference") if one in columns), None)
+    for row in dataset:
+        yield {
+            "prompt": row[prompt],
+            "reference": None if reference is None else row[reference],
+            "dataset": row.get("dataset"),
+        }
+
+
+def _rows(file: str, args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the rows of a file of outputs, with those of --prompts where it has no prompts of its own."""
+
+    def read(prompts: str | None) -> list[dict[str, Any]]:
+        notes: list[str] = []
+        rows = [row for _, row in read_outputs(file, argparse.Namespace(**{**vars(args), "prompts": prompts}), notes)]
+        for note in notes:
+            say(note)
+        return rows
+
+    # A folder or dataset is no file that stands beside the outputs, and what was read from a pipe is gone.
+    beside = args.prompts if args.prompts and Path(args.prompts).expanduser().is_file() and file != "-" else None
+    try:
+        rows = read(None)
+    except DataError:
+        if beside is None:
+            raise
+        return read(beside)
+    if beside is not None and any(row.get("prompt") is None for row in rows):
+        return read(beside)
+    return rows
+
+
+_JUDGES = ("local", "openai")
+
+
+def _judge_words(args: argparse.Namespace) -> tuple[str, str]:
+    """Return the kind of judge, and its model."""
+    kind, _, model = args.judge.partition("=")
+    right = (kind in ("gold", "reward") and not model) or (kind in _JUDGES and model)
+    if not right:
+        raise ConfigError(f"--judge is {excerpt(args.judge)}; give gold, reward, local=FOLDER_OR_NAME or openai=MODEL.")
+    if kind == "reward" and not args.reward:
+        raise ConfigError("--judge reward needs the reward model: --reward MODEL.")
+    if kind == "gold" and not args.task:
+        raise ConfigError("--judge gold needs a task that has a gold score: --task NAME.")
+    return kind, model
+
+
+def _measures(
+    args: argparse.Namespace, task: Task | None, metrics: dict[str, DiversityMetric], levels: list[Any]
+) -> tuple[Measures, dict[str, Any]]:
+    """Return what is measured, and what the record says of it."""
+    from genrlhf.studies.compare_figures import Measures
+
+    scores: dict[str, RewardFunction] = {}
+    if task is not None and task.gold is not None:
+        scores["gold"] = task.gold
+    if args.reward:
+        from genrlhf.rewards import load_reward
+
+        scores["reward"] = load_reward(args.reward, trust_remote_code=args.trust_remote_code)
+    judge, label = _judge(args, scores)
+    return Measures(metrics, levels, judge, scores), {"judge": label, "reward": args.reward}
+
+
+def _judge(args: argparse.Namespace, scores: dict[str, RewardFunction]) -> tuple[Judge | None, str | None]:
+    if args.judge is None:
+        return None, None
+    kind, model = _judge_words(args)
+    if kind in ("gold", "reward"):
+        from genrlhf.metrics.preference import ScoreJudge
+
+        if kind not in scores:
+            raise ConfigError(f"--judge gold: the task {args.task!r} has no gold score; name another judge.")
+        return ScoreJudge(scores[kind]), kind if kind == "gold" else f"reward:{Path(args.reward).name}"
+    from genrlhf.cli.judge.choosing import choose_judge
+
+    asked = argparse.Namespace(
+        reward_model=None,
+        local_model=model if kind == "local" else None,
+        model=model if kind == "openai" else None,
+        base_url=args.judge_url,
+        task=args.judge_task,
+        answer=args.judge_answer,
+        prices=args.judge_prices,
+        budget=args.judge_budget,
+        alpaca_eval=None,
+        max_tokens="auto",
+        temperature="auto",
+        reasoning_effort=None,
+        extra_body=None,
+        concurrency=16,
+        max_retries=8,
+        timeout=120.0,
+    )
+    folder = Path(args.output_dir).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    return choose_judge(asked, str(folder / _STORE))

@@ -1,0 +1,413 @@
+"""Checkpoints and files of outputs side by side: nothing is trained."""
+
+from __future__ import annotations
+
+import platform
+import re
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
+
+from genrlhf.data.files import write_rows
+from genrlhf.data.lock import locked
+from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.metrics.diversity.evaluation import LEVELS, Level
+from genrlhf.models.fingerprint import model_fingerprint
+from genrlhf.models.loading import check_causal_lm, load_tokenizer
+from genrlhf.sampling.store import SampleStore
+from genrlhf.studies.compare_figures import Measured, Measures
+from genrlhf.studies.compare_inputs import GivenOutputs, Input, common_inputs, inputs_of, sets_of
+from genrlhf.studies.compare_models import AskedModel, Drawing, filled
+from genrlhf.studies.curves import Point, draw_curves, reference_temperature
+from genrlhf.studies.results import (
+    FILE_NAME,
+    GIVEN,
+    OutputsOf,
+    Results,
+    diversity_of,
+    quality_of,
+    temperature_key,
+    write_results,
+)
+from genrlhf.types import DiversityMetric, Judge, RewardFunction
+
+if TYPE_CHECKING:
+    import os
+
+__all__ = ["Comparison", "is_outputs_file", "run_comparison"]
+
+_NAME = re.compile(r"\w[\w.@+-]*")
+_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".eval")
+_VERSIONS = ("genrlhf", "torch", "transformers", "peft", "numpy")
+
+Source: TypeAlias = Union[str, "os.PathLike[str]", Sequence[Mapping[str, Any]]]
+"""A model by its name or folder, a file of outputs, or rows of outputs."""
+
+Report = Callable[[str], None]
+
+
+def is_outputs_file(source: str) -> bool:
+    """Say whether a source is a file of outputs, by what is there or else by how its name ends; otherwise a model."""
+    name = source.lower().removesuffix(".gz")
+    path = Path(source).expanduser()
+    return source == "-" or path.is_file() or path.is_fifo() or (name.endswith(_SUFFIXES) and not path.is_dir())
+
+
+def run_comparison(
+    sources: Mapping[str, Source],
+    output_dir: str | os.PathLike[str],
+    *,
+    metrics: Mapping[str, DiversityMetric],
+    prompts: Iterable[Mapping[str, Any]] | None = None,
+    prompts_name: str = "the prompts",
+    limit: int | None = None,
+    drawing: Drawing | None = None,
+    levels: Sequence[Level] = LEVELS[:2],
+    judge: Judge | None = None,
+    reward: RewardFunction | None = None,
+    gold: RewardFunction | None = None,
+    baseline: str | None = None,
+    reference: str | None = None,
+    free: Collection[str] = (),
+    settings: Mapping[str, Any] | None = None,
+    report: Report = lambda message: None,
+) -> Results:
+    """Compare models and files of outputs on the same prompts, and write `results.json` to `output_dir`.
+
+    What models draw is kept in `output_dir/outputs`, a line for every prompt as it comes, so that the same call goes on
+    where a killed one stopped.
+
+    Args:
+        sources: by the names that they shall have, in the order of tables: a hub name or folder of a causal language
+            model (adapters too), a file of outputs in any form that `load_outputs` reads, or such rows.
+        output_dir: where everything goes.
+        metrics: of diversity, by name; the first is that of the plane.
+        prompts: rows with `prompt`, and maybe `reference` and `dataset`, whose names are the evaluation sets; by
+            default those of the first file.
+        prompts_name: what messages call them.
+        limit: the first so many inputs of every set.
+        drawing: how models are sampled.
+        levels: of diversity; "per_input" is the one of the plane, or else "across_input".
+        judge: compares the first output of every input with its reference.
+        reward: scores the first output of every input.
+        gold: the true score, where there is one.
+        baseline: the source whose first outputs, at temperature 1 or near it, are the references of the judge.
+        reference: the source whose quality the others are compared at; the first by default.
+        free: sources that are controls which cost no training.
+        settings: further settings that the record keeps.
+        report: says in one line what goes on.
+
+    Returns:
+        What `read_results` reads.
+
+    Raises:
+        ConfigError: a setting, or a name, that cannot work.
+        DataError: a file without outputs, other prompts, no references for a judge, too few outputs for a metric.
+        ModelError: a model that is no causal language model.
+        RunFolderError: `output_dir` holds outputs of other settings.
+    """
+    comparison = Comparison(
+        sources, output_dir, drawing=drawing, reference=reference, baseline=baseline, free=free, report=report
+    )
+    comparison.read(prompts, prompts_name, limit)
+    comparison.check(metrics, levels, judged=judge is not None)
+    scores = {name: score for name, score in (("gold", gold), ("reward", reward)) if score is not None}
+    return comparison.run(Measures(metrics, levels, judge, scores), settings)
+
+
+class Comparison:
+    """A comparison step by step, for whoever makes a judge only once the sources are known to go together.
+
+    The arguments are those of `run_comparison`.
+    """
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        output_dir: str | os.PathLike[str],
+        *,
+        drawing: Drawing | None = None,
+        reference: str | None = None,
+        baseline: str | None = None,
+        free: Collection[str] = (),
+        report: Report = lambda message: None,
+    ) -> None:
+        self.folder, self.drawing, self.report = Path(output_dir).expanduser(), drawing or Drawing(), report
+        self.start = time.monotonic()
+        self.names = list(sources)
+        if not self.names:
+            raise ConfigError("There is nothing to compare; give at least one model or file of outputs.")
+        for name in self.names:
+            if not _NAME.fullmatch(name):
+                raise ConfigError(f"{excerpt(name)} is no name; use letters, digits and . _ - @ +.")
+        for role, one in (("reference", reference), ("baseline", baseline), *(("free", name) for name in free)):
+            if one is not None and one not in sources:
+                raise ConfigError(f"{role} is {excerpt(one)}, which is none of {', '.join(self.names)}.")
+        self.reference, self.baseline, self.free = reference or self.names[0], baseline, list(free)
+        self.models: dict[str, str] = {}
+        self.given: dict[str, GivenOutputs] = {}
+        self.sources: dict[str, dict[str, Any]] = {}
+        for name, source in sources.items():
+            self._take(name, source)
+        self.warnings: list[str] = []
+        self.inputs: list[Input] = []
+        self.asked: list[Input] = []
+        self.k = 0
+        self.outputs: dict[tuple[str, str], list[list[str]]] = {}
+        self.files: list[OutputsOf] = []
+
+    def _take(self, name: str, source: Any) -> None:
+        """Tell a model from outputs, and check it."""
+        if not isinstance(source, (str, Path)):
+            self.given[name] = GivenOutputs.of(name, source)
+            self.sources[name] = {"rows": len(self.given[name].rows)}
+        elif is_outputs_file(str(source)):
+            from genrlhf.integrations import load_outputs
+
+            self.given[name] = GivenOutputs.of(name, load_outputs(source))
+            self.sources[name] = {"file": str(source), "rows": len(self.given[name].rows)}
+        else:
+            check_causal_lm(str(source), trust_remote_code=self.drawing.trust_remote_code)
+            self.models[name] = str(source)
+            self.sources[name] = {"model": str(source), "weights": model_fingerprint(str(source))}
+
+    def read(self, prompts: Iterable[Mapping[str, Any]] | None, name: str, limit: int | None) -> None:
+        """Find the inputs that all sources have, or can be asked."""
+        if limit is not None and limit < 1:
+            raise ConfigError(f"limit is {limit}; take at least 1 input of every set (--limit).")
+        if prompts is None:
+            if not self.given:
+                raise ConfigError("There are no prompts; give some (--prompts FILE or --task NAME), or outputs.")
+            name, file = next(iter(self.given.items()))
+            prompts = file.rows.values()
+        self.asked = inputs_of(prompts, source=name, limit=limit, warnings=self.warnings)
+        self.inputs = common_inputs(self.asked, list(self.given.values()), source=name, warnings=self.warnings)
+        self.sets = sets_of(self.inputs)
+
+    def check(self, metrics: Mapping[str, DiversityMetric], levels: Sequence[Level], *, judged: bool) -> None:
+        """Check what can be known before the work."""
+        if not metrics and levels:
+            raise ConfigError("There are no metrics of diversity; name at least one, such as ead.")
+        least = {name: min(len(file.outputs(one)) for one in self.inputs) for name, file in self.given.items()}
+        counts = {**{name: self.drawing.n for name in self.models}, **least}
+        self.k = min(counts.values())
+        fewest = min(counts, key=counts.__getitem__)
+        if "per_input" in levels and self.k < 2:
+            raise DataError(
+                f"{fewest} has {self.k} output of an input, and the diversity of an input needs two; draw more (-n), "
+                "or measure across inputs only (--levels across_input)."
+            )
+        if max(counts.values()) > self.k or any(
+            len(file.outputs(one)) > self.k for file in self.given.values() for one in self.inputs
+        ):
+            self.warnings.append(
+                f"The first {self.k} outputs of every input are measured: {fewest} has no more, and diversity depends "
+                "on their number."
+            )
+        if judged and self.baseline is None and all(one.reference is None for one in self.inputs):
+            raise DataError(
+                "There are no references for the judge to compare with; add them to the prompts, or name the source "
+                "whose outputs they are (--baseline NAME)."
+            )
+        self._check_templates()
+
+    def _check_templates(self) -> None:
+        """Check that every model can be asked these prompts in its own way, and say where that may not be meant."""
+        conversation = any(not isinstance(one.prompt, str) for one in self.asked)
+        self.chats: dict[str, bool] = {}
+        for name, model in self.models.items():
+            tokenizer = load_tokenizer(model, trust_remote_code=self.drawing.trust_remote_code)
+            template = bool(tokenizer.chat_template)
+            if conversation and not template:
+                raise DataError(
+                    f"{name} has no chat template, and some prompts are conversations; give prompts as text, or a "
+                    "model with a template."
+                )
+            self.chats[name] = self.drawing.chat and template
+            if self.drawing.chat and not template:
+                self.warnings.append(f"{name} has no chat template, and continues the prompts as text.")
+            elif template and not self.drawing.chat and not conversation:
+                self.warnings.append(
+                    f"{name} has a chat template, and continues the prompts as text; --chat (chat=True) sends each as "
+                    "a user's message."
+                )
+
+    def run(self, measures: Measures, settings: Mapping[str, Any] | None = None) -> Results:
+        """Draw, measure, and write `results.json`, which keeps further settings."""
+        with locked(self.folder / FILE_NAME):
+            self._draw()
+            results = self._measure(measures)
+            results["settings"] = {**self._settings(measures), **(settings or {})}
+            results["seconds"] = round(time.monotonic() - self.start, 1)
+            write_results(results, self.folder)
+        return results
+
+    def _draw(self) -> None:
+        """Draw what models lack, and put all outputs into files."""
+        for name in self.names:
+            if name in self.given:
+                file = self.given[name]
+                outputs = [file.outputs(one) for one in self.inputs]
+                self._keep(name, GIVEN, outputs)
+                self._write(name, outputs)
+            else:
+                self._sample(name)
+
+    def _keep(self, name: str, temperature: str, outputs: Sequence[Sequence[str]]) -> None:
+        self.outputs[name, temperature] = [list(texts[: self.k]) for texts in outputs]
+        for where, file in self._files(name, temperature).items():
+            relative = file.relative_to(self.folder).as_posix()
+            self.files.append(
+                {"method": name, "temperature": temperature, "seed": None, "set": where, "file": relative}
+            )
+
+    def _files(self, name: str, temperature: str) -> dict[str, Path]:
+        """Return the file of every set."""
+        folder = self.folder / "outputs" / f"{name}@{temperature}"
+        slugs = [re.sub(r"[^\w.-]", "_", where)[:60].lstrip(".") for where in self.sets]
+        clear = all(slugs) and len({slug.lower() for slug in slugs}) == len(slugs)
+        names = slugs if clear else [f"set-{number}" for number in range(len(slugs))]
+        return {where: folder / f"{slug}.jsonl" for where, slug in zip(self.sets, names, strict=True)}
+
+    def _write(self, name: str, outputs: Sequence[Sequence[str]]) -> None:
+        for where, file in self._files(name, GIVEN).items():
+            rows = [
+                {**_row(one), "outputs": list(texts)}
+                for one, texts in zip(self.inputs, outputs, strict=True)
+                if one.where == where
+            ]
+            write_rows(rows, file)
+
+    def _sample(self, name: str) -> None:
+        sampler = AskedModel(self.models[name], self.drawing, chat=self.chats[name])
+        drawn: dict[float, dict[str, list[str]]] = {t: {} for t in self.drawing.temperatures}
+        for temperature in self.drawing.temperatures:
+            key, cut, total = temperature_key(temperature), 0, 0
+            for where, file in self._files(name, key).items():
+                rows = [_row(one) for one in self.asked if one.where == where]
+                texts = [one.text for one in self.asked if one.where == where]
+                store = SampleStore(
+                    file,
+                    rows,
+                    n=self.drawing.n,
+                    params=replace(self.drawing.params, temperature=temperature),
+                    seed=self.drawing.seed,
+                    model={**self.sources[name], "dtype": self.drawing.dtype, "chat": self.chats[name]},
+                    overwrite=self.drawing.overwrite,
+                )
+                said = f"{name} at temperature {key}, {len(rows)} prompts of {where}"
+                found = filled(store, sampler, said, self.report)
+                cut += sum(not ended for record in found for ended in record["ended"])
+                total += len(found) * self.drawing.n
+                drawn[temperature] |= dict(zip(texts, (record["outputs"] for record in found), strict=True))
+            if cut:
+                self.warnings.append(
+                    f"{name} at temperature {key}: {cut} of {total} outputs were cut off at "
+                    f"{self.drawing.params.max_new_tokens} tokens."
+                )
+            self._keep(name, key, [drawn[temperature][one.text] for one in self.inputs])
+        sampler.close()
+
+    def _measure(self, measures: Measures) -> Results:
+        """Measure every arm, and put them side by side."""
+        found: dict[tuple[str, str], Measured] = {}
+        references = self._references() if measures.judge is not None else [None] * len(self.inputs)
+        for (name, temperature), outputs in self.outputs.items():
+            label = name if temperature == GIVEN else f"{name} at temperature {temperature}"
+            self.report(f"{label}: measuring")
+            found[name, temperature] = measures.of(label, self.inputs, outputs, references, self.sets)
+            self.warnings += found[name, temperature].warnings
+        quality = next((name for name in ("pvr", *measures.scores) if _has(found, name)), None)
+        if quality is None:
+            self.warnings.append("Quality was not measured, so there are no curves; name a judge or a reward.")
+        level = "per_input" if "per_input" in measures.levels else next(iter(measures.levels), None)
+        diversity = f"{level}.{next(iter(measures.metrics))}" if level else None
+        points = {
+            name: _points({t: one for (other, t), one in found.items() if other == name}, quality, self.sets, diversity)
+            for name in self.names
+        }
+        return {
+            "title": f"{', '.join(self.names)} on {len(self.inputs)} prompts",
+            "sets": self.sets,
+            "quality": quality,
+            "diversity": diversity,
+            "reference": self.reference,
+            "methods": {
+                name: {
+                    "label": name,
+                    "paper": "",
+                    "loop": "",
+                    "free": name in self.free,
+                    "temperatures": {t: one.figures for (other, t), one in found.items() if other == name},
+                }
+                for name in self.names
+            },
+            "curves": draw_curves(
+                points, reference=self.reference, free=self.free, share=quality == "pvr", seed=self.drawing.seed
+            ),
+            "outputs": self.files,
+            "warnings": list(dict.fromkeys(self.warnings)),
+            "settings": {},
+            "versions": _versions(),
+            "seconds": 0.0,
+        }
+
+    def _references(self) -> list[str | None]:
+        if self.baseline is None:
+            missing = sum(one.reference is None for one in self.inputs)
+            if missing:
+                self.warnings.append(f"{missing} of {len(self.inputs)} inputs have no reference, and are not judged.")
+            return [one.reference for one in self.inputs]
+        temperatures = [t for name, t in self.outputs if name == self.baseline]
+        return [texts[0] for texts in self.outputs[self.baseline, reference_temperature(temperatures)]]
+
+    def _settings(self, measures: Measures) -> dict[str, Any]:
+        """Return what figures depend on."""
+        return {
+            "sources": self.sources,
+            "inputs": {where: sum(one.where == where for one in self.inputs) for where in self.sets},
+            "outputs_per_input": self.k,
+            **{name: value for name, value in asdict(self.drawing).items() if name not in ("params", "overwrite")},
+            **{name: value for name, value in asdict(self.drawing.params).items() if name != "temperature"},
+            "metrics": list(measures.metrics),
+            "levels": list(measures.levels),
+            "baseline": self.baseline,
+            "free": self.free,
+        }
+
+
+def _row(one: Input) -> dict[str, Any]:
+    row = {"prompt": one.prompt, "dataset": one.where}
+    return row if one.reference is None else {**row, "reference": one.reference}
+
+
+def _has(found: Mapping[tuple[str, str], Measured], quality: str) -> bool:
+    return all(quality in one.figures for one in found.values())
+
+
+def _points(
+    arms: Mapping[str, Measured], quality: str | None, sets: Sequence[str], diversity: str | None
+) -> list[Point]:
+    """Return the points of a method, those that have both figures."""
+    points = []
+    for temperature, one in arms.items():
+        q, d = quality_of(one.figures, quality, sets[0]), diversity_of(one.figures, diversity)
+        if q is not None and d is not None and quality is not None:
+            values = one.values.get(quality), one.values.get(diversity or "")
+            tables = [None if each is None else each[None] for each in values]
+            known = all(each is not None for each in tables)
+            points.append(Point(temperature, q, d, *(tables if known else (None, None))))
+    return points
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in _VERSIONS:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

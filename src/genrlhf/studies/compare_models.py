@@ -1,0 +1,131 @@
+"""The models of a comparison: how they are asked, and the files that their outputs lie in."""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from genrlhf.errors import ConfigError
+from genrlhf.models.loading import load_causal_lm, load_tokenizer
+from genrlhf.studies.results import temperature_key
+from genrlhf.types import Sample, SamplingParams
+
+if TYPE_CHECKING:
+    from genrlhf.sampling.store import SampleStore
+    from genrlhf.types import Sampler
+
+__all__ = ["AskedModel", "Drawing", "filled"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """How outputs of models are drawn.
+
+    Attributes:
+        n: outputs of an input.
+        temperatures: a model has a point on its curve for each.
+        params: everything else, the longest output among it.
+        seed: of the samples.
+        chat: a text prompt is sent as a user's message to models that have a chat template.
+        dtype: of the weights; "auto" as they are saved.
+        batch_size: sequences at a time.
+        trust_remote_code: run code that a model's repository ships.
+        overwrite: throw outputs of other settings away.
+    """
+
+    n: int = 4
+    temperatures: Sequence[float] = (1.0,)
+    params: SamplingParams = field(default_factory=SamplingParams)
+    seed: int = 0
+    chat: bool = False
+    dtype: str = "auto"
+    batch_size: int = 128
+    trust_remote_code: bool = False
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ConfigError(f"n is {self.n}; draw at least 1 output of an input (-n).")
+        if not self.temperatures:
+            raise ConfigError("There are no temperatures; give at least one.")
+        if len({temperature_key(t) for t in self.temperatures}) < len(self.temperatures):
+            raise ConfigError(f"temperatures are {', '.join(map(str, self.temperatures))}; name each once.")
+        for temperature in self.temperatures:
+            replace(self.params, temperature=temperature)
+
+
+class AskedModel:
+    """A model that is loaded when the first output is asked for, and asked in its own way."""
+
+    def __init__(self, model: str, drawing: Drawing, *, chat: bool) -> None:
+        self.model, self.drawing, self.chat = model, drawing, chat
+        self._sampler: Sampler | None = None
+
+    def stream(
+        self,
+        prompts: Sequence[Any],
+        n: int,
+        params: SamplingParams,
+        seed: int,
+        *,
+        rows: Sequence[int] | None = None,
+        done: Container[int] = (),
+    ) -> Iterator[tuple[int, list[Sample]]]:
+        """Yield samples as they come, see `Sampler`."""
+        asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
+        return self._loaded().stream(asked, n, params, seed, rows=rows, done=done)
+
+    def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
+        """Return the texts of `n` completions of every prompt."""
+        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
+        return [[sample.text for sample in samples] for _, samples in found]
+
+    def _loaded(self) -> Sampler:
+        if self._sampler is None:
+            import torch
+
+            from genrlhf.models import ensure_pad_token
+            from genrlhf.sampling import TransformersSampler
+
+            trust = self.drawing.trust_remote_code
+            model = load_causal_lm(self.model, model_init_kwargs={"dtype": self.drawing.dtype}, trust_remote_code=trust)
+            tokenizer = load_tokenizer(self.model, trust_remote_code=trust)
+            ensure_pad_token(tokenizer, model)
+            model.to("cuda" if torch.cuda.is_available() else "cpu")
+            self._sampler = TransformersSampler(model.eval(), tokenizer, batch_size=self.drawing.batch_size)
+        return self._sampler
+
+    def close(self) -> None:
+        """Let go of the model, so that the next one has its memory."""
+        if self._sampler is not None:
+            self._sampler = None
+            gc.collect()
+
+
+def filled(store: SampleStore, sampler: Sampler, said: str, report: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Draw what a file lacks, and return its rows in the order of the prompts."""
+    store.open()
+    store.load()
+    if len(store.done) < len(store.rows):
+        there = f" ({len(store.done)} are there already)" if store.done else ""
+        report(f"{said}{there}: sampling")
+        last = time.monotonic()
+
+        def progress(now: Any) -> None:
+            nonlocal last
+            if time.monotonic() - last > 15:
+                last = time.monotonic()
+                report(f"{said}: {now.prompts} of {now.total}, {now.tokens_per_second:.0f} tokens/s")
+
+        store.run(sampler, progress)
+    else:
+        report(f"{said}: there already")
+    store.finish()
+    return store.records()
+
+
+def _as_message(prompt: Any) -> Any:
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
