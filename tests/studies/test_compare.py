@@ -18,7 +18,7 @@ from genrlhf.studies import compare_models
 from genrlhf.studies.compare import is_outputs_file, run_comparison
 from genrlhf.studies.compare_models import Drawing
 from genrlhf.studies.results import Results, read_results, to_json
-from genrlhf.studies.results_table import results_table
+from genrlhf.studies.results_text import results_table
 from genrlhf.types import SamplingParams
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 

@@ -40,6 +40,7 @@ def add_command(commands: Any) -> None:
         folders=("output_dir",),
         kept=_kept,
     )
+    parser.usage = "%(prog)s [options] NAME=MODEL_OR_OUTPUTS ..."
     parser.add_argument(
         "sources",
         nargs="+",
@@ -180,7 +181,7 @@ def run(args: argparse.Namespace) -> int:
     from genrlhf.studies.progress import Reporter, quiet_libraries
     from genrlhf.studies.results import FILE_NAME, to_json
     from genrlhf.studies.results_check import FORMAT, VERSION
-    from genrlhf.studies.results_table import results_table
+    from genrlhf.studies.results_text import results_table
 
     quiet_libraries()
     drawing = _drawing(args)
