@@ -15,8 +15,9 @@ import pytest
 from genrlhf.data import Task, load_task
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.sampling import TransformersSampler
-from genrlhf.studies import Study, load_study
+from genrlhf.studies import Study, load_study, write_report
 from genrlhf.studies.results import to_json
+from genrlhf.studies.running import run
 from genrlhf.trainers import PPOTrainer
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 
@@ -78,6 +79,27 @@ def test_every_method_is_measured_and_a_second_start_makes_nothing(task: Task, t
     assert made_by(study(task, tmp_path / "a")) == []
     # The same in another folder, to the bit.
     assert figures(study(task, tmp_path / "b")) == result
+
+
+def test_a_study_that_is_not_finished_has_the_results_of_what_is_measured(task: Task, tmp_path: Path) -> None:
+    found = study(task, tmp_path, {"sft": FEW, "base": {}}, seeds=[0, 1])
+    empty = found.so_far()
+    assert empty["methods"] == empty["curves"] == {} and empty["outputs"] == []
+    assert empty["warnings"][0].startswith("This study is not finished: 0 of ")
+    first = [stage.name for stage in found.graph() if "sft" in stage.name and stage.name.endswith("seed-0")]
+    run(found.graph(), tmp_path, only=first)
+    part = found.so_far()
+    assert list(part["methods"]) == ["sft"] and set(part["methods"]["sft"]["temperatures"]["1.0"]["seeds"]) == {"0"}
+    assert {(entry["method"], entry["seed"]) for entry in part["outputs"]} == {("sft", 0)}
+    assert set(part["stages"]) == set(found.records()) and not (tmp_path / "results.json").exists()
+    whole = found.run()
+    assert "not finished" not in " ".join(found.so_far()["warnings"])
+    # What a report would notice had it changed.
+    assert all(len(entry["sha256"]) == 64 for entry in whole["outputs"])
+    assert set(whole["stages"]) == {stage.name for stage in found.graph()} - {"results"}
+    assert found.so_far()["methods"].keys() == whole["methods"].keys()
+    report = write_report(tmp_path)
+    assert report["inputs"]["id"] == {"shown": 5, "total": 5} and (tmp_path / "report.html").is_file()
 
 
 def check_pool(found: Study) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,11 @@ def add_command(commands: Any) -> None:
         help="inputs of every evaluation set that the page has, each with all its outputs; 0 leaves outputs out "
         "(default: 100, or as many as take 12 million characters)",
     )
+    parser.add_argument(
+        "--study",
+        metavar="FILE",
+        help="the YAML file of the study in FOLDER, whose report then has what was measured by now, finished or not",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,7 +51,8 @@ def run(args: argparse.Namespace) -> int:
 
     from genrlhf.studies.report import write_report
 
-    made = write_report(args.folder, args.output, inputs=args.inputs)
+    with contextlib.redirect_stdout(sys.stderr):
+        made = write_report(args.folder, args.output, inputs=args.inputs, study=args.study)
     if args.json:
         print_json(made)
         return 0

@@ -157,6 +157,7 @@ class Results(TypedDict):
         settings: what was asked for.
         versions: of the packages behind it.
         seconds: that it took.
+        stages: the seconds of every stage, by name, where there are stages.
     """
 
     title: str
@@ -171,6 +172,7 @@ class Results(TypedDict):
     settings: dict[str, Any]
     versions: dict[str, str]
     seconds: float
+    stages: NotRequired[dict[str, float]]
 
 
 def temperature_key(temperature: float | None) -> str:
@@ -251,10 +253,16 @@ def _estimate(given: Mapping[str, Any]) -> Any:
     return Estimate(value, stderr, (low, high), given["n"], np.array(of_units, dtype=np.float64))
 
 
-def write_results(results: Results, folder: str | Path) -> Path:
+def write_results(results: Results, folder: str | Path, *, home: str | Path | None = None) -> Path:
     """Write `results.json` in `folder`, whole or not at all, and return its path.
 
     The files of outputs that are there are listed with their digests, so that a reader knows when they have changed.
+
+    Args:
+        results: what is written.
+        folder: where.
+        home: what the files of outputs are relative to, where `results.json` is to be moved there later; by default
+            `folder`.
 
     Raises:
         DataError: for what `read_results` would not read.
@@ -262,7 +270,10 @@ def write_results(results: Results, folder: str | Path) -> Path:
     file = Path(folder) / FILE_NAME
     record = {"format": FORMAT, "version": VERSION, **to_json(results)}
     _parsed(_encoded(record), str(file))
-    record["outputs"] = [{**entry, **_digest(file.parent / entry["file"])} for entry in record["outputs"]]
+    for entry in record["outputs"]:
+        outputs = (file.parent if home is None else Path(home)) / entry["file"]
+        if outputs.is_file():
+            entry["sha256"] = _digest(outputs)
     with replacing(file) as partial:
         partial.write_bytes(_encoded(record))
     return file
@@ -273,15 +284,12 @@ def _encoded(record: Mapping[str, Any]) -> bytes:
     return text.encode("utf-8", "replace") + b"\n"
 
 
-def _digest(file: Path) -> dict[str, str]:
-    """Return the digest of a file's bytes under its name, nothing where there is no file."""
-    if not file.is_file():
-        return {}
+def _digest(file: Path) -> str:
     digest = hashlib.sha256()
     with file.open("rb") as data:
         while block := data.read(1 << 20):
             digest.update(block)
-    return {"sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def read_results(path: str | Path) -> Results:

@@ -79,6 +79,8 @@ def check_record(record: dict[str, Any], file: str) -> None:
     for _, version in part["versions"].items():
         version.of(str, "a text")
     part["seconds"].of((int, float), "a number")
+    for _, seconds in part["stages"].items() if "stages" in record else []:
+        seconds.of((int, float), "a number")
 
 
 def _check_methods(part: _Part) -> None:

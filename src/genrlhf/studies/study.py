@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from genrlhf.studies.assemble import curves_of, over_seeds, plane_of, versions
 from genrlhf.studies.folder import StudyFolder
 from genrlhf.studies.given import described, task_of
 from genrlhf.studies.graph import Graph, Stage, StageContext
-from genrlhf.studies.plan import Plan
+from genrlhf.studies.plan import Drawn, Plan
 from genrlhf.studies.recipe import Recipe, checked, read_recipe
 from genrlhf.studies.record import Record, read_record
 from genrlhf.studies.results import FILE_NAME, Figures, Results, from_json, read_results, write_results
@@ -126,9 +126,28 @@ class Study:
         shutil.copyfile(self.folder_of("results") / FILE_NAME, self.folder / FILE_NAME)
         return read_results(self.folder)
 
+    def so_far(self) -> Results:
+        """Return the results of what has been measured by now, with a warning where that is not all; writes nothing."""
+        places = StudyFolder(self.folder, self.graph())
+        done = [stage for stage in self.graph() if stage.name != "results" and places.is_done(stage)]
+        context = StageContext(
+            folders={stage.name: places.of(stage) for stage in done},
+            figures={stage.name: places.record_of(stage).figures for stage in done},
+        )
+        measured = [
+            drawn
+            for drawn in self.plan.drawn
+            if context.folders.keys() >= {stage.name for stage in (*drawn.samples.values(), *drawn.measured.values())}
+        ]
+        results = self._assembled(context, measured)
+        if not places.is_done(self.graph()["results"]):
+            much = f"{len(done)} of {len(self.graph())} stages are done"
+            results["warnings"].insert(0, f"This study is not finished: {much}, and what they have measured is shown.")
+        return results
+
     def _results(self, stages: list[Stage]) -> Stage:
         def write(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            write_results(self._assembled(context), folder)
+            write_results(self._assembled(context, self.plan.drawn), folder, home=self.folder)
             shutil.copyfile(folder / FILE_NAME, self.folder / FILE_NAME)
             return {"methods": list(self._labels)}
 
@@ -143,10 +162,10 @@ class Study:
     def _title(self) -> str:
         return self.recipe.title or f"{', '.join(self._labels.values())} on {self.task.name}"
 
-    def _assembled(self, context: StageContext) -> Results:
-        figures = self._figures(context)
+    def _assembled(self, context: StageContext, every: Sequence[Drawn]) -> Results:
+        figures = self._figures(context, every)
         methods: dict[str, Any] = {}
-        for drawn in self.plan.drawn:
+        for drawn in every:
             arm = drawn.arm
             said = {"label": arm.label, "paper": arm.paper, "loop": arm.loop, "free": arm.free, "temperatures": {}}
             methods.setdefault(arm.name, said)["temperatures"][drawn.temperature] = figures[arm.name, drawn.temperature]
@@ -161,6 +180,7 @@ class Study:
             free=[name for name, method in methods.items() if method["free"]],
         )
         note = seeds_note(len(self.recipe.seeds))
+        known = {name: found.seconds for name, at in context.folders.items() if (found := read_record(at)) is not None}
         return {
             "title": self._title,
             "sets": sorted(self.task.evaluation, key="id".__ne__),
@@ -169,17 +189,18 @@ class Study:
             "reference": reference,
             "methods": methods,
             "curves": curves,
-            "outputs": self._outputs(context),
+            "outputs": self._outputs(context, every),
             "warnings": [note[:1].upper() + note[1:]] if note else [],
             "settings": _as_json(self.recipe),
             "versions": versions(),
-            "seconds": sum(found.seconds for at in context.folders.values() if (found := read_record(at)) is not None),
+            "seconds": sum(known.values()),
+            "stages": known,
         }
 
-    def _figures(self, context: StageContext) -> dict[tuple[str, str], Figures]:
+    def _figures(self, context: StageContext, every: Sequence[Drawn]) -> dict[tuple[str, str], Figures]:
         """Return the figures of every arm at every temperature, over its seeds."""
         found: dict[tuple[str, str], dict[int, dict[str, Any]]] = {}
-        for drawn in self.plan.drawn:
+        for drawn in every:
             figures: dict[str, Any] = {}
             for stage in drawn.measured.values():
                 figures |= from_json(dict(context.figures_of(stage.name)))
@@ -187,7 +208,7 @@ class Study:
             found.setdefault((drawn.arm.name, drawn.temperature), {})[drawn.seed] = figures
         return {at: over_seeds(by_seed) for at, by_seed in found.items()}
 
-    def _outputs(self, context: StageContext) -> list[Any]:
+    def _outputs(self, context: StageContext, every: Sequence[Drawn]) -> list[Any]:
         return [
             {
                 "method": drawn.arm.name,
@@ -196,7 +217,7 @@ class Study:
                 "set": name,
                 "file": Path(os.path.relpath(context.folder_of(stage.name) / OUTPUTS, self.folder)).as_posix(),
             }
-            for drawn in self.plan.drawn
+            for drawn in every
             for name, stage in drawn.samples.items()
         ]
 

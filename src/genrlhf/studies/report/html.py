@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.data.files import replacing
+from genrlhf.errors import DataError
 from genrlhf.pages import fill_page, script_json
 from genrlhf.studies.report.cells import all_groups, overview, rows_of
 from genrlhf.studies.report.figure_tables import equal_quality_table, figure_table
@@ -23,7 +24,13 @@ from genrlhf.studies.results import FILE_NAME, Results, read_results, to_json
 __all__ = ["report_page", "write_report"]
 
 
-def write_report(folder: str | Path, output: str | Path | None = None, *, inputs: int | None = None) -> dict[str, Any]:
+def write_report(
+    folder: str | Path,
+    output: str | Path | None = None,
+    *,
+    inputs: int | None = None,
+    study: str | Path | None = None,
+) -> dict[str, Any]:
     """Write the report of a folder of results.
 
     Args:
@@ -31,19 +38,18 @@ def write_report(folder: str | Path, output: str | Path | None = None, *, inputs
         output: where the page goes; `report.html` in the folder by default.
         inputs: how many inputs of every set it has, with all outputs; 0 leaves outputs out. By default 100, or as many
             as take 12 million characters.
+        study: the YAML file of the study that fills the folder. What it has measured by now is reported then, finished
+            or not.
 
     Returns:
         `{"output": path, "bytes": size, "methods": how many, "inputs": {SET: {"shown", "total"}}}`.
 
     Raises:
-        ConfigError: `inputs` is below 0.
+        ConfigError: `inputs` is below 0, or the study's file is wrong.
         DataError: there are no results, or they or the outputs are damaged or have changed since.
     """
-    given = Path(folder).expanduser()
-    file = given / FILE_NAME if given.is_dir() else given
-    results, home = read_results(file), file.parent
+    home, results, written = _found(Path(folder).expanduser(), study)
     samples = read_samples(results, home, inputs)
-    written = datetime.fromtimestamp(file.stat().st_mtime, tz=timezone.utc)
     page = report_page(results, samples, written=written).encode()
     target = home / "report.html" if output is None else Path(output).expanduser()
     with replacing(target) as partial:
@@ -54,6 +60,21 @@ def write_report(folder: str | Path, output: str | Path | None = None, *, inputs
         "methods": len(results["methods"]),
         "inputs": {one.name: {"shown": len(one.inputs), "total": one.total} for one in samples},
     }
+
+
+def _found(given: Path, study: str | Path | None) -> tuple[Path, Results, datetime]:
+    """Return the folder of results, them, and when they were written."""
+    if study is not None:
+        from genrlhf.studies.study import load_study
+
+        return given, load_study(study, output_dir=str(given)).so_far(), datetime.now(timezone.utc)
+    file = given / FILE_NAME if given.is_dir() else given
+    if (given / "stages").is_dir() and not file.is_file():
+        raise DataError(
+            f"{file} does not exist: the study there is not finished. Go on with it, or see what it has measured by "
+            "now with --study and its YAML file."
+        )
+    return file.parent, read_results(file), datetime.fromtimestamp(file.stat().st_mtime, tz=timezone.utc)
 
 
 def report_page(results: Results, samples: Sequence[SampleSet] = (), *, written: datetime | None = None) -> str:
