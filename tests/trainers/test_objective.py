@@ -124,12 +124,14 @@ def test_the_gradient_does_not_depend_on_how_a_step_is_split(objective: Any, tmp
         assert largest_difference(found[0], other) < 1e-6
 
 
+@pytest.mark.parametrize("make", [tiny_llama, tiny_gpt2, tiny_opt])
 @pytest.mark.parametrize("unit", ["token", "row"])
-def test_a_step_follows_the_gradient_of_the_mean_over_tokens_or_rows(unit: str, tmp_path: Path) -> None:
+def test_a_step_follows_the_gradient_of_the_mean_over_tokens_or_rows(unit: str, make: Any, tmp_path: Path) -> None:
     objective = likelihood if unit == "token" else RowMeans()
     options = {"optim": "sgd", "max_grad_norm": 0.0, "max_steps": 1, "lr_scheduler_type": "constant"}
-    made = trainer(tmp_path, objective, per_device_train_batch_size=2, gradient_accumulation_steps=4, **options)
-    model = tiny_llama()
+    options |= {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    made = trainer(tmp_path, objective, model=make(), **options)
+    model = make()
     losses = []
     for row, encoded in zip(ROWS, made.train_dataset, strict=True):
         ids, labels = torch.tensor([encoded["input_ids"]]), torch.tensor(encoded["labels"])[1:]

@@ -21,6 +21,7 @@ from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
+from genrlhf.ops.ranking import first_best, ranking_loss
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
 
@@ -36,6 +37,7 @@ __all__ = [
     "clipped_policy_loss",
     "clipped_value_loss",
     "dr_grpo_advantages",
+    "first_best",
     "generalised_advantages",
     "grpo_advantages",
     "kl_estimate",
@@ -47,6 +49,7 @@ __all__ = [
     "only_members",
     "pass_at_k_advantages",
     "position_ids",
+    "ranking_loss",
     "rloo_advantages",
     "running_sum",
     "simulate_best_of_n",

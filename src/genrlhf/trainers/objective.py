@@ -15,9 +15,20 @@ from genrlhf.errors import ConfigError, DataError, ShapeError
 from genrlhf.ops import chosen_logprobs, token_entropy
 from genrlhf.trainers.lm_head import has_fused_head, label_logits
 
-__all__ = ["Columns", "Objective", "ObjectiveLike", "SupervisedBatch", "as_objective", "refuse_for_objective"]
+__all__ = [
+    "GROUP",
+    "Columns",
+    "Lists",
+    "Objective",
+    "ObjectiveLike",
+    "SupervisedBatch",
+    "as_objective",
+    "refuse_for_objective",
+]
 
 IGNORED = -100
+GROUP = "genrlhf_group"
+"""The column of the group that a line of a batch belongs to."""
 
 
 class Objective:
@@ -25,20 +36,24 @@ class Objective:
 
     Attributes:
         unit: "token": a loss for every label, the mean of which over all labels of the optimizer step is minimised;
-            "row": one for every row, likewise.
-        columns: of the dataset, that it reads beside the tokens.
+            "row": one for every row, likewise; "group": one for every row, each of which holds several `completions` of
+            its prompt.
+        columns: of the dataset, that it reads beside the tokens; of a group, lists with a value for each completion.
         needs_start: it reads `SupervisedBatch.start_logits`, so the model as it starts is kept.
         across_positions: it looks at a row as a whole, so rows are neither packed nor flattened.
     """
 
-    unit: ClassVar[Literal["token", "row"]] = "token"
+    unit: ClassVar[Literal["token", "row", "group"]] = "token"
     columns: ClassVar[tuple[str, ...]] = ()
     needs_start: ClassVar[bool] = False
     across_positions: ClassVar[bool] = False
 
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
-        """Return the loss of every token, (N,), or of every row, (B,); float32, with a gradient."""
+        """Return the loss of every token, (N,), row, (B,), or group, (G,); float32, with a gradient."""
         raise NotImplementedError
+
+    def check(self, rows: Any) -> None:
+        """Raise `DataError` where nothing could be learnt from `rows`, the training data with its tokens."""
 
     @property
     def title(self) -> str:
@@ -48,7 +63,7 @@ class Objective:
     @property
     def reads_rows(self) -> bool:
         """Whether a row has to stay a row of the batch."""
-        return self.across_positions or self.unit == "row" or bool(self.columns)
+        return self.across_positions or self.unit != "token" or bool(self.columns)
 
 
 ObjectiveLike: TypeAlias = Objective | Callable[["SupervisedBatch"], torch.Tensor]
@@ -118,6 +133,30 @@ class Columns:
         return {**self.collator(tokens), "columns": {name: [row[name] for row in rows] for name in self.names}}
 
 
+class Lists:
+    """A collator of rows that hold several completions: a line of the batch for each, one behind the other.
+
+    Args:
+        collator: of the tokens.
+        names: of columns, lists with a value for each completion.
+    """
+
+    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]], names: Sequence[str]) -> None:
+        self.collator = collator
+        self.names = tuple(names)
+
+    def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return the batch, with `columns` in it, and in them the row of each line as `GROUP`."""
+        lines = [
+            {"input_ids": row["prompt_ids"] + ids, "labels": [IGNORED] * len(row["prompt_ids"]) + ids}
+            for row in rows
+            for ids in row["completion_ids"]
+        ]
+        columns = {name: [value for row in rows for value in row[name]] for name in self.names}
+        columns[GROUP] = [number for number, row in enumerate(rows) for _ in row["completion_ids"]]
+        return {**self.collator(lines), "columns": columns}
+
+
 class SupervisedBatch:
     """A micro-batch as an objective sees it: only the tokens that are learnt, those of all rows one after the other.
 
@@ -125,6 +164,8 @@ class SupervisedBatch:
         labels: (N,) int64, the tokens that are learnt.
         rows: (N,) int64, the row of each, 0 … B − 1; rows with nothing to learn are left out.
         size: B.
+        groups: (B,) int64, the group of each row, 0 … G − 1; where the objective's unit is "group".
+        n_groups: G; 0 without groups.
         columns: for each of the objective's columns its B values.
         model: the model that is trained, unwrapped; for whatever else an objective does with it.
         input_ids: the token ids of the micro-batch as the model gets them, (rows, L) int64.
@@ -159,6 +200,11 @@ class SupervisedBatch:
         self.size = len(kept)
         chosen = kept.tolist() if columns else []
         self.columns = {name: [values[row] for row in chosen] for name, values in (columns or {}).items()}
+        groups = self.columns.pop(GROUP, [])
+        _, self.groups = torch.tensor(groups, dtype=torch.int64, device=self.labels.device).unique_consecutive(
+            return_inverse=True
+        )
+        self.n_groups = len(set(groups))
         self.logged: dict[str, torch.Tensor] = {}
         self.outputs: Any = None
         self._logits: torch.Tensor | None = None
@@ -230,7 +276,7 @@ class SupervisedBatch:
             # In the graph all the same: with several processes all of them go backwards.
             return self.logits().sum(-1)
         loss = objective(self)
-        want = len(self.labels) if objective.unit == "token" else self.size
+        want = {"token": len(self.labels), "row": self.size, "group": self.n_groups}[objective.unit]
         name = objective.title
         if not isinstance(loss, torch.Tensor) or loss.shape != (want,):
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
@@ -243,8 +289,9 @@ class SupervisedBatch:
         bad = ~loss.detach().isfinite()
         if bad.any():
             first = int(bad.nonzero()[0])
+            rows = self.groups[self.rows] if objective.unit == "group" else self.rows
             row = int(self.rows[first]) if objective.unit == "token" else first
-            ids = self.labels[self.rows == row].tolist()
+            ids = self.labels[rows == row].tolist()
             value = float(loss.detach()[first])
             raise DataError(
                 f"{name} returned {value} for {objective.unit} {first} of a micro-batch, in the row "

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 import trl
+from datasets import Dataset
 from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.data.chat import turn_end, unheard_end
@@ -24,9 +25,12 @@ from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
+from genrlhf.trainers.group_data import GroupEncoder
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.objective import (
+    GROUP,
     Columns,
+    Lists,
     Objective,
     ObjectiveLike,
     SupervisedBatch,
@@ -154,12 +158,21 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
-        if self._columns:
-            self.data_collator: Any = Columns(self.data_collator, self._columns)
+        if self._in_groups:
+            self.data_collator: Any = Lists(self.data_collator, self._columns)
+        elif self._columns:
+            self.data_collator = Columns(self.data_collator, self._columns)
+        if self.objective is not None and isinstance(self.train_dataset, Dataset):
+            self.objective.check(self.train_dataset)
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, *self._columns]))
+        lists = ("prompt_ids", "completion_ids") if self._in_groups else ()
+        self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, *lists, *self._columns]))
+
+    @property
+    def _in_groups(self) -> bool:
+        return self.objective is not None and self.objective.unit == "group"
 
     @property
     def _columns(self) -> tuple[str, ...]:
@@ -178,12 +191,14 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
 
         TRL calls this once its options have changed the tokenizer (`eos_token`, `chat_template_path`).
         """
+        if self._in_groups and "completion_ids" in columns_of(dataset):
+            return dataset
         if "input_ids" in columns_of(dataset):
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         if is_conversational(dataset):
             self._warn_of_turn_end(processing_class)
         end = turn_end(processing_class)
-        encoder = DemonstrationEncoder(
+        encoder = (GroupEncoder if self._in_groups else DemonstrationEncoder)(
             processing_class,
             max_length=None if packing else self._max_length,
             keep_end=getattr(args, "truncation_mode", "keep_start") == "keep_end",
@@ -220,7 +235,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         """Return TRL's loss or the objective, and count it and its figures by the tokens that are learnt."""
         labels = inputs["labels"]
         if not self.model.training:
-            inputs["labels"] = labels = self._without_repeats(labels)
+            groups = inputs["columns"][GROUP] if self._in_groups else range(len(labels))
+            inputs["labels"] = labels = self._without_repeats(labels, groups)
         if self.objective is not None:
             loss = self._objective_loss(self.objective, model, inputs, num_items_in_batch)
             return (loss, {}) if return_outputs else loss
@@ -261,16 +277,22 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         return loss
 
     def _get_num_items_in_batch(self, batch_samples: list[Any], device: torch.device) -> Any:
-        """Count what the loss of an optimizer step is divided by: labels, or rows that have some."""
-        if self.objective is not None and self.objective.unit == "row":
+        """Count what the loss of an optimizer step is divided by: labels, rows that have some, or groups."""
+        if self._in_groups:
+            groups = [len(set(batch["columns"][GROUP])) for batch in batch_samples]
+            batch_samples = [{"labels": _one_label(torch.ones((count, 1), dtype=torch.bool))} for count in groups]
+        elif self.objective is not None and self.objective.unit == "row":
             counted = [(batch["labels"][:, 1:] != -100).any(-1, keepdim=True) for batch in batch_samples]
-            # One label a row, behind a place that is never counted.
-            rows = [torch.where(some, 0, -100).expand(-1, 2) for some in counted]
-            batch_samples = [{"labels": row} for row in rows]
+            batch_samples = [{"labels": _one_label(some)} for some in counted]
         return super()._get_num_items_in_batch(batch_samples, device)
 
-    def _without_repeats(self, labels: torch.Tensor) -> torch.Tensor:
-        """Return labels without those of rows that fill up the last batch of several processes."""
+    def _without_repeats(self, labels: torch.Tensor, rows: Sequence[int]) -> torch.Tensor:
+        """Return labels without those of rows that fill up the last batch of several processes.
+
+        Args:
+            labels: (lines, L) int64.
+            rows: of each line, counted in the batch.
+        """
         state, total = self.accelerator, self._evaluated_rows
         number = self._evaluated_batches
         self._evaluated_batches += 1
@@ -278,7 +300,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             return labels
         size = self.args.eval_batch_size
         first = (number * state.num_processes + state.process_index) * size
-        kept = torch.arange(len(labels), device=labels.device) < total - first
+        kept = torch.tensor(list(rows), device=labels.device) < total - first
         return labels.masked_fill(~kept.unsqueeze(1), -100)
 
     def evaluation_loop(self, dataloader: Any, *args: Any, **kwargs: Any) -> Any:
@@ -313,3 +335,12 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             self._sources = named_datasets(None, eval_dataset, streams=True)
         figures: dict[str, float] = super().evaluate(eval_dataset, **kwargs)
         return figures
+
+
+def _one_label(some: torch.Tensor) -> torch.Tensor:
+    """Return labels, (B, 2), of which one counts in each of the rows where `some`, (B, 1), is True.
+
+    The Trainer leaves out the first place of a row for some families, and counts it for others.
+    """
+    second = torch.where(some, 0, -100)
+    return torch.cat([torch.full_like(second, -100), second], dim=1)
