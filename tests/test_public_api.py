@@ -19,8 +19,8 @@ ROOT = Path(__file__).parent.parent
 PUBLIC = {
     "genrlhf": """
         BestOfNConfig BestOfNTrainer ConfigError DataError Estimate GenRLHFError JudgeError ModelError PPOConfig
-        PPOTrainer RewardError RewardModelConfig RewardModelTrainer RunFolderError SFTConfig SFTTrainer ShapeError Task
-        __version__ load_task
+        PPOTrainer RewardError RewardModelConfig RewardModelTrainer RunFolderError SFTConfig SFTTrainer
+        SampleAndTuneConfig SampleAndTuneTrainer ShapeError Task __version__ load_task
     """,
     "genrlhf.data": """
         TLDRPost Task as_completion check_rows load_task load_tldr parse_tldr_prompt preferences_from_samples rate
@@ -44,13 +44,14 @@ PUBLIC = {
         word_shift
     """,
     "genrlhf.trainers": """
-        BestOfNConfig BestOfNOutput BestOfNTrainer DPOConfig DPOTrainer KTOConfig KTOTrainer Objective PPOConfig
-        PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback SFTConfig SFTTrainer SupervisedBatch
+        BestOfNConfig BestOfNOutput BestOfNTrainer Completion DPOConfig DPOTrainer Group KTOConfig KTOTrainer Objective
+        PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback SFTConfig SFTTrainer
+        SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch TuningRows
     """,
-    "genrlhf.methods": "GEM METHODS Method get_method method_names",
+    "genrlhf.methods": "GEM METHODS RRHF Method get_method method_names",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
-CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig"]
+CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig", "SampleAndTuneConfig"]
 
 
 @pytest.mark.parametrize("module", PUBLIC)
@@ -147,7 +148,8 @@ def own_fields(config: Any) -> Iterator[dataclasses.Field[Any]]:
     """Yield the fields that our classes add to those of their parents in other libraries, or change."""
     for owner in config.__mro__:
         if owner.__module__.startswith("genrlhf."):
-            yield from (config.__dataclass_fields__[name] for name in inspect.get_annotations(owner))
+            known = {field.name for field in dataclasses.fields(owner)}
+            yield from (config.__dataclass_fields__[n] for n in inspect.get_annotations(owner) if n in known)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         PPOTrainer,
         RewardModelConfig,
         RewardModelTrainer,
+        SampleAndTuneConfig,
+        SampleAndTuneTrainer,
         SFTConfig,
         SFTTrainer,
     )
@@ -52,6 +54,8 @@ __all__ = [
     "RunFolderError",
     "SFTConfig",
     "SFTTrainer",
+    "SampleAndTuneConfig",
+    "SampleAndTuneTrainer",
     "ShapeError",
     "Task",
     "__version__",
@@ -67,6 +71,8 @@ _HOMES = {
     "RewardModelTrainer": "trainers",
     "SFTConfig": "trainers",
     "SFTTrainer": "trainers",
+    "SampleAndTuneConfig": "trainers",
+    "SampleAndTuneTrainer": "trainers",
     "Task": "data",
     "load_task": "data",
 }

@@ -18,6 +18,7 @@ from genrlhf.errors import ConfigError, DataError, RewardError, RunFolderError
 from genrlhf.models import load_causal_lm
 from genrlhf.trainers import BestOfNConfig, BestOfNTrainer, SFTConfig, SFTTrainer
 from genrlhf.trainers.best_of_n_choice import choose
+from genrlhf.trainers.groups import Completion
 from genrlhf.types import Sample
 from tests.helpers import EOS_ID, save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, largest_difference, prompt_rows, share_of_a, share_of_letters, weights
@@ -188,8 +189,9 @@ def test_odd_line_ends_in_completions(tmp_path: Path) -> None:
 
     class Odd(BestOfNTrainer):
         def _batches(self, *args: Any, **options: Any) -> Any:
-            for chunk, outputs in super()._batches(*args, **options):
-                yield chunk, [replace(output, completion=odd, samples=[odd], rewards=[1.0]) for output in outputs]
+            for groups in super()._batches(*args, **options):
+                drawn = [Completion(odd, ended=True, token_ids=[5])]
+                yield [replace(group, completions=drawn, rewards=[1.0]) for group in groups]
 
     trainer = best_of_n(tmp_path, train_dataset=prompt_rows(3))
     trainer.__class__ = Odd

@@ -10,12 +10,14 @@ if TYPE_CHECKING:
     from genrlhf.methods.gem import GEM
     from genrlhf.methods.method import Method
     from genrlhf.methods.registry import METHODS, get_method, method_names
+    from genrlhf.methods.rrhf import RRHF
 
-__all__ = ["GEM", "METHODS", "Method", "get_method", "method_names"]
+__all__ = ["GEM", "METHODS", "RRHF", "Method", "get_method", "method_names"]
 
 _HOMES = {
     "GEM": "gem",
     "METHODS": "registry",
+    "RRHF": "rrhf",
     "Method": "method",
     "get_method": "registry",
     "method_names": "registry",

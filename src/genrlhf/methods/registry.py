@@ -15,7 +15,7 @@ __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 METHODS = (
     *("sft", "gem", "reward_model", "dpo", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
-    "best_of_n",
+    *("best_of_n", "rrhf"),
 )
 """Those of the package; each is `METHOD` in a module of its name."""
 

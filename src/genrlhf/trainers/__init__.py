@@ -9,6 +9,7 @@ from genrlhf._lazy import attach
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
+    from genrlhf.trainers.groups import Completion, Group
     from genrlhf.trainers.objective import Objective, SupervisedBatch
     from genrlhf.trainers.ppo.callbacks import RolloutCallback
     from genrlhf.trainers.ppo.config import PPOConfig
@@ -16,14 +17,19 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.trainer import PPOTrainer
     from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
+    from genrlhf.trainers.sample_and_tune import SampleAndTuneTrainer
+    from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
     from genrlhf.trainers.sft import SFTConfig, SFTTrainer
+    from genrlhf.trainers.tuning_rows import TuningRows
 
 _HOMES = {
     "BestOfNConfig": "best_of_n_config",
     "BestOfNOutput": "best_of_n",
     "BestOfNTrainer": "best_of_n",
+    "Completion": "groups",
     "DPOConfig": "preference_tuning",
     "DPOTrainer": "preference_tuning",
+    "Group": "groups",
     "KTOConfig": "preference_tuning",
     "KTOTrainer": "preference_tuning",
     "Objective": "objective",
@@ -35,15 +41,20 @@ _HOMES = {
     "RolloutCallback": "ppo.callbacks",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
+    "SampleAndTuneConfig": "sample_and_tune_config",
+    "SampleAndTuneTrainer": "sample_and_tune",
     "SupervisedBatch": "objective",
+    "TuningRows": "tuning_rows",
 }
 
 __all__ = [
     "BestOfNConfig",
     "BestOfNOutput",
     "BestOfNTrainer",
+    "Completion",
     "DPOConfig",
     "DPOTrainer",
+    "Group",
     "KTOConfig",
     "KTOTrainer",
     "Objective",
@@ -55,7 +66,10 @@ __all__ = [
     "RolloutCallback",
     "SFTConfig",
     "SFTTrainer",
+    "SampleAndTuneConfig",
+    "SampleAndTuneTrainer",
     "SupervisedBatch",
+    "TuningRows",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

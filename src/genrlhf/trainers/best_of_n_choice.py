@@ -17,6 +17,7 @@ from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
+    from genrlhf.trainers.groups import Completion
     from genrlhf.types import RewardFunction, Sample
 
 __all__ = ["best_of_n_figures", "choose", "rewards_of"]
@@ -36,7 +37,13 @@ def rewards_of(
 
 
 def choose(
-    prompt: Any, samples: Sequence[Sample], rewards: list[float], args: BestOfNConfig, *, seed: int, row: int
+    prompt: Any,
+    samples: Sequence[Sample | Completion],
+    rewards: list[float],
+    args: BestOfNConfig,
+    *,
+    seed: int,
+    row: int,
 ) -> BestOfNOutput:
     """Return the best of a prompt's samples, the first of equal ones, or with a temperature one by chance.
 

@@ -1,16 +1,13 @@
-"""The samples of best-of-N on disk: one line a prompt, appended as they come."""
+"""What best-of-N returns for a prompt, and keeps of it on disk."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from genrlhf.data.log import append_records, recover_records
-from genrlhf.errors import RunFolderError, excerpt
+from genrlhf.trainers.groups import Completion, Group
 
-__all__ = ["BestOfNOutput", "append_outputs", "has_outputs", "read_outputs", "remove_outputs"]
+__all__ = ["BestOfNOutput", "as_group", "as_record"]
 
 
 @dataclass(frozen=True)
@@ -38,50 +35,17 @@ class BestOfNOutput:
     chosen: int
 
 
-def append_outputs(file: Path, rows: Iterable[int], outputs: Iterable[BestOfNOutput]) -> None:
-    """Append one line for each output, under the number of its row."""
-    append_records(file, [{"row": row, **asdict(output)} for row, output in zip(rows, outputs, strict=True)])
+def as_record(output: BestOfNOutput) -> dict[str, Any]:
+    """Return what the file keeps of an output, beside its row."""
+    return asdict(output)
 
 
-def read_outputs(folder: Path, prompts: list[Any]) -> dict[int, BestOfNOutput]:
-    """Return what earlier starts have sampled for `prompts`, by row; a line that was cut off half-way is left out.
+def as_group(record: dict[str, Any]) -> Group:
+    """Return the group of a record.
 
     Raises:
-        RunFolderError: where a line is no such output, or its row was sampled for another prompt.
+        TypeError: where it is no record of an output.
     """
-    found: dict[int, BestOfNOutput] = {}
-    for file in _files(folder):
-        for number, record in enumerate(recover_records(file), start=1):
-            row, output = _parse(record, f"{file}, line {number}")
-            if row >= len(prompts) or output.prompt != prompts[row]:
-                raise RunFolderError(
-                    f"{file} holds samples of another dataset: its row {row} is {excerpt(output.prompt)}. Choose "
-                    "another output_dir, or remove the file."
-                )
-            found[row] = output
-    return found
-
-
-def _parse(record: dict[str, Any], where: str) -> tuple[int, BestOfNOutput]:
-    try:
-        return int(record.pop("row")), BestOfNOutput(**record)
-    except (ValueError, KeyError, TypeError) as error:
-        raise RunFolderError(
-            f"{where} is {excerpt(record)}, which is no output of BestOfNTrainer; remove the line, or choose another "
-            "output_dir."
-        ) from error
-
-
-def has_outputs(folder: Path) -> bool:
-    """Say whether an earlier start has sampled anything."""
-    return any(file.stat().st_size > 0 for file in _files(folder))
-
-
-def remove_outputs(folder: Path) -> None:
-    """Delete what an earlier run has sampled."""
-    for file in _files(folder):
-        file.unlink()
-
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("best_of_n-*.jsonl"))
+    output = BestOfNOutput(**record)
+    drawn = zip(output.samples, output.ended, output.token_ids, strict=True)
+    return Group(output.prompt, [Completion(*each) for each in drawn], rewards=output.rewards)

@@ -135,7 +135,8 @@ class _Card:
             f"{what} trained by **{escaped(self.made_by.label)}**{_with_links(self.made_by.paper)}, starting from "
             f"{start}{digest}, with [genrlhf](https://pypi.org/project/genrlhf/) {__version__}.",
         ]
-        for part, what in (("objective", "Objective"), ("advantage_function", "Advantages"), ("reward", "Reward")):
+        told = {"objective": "Objective", "transform": "Transform", "advantage_function": "Advantages"}
+        for part, what in {**told, "reward": "Reward"}.items():
             if self.parts.get(part) is not None:
                 lines += ["", f"{what}: {escaped(_described(self.parts[part]))}."]
         return lines

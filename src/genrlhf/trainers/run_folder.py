@@ -79,6 +79,8 @@ _ARGUMENTS = (
     "policy_loss",
     "sampler",
     "shape_reward",
+    "transform",
+    "tune",
     *_MODELS,
 )
 

@@ -1,0 +1,463 @@
+"""The loop of methods that draw, look at what they have drawn, and tune on it; again."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
+from datasets import Dataset
+from tqdm.auto import tqdm
+from transformers import PreTrainedModel, TrainerCallback
+
+from genrlhf.data.chat import prompts_of
+from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
+from genrlhf.models.adapter_base import refuse_unmergeable
+from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
+from genrlhf.models.tokens import set_eos_token
+from genrlhf.rewards import RewardSource, load_reward
+from genrlhf.rewards.weighted import check_arguments
+from genrlhf.sampling import TransformersSampler
+from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.trainers.best_of_n_choice import rewards_of
+from genrlhf.trainers.card import MadeBy
+from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
+from genrlhf.trainers.checkpoint_files import flaw_of
+from genrlhf.trainers.groups import Completion, Group, GroupFiles
+from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
+from genrlhf.trainers.run_folder import claim_output_dir
+from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
+from genrlhf.trainers.shared import (
+    check_name,
+    check_prompt_rows,
+    check_prompts,
+    decided_by_main,
+    device_for_trials,
+    named_datasets,
+    shows_bars,
+)
+from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, pairwise_args
+from genrlhf.trainers.tuning_rows import COMPLETIONS, Tune, load_rows, save_rows, tokenised, tuning_rows
+
+if TYPE_CHECKING:
+    from peft import PeftConfig, PeftModel
+    from transformers import PreTrainedTokenizerBase
+    from transformers.trainer_utils import TrainOutput
+
+    from genrlhf.types import Sampler
+
+__all__ = ["SampleAndTuneTrainer"]
+
+ROWS_FILE = "rows.jsonl"
+
+
+class SampleAndTuneTrainer:
+    """Draws n completions of every training prompt, transforms them into rows, and fine-tunes on these; again.
+
+    Everything that is drawn is kept in `output_dir`, one line a prompt, and not drawn again; so are the rows that the
+    transform makes of it. Each of several iterations has a folder `iteration-K` there, and begins with the last one's
+    model.
+
+    Args:
+        model: the policy: a name, a folder or a module.
+        args: the settings.
+        train_dataset: rows with a `prompt`, text or messages; further columns reach reward and transform.
+        transform: `groups -> rows`, a function of a list of `Group`: the same rows for the same groups. Rows hold what
+            `tune` asks for: `prompt` and `completion`; `prompt`, `completions` and `rewards`; or `prompt`, `chosen` and
+            `rejected`. A completion is text, messages, or one of a group's, which is trained as it was sampled. May
+            return a `TuningRows` to say why groups gave none. None ranks all completions, where `tune` is "ranking".
+        tune: "supervised" (`SFTTrainer`), "ranking" (the same, by an objective of groups), or "pairwise" (`DPOTrainer`,
+            against the model that the iteration began with). By default what the transform names as its `tune`, or what
+            the objective's unit asks for.
+        reward: as `PPOTrainer` takes it; None where the transform needs none.
+        objective: of the fine-tuning, see `SFTTrainer`; by default the transform's, or the cross-entropy.
+        sampler: draws in place of the policy, such as a `ServerSampler`. Its completions are trained as text, and it is
+            not what is trained: there is one iteration.
+        eval_dataset: prompts, or a dictionary of several sets, for `evaluate`.
+        processing_class: the policy's tokenizer; by default the one saved with it.
+        reward_processing_class: the reward model's tokenizer; by default the one saved with it.
+        peft_config: tune an adapter of this kind instead of the model itself.
+        callbacks: further callbacks of the fine-tuning.
+
+    Attributes:
+        tuner: the trainer of the last iteration; None before the first.
+
+    Raises:
+        DataError: for data that cannot be used, naming the row.
+        ModelError: for a model that is no causal language model, or a reward model with more than one label.
+        ConfigError: for settings that cannot work together.
+    """
+
+    made_by = MadeBy("sample_and_tune", "Sample and tune", "")
+    _run_parts: dict[str, Any] | None = None
+    _files = GroupFiles()
+    _keeps_rows = True
+    _what = "samples"
+
+    def __init__(
+        self,
+        model: str | PreTrainedModel | PeftModel | None,
+        args: SampleAndTuneConfig | None = None,
+        train_dataset: Dataset | None = None,
+        transform: Callable[[list[Group]], Any] | None = None,
+        tune: Tune | None = None,
+        reward: RewardSource | None = None,
+        objective: ObjectiveLike | None = None,
+        sampler: Sampler | None = None,
+        eval_dataset: Dataset | dict[str, Dataset] | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        reward_processing_class: PreTrainedTokenizerBase | None = None,
+        peft_config: PeftConfig | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+    ) -> None:
+        self.args = args if args is not None else SampleAndTuneConfig("sample_and_tune")
+        given = objective if objective is not None else getattr(transform, "objective", None)
+        self.objective: Objective | None = as_objective(given)
+        self.tune = _kind(tune, transform, self.objective)
+        self.transform: Callable[[list[Group]], Any] = _every_group if transform is None else transform
+        self._given = {"transform": transform, "tune": self.tune, "objective": given, "sampler": sampler}
+        if self.tune == "pairwise":
+            pairwise_args(self.args)
+        refuse_adapter_with_frozen_layers(self.args.freeze_layers, peft_config, model)
+        refuse_unmergeable(peft_config)
+        self._load(model, processing_class, sampler)
+        self.sampler = sampler
+        self.reward: Any = None
+        if reward is not None:
+            self.reward = load_reward(
+                reward,
+                tokenizer=reward_processing_class,
+                batch_size=self.args.reward_batch_size,
+                device=self.args.device,
+                trust_remote_code=self.args.trust_remote_code,
+            )
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        self.peft_config, self.callbacks = peft_config, callbacks
+        self.tuner: SupervisedTuner | PairTuner | None = None
+        self._base_name = str(getattr(getattr(self.model, "config", None), "_name_or_path", ""))
+        for name, dataset in named_datasets(train_dataset, eval_dataset):
+            self._check(dataset, name)
+
+    def _load(self, model: Any, processing_class: Any, sampler: Any) -> None:
+        trust = self.args.trust_remote_code
+        if model is None and sampler is None:
+            raise ConfigError("model is None, and there is no sampler; give one of them.")
+        self.model: Any = None
+        self.processing_class: Any = processing_class
+        if model is not None:
+            loaded = load_causal_lm(model, model_init_kwargs=self.args.model_init_kwargs, trust_remote_code=trust)
+            self.processing_class = load_tokenizer(
+                model if isinstance(model, str) else loaded, processing_class, trust_remote_code=trust
+            )
+            if self.args.eos_token is not None:
+                set_eos_token(self.processing_class, loaded, self.args.eos_token)
+            ensure_pad_token(self.processing_class, loaded, wanted=self.args.pad_token)
+            self.model = loaded.to(self.args.device)
+
+    def _check(self, dataset: Dataset, source: str) -> None:
+        if self.reward is not None:
+            check_arguments(self.reward, dataset.column_names)
+        if self.model is None:
+            check_prompt_rows(dataset, source)
+            return
+        options: dict[str, Any] = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
+        check_prompts(dataset, source, model=self.model, progress=shows_bars(self.args), **options)
+
+    def _groups(
+        self, prompts: Sequence[Any], columns: dict[str, Sequence[Any]], seed: int, *, shared: bool = False
+    ) -> list[Group]:
+        """Return the group of every prompt; `shared` has each of several processes draw its part of them."""
+        state = PartialState()
+        every = range(len(prompts))
+        rows = every[state.process_index :: state.num_processes] if shared else every
+        drawn = [group for groups in self._batches(prompts, columns, rows, seed) for group in groups]
+        return sorted(gather_object(drawn) if shared else drawn, key=attrgetter("row"))
+
+    def _batches(
+        self,
+        prompts: Sequence[Any],
+        columns: dict[str, Sequence[Any]],
+        rows: Sequence[int],
+        seed: int,
+        done: Container[int] = (),
+    ) -> Iterator[list[Group]]:
+        """Yield the groups of `rows` that are not `done`, as many at a time as are scored together."""
+        sampler, n = self.sampler, self.args.n
+        if sampler is None:
+            sampler = TransformersSampler(self.model, self.processing_class, batch_size=self.args.sampling_batch_size)
+        size = max(1, min(self.args.sampling_batch_size, self.args.reward_batch_size) // n)
+        places = {place for place, row in enumerate(rows) if row in done}
+        asked = prompts_of({"prompt": prompts, **columns})
+        params = replace(self.args.sampling_params, logprobs=self.args.keep_logprobs)
+        stream = sampler.stream([asked[row] for row in rows], n, params, seed, rows=rows, done=places)
+        fresh = ((place, samples) for place, samples in stream if place not in places)
+        with tqdm(total=len(rows) - len(places), desc=f"{n} samples each", disable=self.args.disable_tqdm) as bar:
+            while part := list(islice(fresh, size)):
+                chunk = [rows[place] for place, _ in part]
+                samples = [sample for _, drawn in part for sample in drawn]
+                rewards: list[float] | None = None
+                if self.reward is not None:
+                    repeated = [prompts[row] for row in chunk for _ in range(n)]
+                    extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
+                    rewards = rewards_of(self.reward, repeated, samples, extra)
+                yield [
+                    Group(
+                        prompts[row],
+                        # What another sampler draws need not have the policy's tokens.
+                        [Completion(s.text, s.ended, s.token_ids if self.sampler is None else None) for s in drawn],
+                        rewards=None if rewards is None else rewards[i * n : (i + 1) * n],
+                        columns={name: values[row] for name, values in columns.items()},
+                        logprobs=[s.logprobs or [] for s in drawn] if self.args.keep_logprobs else None,
+                        row=row,
+                        seed=seed,
+                    )
+                    for i, (row, (_, drawn)) in enumerate(zip(chunk, part, strict=True))
+                ]
+                bar.update(len(chunk))
+
+    def sample_groups(self, iteration: int = 0) -> list[Group]:
+        """Return the groups of all training prompts, in their order, with rewards as they came.
+
+        They are appended to a file in the iteration's folder as they come; what an earlier start has written there is
+        not drawn again. Several processes share the work.
+        """
+        if self.train_dataset is None:
+            raise ConfigError(f"train() needs prompts; pass train_dataset to {type(self).__name__}.")
+        dataset, folder, state = self.train_dataset, self._folder(iteration), PartialState()
+        columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}
+        prompts = list(columns.pop("prompt"))
+        there = self._files.load(folder, prompts) if state.is_main_process else {}
+        state.wait_for_everyone()
+        there = there or self._files.load(folder, prompts)
+        rows = range(state.process_index, len(prompts), state.num_processes)
+        seed = self.args.seed if iteration == 0 else sample_seeds(self.args.seed, [iteration], 1)[0]
+        for groups in self._batches(prompts, columns, rows, seed, done=there):
+            self._files.append(folder, state.process_index, groups)
+        state.wait_for_everyone()
+        drawn = sorted(self._files.load(folder, prompts).items())
+        return [
+            replace(group, columns={name: values[row] for name, values in columns.items()}, row=row, seed=seed)
+            for row, group in drawn
+        ]
+
+    def sample_training_set(self, iteration: int = 0) -> Dataset:
+        """Return what is tuned on: the rows that the transform makes of the iteration's groups, with their tokens."""
+        groups = self.sample_groups(iteration)
+        file = self._folder(iteration) / ROWS_FILE
+
+        def rows() -> list[dict[str, Any]]:
+            there = load_rows(file) if self._keeps_rows else []
+            if there:
+                return there
+            made = tuning_rows(self.transform(self._by_rule(groups)), self.tune, len(groups))
+            if not self._keeps_rows:
+                return made
+            save_rows(file, made)
+            return load_rows(file)
+
+        return tokenised(
+            # On one process: a transform may ask a server, or leave something to chance.
+            decided_by_main(rows),
+            self.tune,
+            self.processing_class,
+            columns=() if self.objective is None else self.objective.columns,
+            train_cut_off=self.args.train_cut_off,
+            what=self._what,
+        )
+
+    def _by_rule(self, groups: list[Group]) -> list[Group]:
+        """Return groups with the rewards that those that were cut off have by the settings."""
+
+        def ruled(group: Group) -> list[float] | None:
+            if group.rewards is None:
+                return None
+            ended = torch.tensor([completion.ended for completion in group.completions])
+            found: list[float] = rule.apply(torch.tensor(group.rewards, dtype=torch.float64), ended).tolist()
+            return found
+
+        rule = self.args.cut_off_rule
+        return [replace(group, rewards=ruled(group)) for group in groups]
+
+    def _folder(self, iteration: int) -> Path:
+        folder = Path(self.args.output_dir)
+        return folder if self.args.num_iterations == 1 else folder / f"iteration-{iteration}"
+
+    def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
+        """Draw, transform and fine-tune, `num_iterations` times.
+
+        Cut off at any point, the same command goes on: with the prompts that have no line yet where nothing was tuned,
+        and with `resume_from_checkpoint=True` from the newest checkpoint that is whole; iterations that have ended are
+        not done again.
+
+        Raises:
+            RunFolderError: where `output_dir` holds a run with other settings.
+            CheckpointError: where a checkpoint or the samples cannot be written, or there is nothing to go on with.
+            DataError: where the transform makes no rows.
+        """
+        self._refuse_to_train(resume_from_checkpoint)
+        # Before samples are drawn and scored, as all that follows: fine-tuning would refuse it.
+        refuse_reading_ahead(self.model, device=device_for_trials(self.args))
+        resuming = bool(resume_from_checkpoint)
+        replaced = claim_output_dir(
+            self,
+            base_model=self._base_name,
+            resuming=resuming,
+            data=self.train_dataset,
+            reward=self.reward,
+            arguments=self._given,
+            clear=self._clear,
+        )
+        if replaced and resuming:
+            decided_by_main(self._remove_rows)
+        if resume_from_checkpoint is True and not decided_by_main(self._has_begun):
+            raise CheckpointError(
+                f"There is no complete checkpoint in {self.args.output_dir}, and there are no samples; leave "
+                "resume_from_checkpoint out to start anew."
+            )
+        if resuming and resume_from_checkpoint is not True:
+            flaw = decided_by_main(lambda: flaw_of(Path(str(resume_from_checkpoint))))
+            if flaw is not None:
+                raise CheckpointError(f"{resume_from_checkpoint} {flaw}; resume from another checkpoint.")
+        for iteration in range(self.args.num_iterations):
+            result = self._train_once(iteration, resume_from_checkpoint)
+        if self.args.save_strategy != "no":
+            self.save_model()
+            PartialState().wait_for_everyone()
+        return result
+
+    def _refuse_to_train(self, resume_from_checkpoint: Any) -> None:
+        """Raise `ConfigError` for what training cannot be done with."""
+        if self.model is None:
+            raise ConfigError("train() needs a policy to tune; give a model beside the sampler.")
+        if self.sampler is not None and self.args.num_iterations > 1:
+            raise ConfigError(
+                f"num_iterations is {self.args.num_iterations}, and the sampler goes on drawing from the model that it "
+                "has, not from the one that is tuned; set it to 1, or leave the sampler out."
+            )
+        if resume_from_checkpoint not in (None, False, True) and self.args.num_iterations > 1:
+            raise ConfigError(
+                "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
+            )
+
+    def _folders(self) -> list[Path]:
+        return [self._folder(iteration) for iteration in range(self.args.num_iterations)]
+
+    def _clear(self) -> None:
+        """Delete what another run has left."""
+        for folder in self._folders():
+            self._files.remove(folder)
+            for checkpoint in checkpoints_in(folder).values():
+                discard(checkpoint)
+        self._remove_rows()
+
+    def _remove_rows(self) -> None:
+        for folder in self._folders():
+            (folder / ROWS_FILE).unlink(missing_ok=True)
+
+    def _has_begun(self) -> bool:
+        return any(self._files.any_in(folder) or checkpoints_in(folder) for folder in self._folders())
+
+    def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
+        folder = self._folder(iteration)
+        if resume_from_checkpoint is True:
+            # Without a whole one the samples are what a start goes on with.
+            newest = decided_by_main(lambda: newest_complete_checkpoint(folder))
+            resume_from_checkpoint = None if newest is None else str(newest)
+        self.tuner = self._tuner(folder, self.sample_training_set(iteration))
+        # Its card is that of the whole.
+        self.tuner.made_by, self.tuner._run_parts = self.made_by, self._run_parts
+        result: TrainOutput = self.tuner.train(resume_from_checkpoint=resume_from_checkpoint)
+        self.model = self.tuner.accelerator.unwrap_model(self.tuner.model)
+        return result
+
+    def _tuner(self, folder: Path, rows: Dataset) -> SupervisedTuner | PairTuner:
+        args: Any = pairwise_args(self.args) if self.tune == "pairwise" else copy.copy(self.args)
+        args.output_dir = str(folder)
+        given: dict[str, Any] = {
+            "model": self.model,
+            "args": args,
+            "train_dataset": rows,
+            "processing_class": self.processing_class,
+            "peft_config": None if hasattr(self.model, "peft_config") else self.peft_config,
+            "callbacks": self.callbacks,
+        }
+        return PairTuner(**given) if self.tune == "pairwise" else SupervisedTuner(**given, objective=self.objective)
+
+    def evaluate(
+        self, eval_dataset: Dataset | dict[str, Dataset] | str | None = None, *, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Return figures of n completions of every prompt, means over prompts, which several processes share.
+
+        Keys: `eval_ended`, the share of completions that were not cut off, and with a reward `eval_reward/mean`, of a
+        single completion, and `eval_reward/best`, of the best of n; with several named sets `eval_{name}_…`.
+        """
+        check_name(eval_dataset, self.eval_dataset)
+        if isinstance(eval_dataset, str):
+            return self.evaluate(dict(self.eval_dataset or {})[eval_dataset], metric_key_prefix=metric_key_prefix)
+        dataset = eval_dataset if eval_dataset is not None else self.eval_dataset
+        if dataset is None:
+            raise ConfigError("evaluate() needs prompts; pass eval_dataset.")
+        if isinstance(dataset, dict):
+            figures: dict[str, float] = {}
+            for key, part in dataset.items():
+                figures.update(self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{key}"))
+            return figures
+        if eval_dataset is not None:
+            self._check(dataset, "eval_dataset")
+        columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}
+        groups = self._groups(columns.pop("prompt"), columns, self.args.seed + 1, shared=True)
+        return {f"{metric_key_prefix}_{name}": value for name, value in self._figures(groups).items()}
+
+    def _figures(self, groups: Sequence[Group]) -> dict[str, float]:
+        drawn = [completion for group in groups for completion in group.completions]
+        figures = {"ended": sum(completion.ended for completion in drawn) / len(drawn)}
+        if self.reward is not None:
+            figures["reward/mean"] = sum(sum(group.scores) for group in groups) / len(drawn)
+            figures["reward/best"] = sum(max(group.scores) for group in groups) / len(groups)
+        return figures
+
+    def save_model(self, output_dir: str | None = None) -> None:
+        """Save the policy, with its tokenizer, where plain transformers loads it; `output_dir` by default."""
+        target = output_dir if output_dir is not None else self.args.output_dir
+        if self.tuner is not None:
+            self.tuner.save_model(str(target))
+        elif self.args.should_save:
+            self.model.save_pretrained(target)
+            self.processing_class.save_pretrained(target)
+
+
+def _every_group(groups: list[Group]) -> list[dict[str, Any]]:
+    """The transform that ranks all completions."""
+    return [group.ranking() for group in groups]
+
+
+def _kind(tune: Any, transform: Any, objective: Objective | None) -> Tune:
+    """Return how rows are tuned on.
+
+    Raises:
+        ConfigError: for another word, or what cannot go together.
+    """
+    of_groups = objective is not None and objective.unit == "group"
+    found = tune or getattr(transform, "tune", None) or ("ranking" if of_groups else "supervised")
+    if found not in COMPLETIONS:
+        raise ConfigError(f"tune is {found!r}; it must be one of {', '.join(COMPLETIONS)}.")
+    kind = cast("Tune", found)
+    if transform is None and kind != "ranking":
+        raise ConfigError(f"tune={kind!r} needs a transform, a function of groups that returns rows; give one.")
+    if transform is not None and (isinstance(transform, type) or not callable(transform)):
+        raise ConfigError(f"transform is {transform!r}; give a function of groups, or an object that is called.")
+    if kind == "pairwise" and objective is not None:
+        raise ConfigError(f"tune='pairwise' is DPO, and objective={objective.title} another loss; leave one out.")
+    if of_groups != (kind == "ranking"):
+        given = "no objective" if objective is None else f"objective={objective.title}, of unit {objective.unit!r}"
+        raise ConfigError(f"There is tune={kind!r}, and {given}; ranking wants an objective of groups, such as RRHF().")
+    return kind
