@@ -88,6 +88,8 @@ def examples(session: nox.Session) -> None:
     session.chdir(session.create_tmp())
     for script in sorted((ROOT / "examples").glob("*.py")):
         session.run(python, str(script), "--smoke", external=True)
+    for recipe in sorted((ROOT / "examples").glob("*.yaml")):
+        session.run(python, str(ROOT / "scripts" / "smoke_study.py"), str(recipe), external=True)
     for method in ("ppo", "sft"):
         launched = [str(ROOT / "examples" / "accelerate" / "train.py"), "--method", method, "--rollouts", "1"]
         session.run(python, *launched, external=True)
