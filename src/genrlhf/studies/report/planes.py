@@ -78,7 +78,7 @@ def _quality_planes(results: Results) -> Iterable[Plane]:
             f"Quality against diversity, {set_label(name)}",
             "Up is better and right more diverse: what lies below and to the left of another point is worse in both."
             if main
-            else f"Quality on {set_label(name)}; diversity as in the first plot.",
+            else f"Quality on the set {set_label(name)}; diversity as in the first plot.",
             series,
             x,
             Axis(f"{words[0].lower()}{words[1:]} ({set_label(name)})".replace(", % (", " (%, "), scale),
