@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,31 @@ def test_a_method_of_the_users_own(base: str, folder: Path, capsys: pytest.Captu
     assert output(capsys)["output_dir"] == "focal"
     run = json.loads((folder / "focal" / RUN_FILE).read_text(encoding="utf-8"))
     assert run["objective"]["settings"] == {"gamma": 1.5}
+
+
+def test_a_transform_of_the_users_own(base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "my_transforms.py").write_text(
+        "from dataclasses import dataclass, field\n"
+        "from genrlhf.methods import Method\n"
+        "@dataclass(frozen=True)\n"
+        "class Neighbours:\n"
+        "    step: int = field(default=1, metadata={'help': 'From one to the other.'})\n"
+        "    tune = 'pairwise'\n"
+        "    def __call__(self, groups):\n"
+        "        return [group.pair(0, self.step) for group in groups]\n"
+        "METHOD = Method('neighbours', 'Neighbours', 'nobody', 'sample_and_tune', ('prompts',),\n"
+        "    'genrlhf.trainers:SampleAndTuneTrainer', 'genrlhf.trainers:SampleAndTuneConfig', {'n': 3},\n"
+        "    'my_transforms:Neighbours', 'transform')\n",
+        encoding="utf-8",
+    )
+    given = ["--model", base, "--train-file", "rows.jsonl", "--max_new_tokens", "4", "--pairwise", '{"beta": 0.5}']
+    assert main(["train", "my_transforms:METHOD", *given, "--step", "2", *FEW, "--json"]) == 0
+    assert output(capsys)["figures"]["train_loss"] == pytest.approx(math.log(2), abs=1e-5)
+    drawn = [json.loads(line) for line in Path("neighbours/groups-0.jsonl").read_text().splitlines()]
+    made = [json.loads(line) for line in Path("neighbours/rows.jsonl").read_text().splitlines()]
+    drawn.sort(key=lambda line: line["row"])
+    assert [row["rejected"]["genrlhf_completion"] for row in made] == [line["completions"][2] for line in drawn]
+    assert json.loads(Path("neighbours", RUN_FILE).read_text())["pairwise"] == {"beta": 0.5}
 
 
 def test_a_task_brings_its_model_and_rows(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 import trl
-from datasets import Dataset
+from datasets import Dataset, IterableDataset
 from peft import AutoPeftModelForCausalLM, LoraConfig
 from transformers import AutoModelForCausalLM
 
@@ -221,6 +221,31 @@ def test_the_reference_of_a_module_that_was_trained_before_is_its_start(name: st
         made.train()
         assert logged(made, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
         assert logged(made, "rewards/margins")[-1] > 0.05
+
+
+def test_a_reference_that_follows_the_policy_leaves_what_is_frozen_alone(tmp_path: Path) -> None:
+    settings = {"sync_ref_model": True, "ref_model_sync_steps": 1, "freeze_layers": 0.5, "save_strategy": "steps"}
+    made = trainer("dpo", tmp_path, **settings)
+    before = weights(made.model)
+    made.train()
+    after, followed = weights(made.model), weights(made.ref_model)
+    assert all(torch.equal(before[name], after[name]) for name in before if "layers.1." not in name)
+    assert largest_difference(followed, before) > 0 and largest_difference(followed, after) > 0
+    with pytest.raises(ConfigError, match="sync_ref_model=True changes the reference, which checkpoints do not hold"):
+        trainer("dpo", tmp_path, **settings).train(resume_from_checkpoint=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_and_weights_in_bfloat16(kind: str, tmp_path: Path) -> None:
+    made, config, rows = KINDS[kind]
+    args = config(str(tmp_path), **QUIET, max_steps=2, per_device_train_batch_size=4, logging_steps=1)
+    stream = IterableDataset.from_generator(lambda: iter(rows))
+    run = made(tiny_llama().bfloat16(), args, stream, processing_class=tiny_tokenizer())
+    run.train()
+    assert logged(run, "loss")[0] == pytest.approx(math.log(2) if kind == "dpo" else 0.5, abs=1e-3)
+    assert {parameter.dtype for parameter in run.model.parameters()} == {torch.float32}
+    with pytest.raises(ConfigError, match="IterableDataset, which has no length; set max_steps"):
+        made(tiny_llama(), config(str(tmp_path), **QUIET), stream, processing_class=tiny_tokenizer())
 
 
 def test_a_reference_of_its_own(tmp_path: Path) -> None:
