@@ -7,7 +7,7 @@ import contextlib
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from genrlhf.studies.record import Record
 
 __all__ = ["GraphOfStages", "add_command"]
+
+_SHOWN = 2
 
 
 class GraphOfStages(Protocol):
@@ -142,6 +144,8 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
     is_main = int(os.environ.get("RANK") or 0) == 0
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
+        if (check := getattr(study, "check", None)) is not None:
+            check()
         report = Reporter(quiet=not is_main)
         records = make(places.graph, places.folder, only=args.only, launcher=launcher, report=report)
         results = study.results() if is_main and not args.only else {}
@@ -175,7 +179,7 @@ def _list(places: StudyFolder, *, as_json: bool) -> None:
             "name": stage.name,
             "kind": stage.kind,
             "state": places.state_of(stage),
-            "needs": [need.name for need in stage.needs.values()],
+            "needs": [need.name for need in stage.needed],
             "launched": stage.launched,
             "folder": str(places.of(stage)),
             "key": stage.key,
@@ -186,10 +190,16 @@ def _list(places: StudyFolder, *, as_json: bool) -> None:
     if as_json:
         print_json({"folder": str(places.folder), "stages": stages, "others": others})
         return
-    rows = [(each["name"], each["state"], ", ".join(each["needs"])) for each in stages]
+    rows = [(each["name"], each["state"], _some(each["needs"])) for each in stages]
     print_table([("stage", "state", "needs"), *rows])
     if others:
         say(f"{len(others)} folders are of stages that this study does not have (any more); --prune deletes them.")
+
+
+def _some(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are: a terminal has so many columns."""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more
 
 
 def _prune(places: StudyFolder, *, as_json: bool) -> None:

@@ -105,6 +105,11 @@ class Stage:
         object.__setattr__(self, "key", hashlib.sha256(canonical_text(known).encode()).hexdigest())
 
     @property
+    def needed(self) -> list[Stage]:
+        """The stages that it needs, each once."""
+        return list(dict.fromkeys(self.needs.values()))
+
+    @property
     def place(self) -> str:
         """Where its folder lies below that of the stages: its name and the start of its key."""
         return f"{self.name}-{self.key[:8]}"
@@ -132,7 +137,7 @@ class Graph:
                     raise ConfigError(f"Two stages are called {stage.name}: {_difference(known, stage)}. Rename one.")
                 continue
             pending.extend(stage.needs.values())
-        order = in_order({name: [need.name for need in found[name].needs.values()] for name in [*given, *found]})
+        order = in_order({name: [need.name for need in found[name].needed] for name in [*given, *found]})
         self.stages: tuple[Stage, ...] = tuple(found[name] for name in order)
         self._by_name = {stage.name: stage for stage in self.stages}
 

@@ -83,7 +83,7 @@ class _Leader:
             raise ConfigError("--launcher starts processes; leave it out where a launcher has started this one.")
         graph = self.places.graph
         asked = [graph[name] for name in dict.fromkeys(only)] or list(graph)
-        self.places.check([*asked, *(need for stage in asked for need in stage.needs.values())])
+        self.places.check([*asked, *(need for stage in asked for need in stage.needed)])
         if only:
             for stage in asked:
                 self._make_now(stage)
@@ -92,7 +92,7 @@ class _Leader:
         return {stage.name: self.places.record_of(stage) for stage in asked}
 
     def _make_now(self, stage: Stage) -> None:
-        missing = [need.name for need in stage.needs.values() if not self.places.is_done(need)]
+        missing = [need.name for need in stage.needed if not self.places.is_done(need)]
         if missing:
             raise ConfigError(f"Stage {stage.name} needs {missing[0]}, which is not done; make that first.")
         if self.places.is_done(stage):
@@ -125,7 +125,7 @@ class _Leader:
         """Make the first stage that can be made; where there is none, return who is at one."""
         busy = None
         for stage in pending:
-            if all(self.places.is_done(need) for need in stage.needs.values()):
+            if all(self.places.is_done(need) for need in stage.needed):
                 try:
                     self._make(stage)
                     return None

@@ -71,9 +71,7 @@ def snakefile(
             shell=_text(shell(stage)),
         )
 
-    rules = [
-        rule(names[stage.name], stage.name, stage, list(stage.needs.values()), _file(places, stage)) for stage in graph
-    ]
+    rules = [rule(names[stage.name], stage.name, stage, stage.needed, _file(places, stage)) for stage in graph]
     gathered = rule("results", "results", None, list(graph), results)
     return "".join([_HEAD.format(results=_quoted(results)), *rules, gathered])
 
