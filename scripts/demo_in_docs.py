@@ -1,8 +1,9 @@
 """Put the demo into README and docs: `genrlhf demo && python scripts/demo_in_docs.py demo`.
 
 Writes the table and the plot of the front pages (between the marks in `README.md` and `docs/index.md`) from the
-folder's `results.json`, and pictures of its report. The table and the plot are the same whenever the results are; the
-pictures are those of the Chromium that is installed, and are left as they are without one (or with `--no-pictures`).
+folder's `results.json`, and pictures of its report, or of that of another folder (`--pictures-of`). The table and the
+plot are the same whenever the results are; the pictures are those of the Chromium that is installed, and are left as
+they are without one (or with `--no-pictures`).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ svg { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="that genrlhf demo has filled")
+    parser.add_argument("--pictures-of", type=Path, metavar="FOLDER", help="of a study or comparison (default: folder)")
     parser.add_argument("--no-pictures", action="store_true", help="leave the pictures of the report as they are")
     args = parser.parse_args()
     results = read_results(args.folder)
@@ -61,7 +63,7 @@ def main() -> None:
     for page, image in PAGES.items():
         page.write_text(with_demo(page.read_text(encoding="utf-8"), results, image), encoding="utf-8")
     if not args.no_pictures:
-        photograph(args.folder)
+        photograph(args.pictures_of or args.folder)
 
 
 def with_demo(page: str, results: Results, image: str) -> str:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from genrlhf.cli import main
+from genrlhf.studies import load_study
 from tests.studies.results_record import write_example
 
 STUDY = """
@@ -67,6 +70,11 @@ def test_folders_that_have_no_results(
     assert capsys.readouterr().out.startswith("begun/report.html: 0 methods, no outputs, ")
     page = Path("begun/report.html").read_text(encoding="utf-8")
     assert "This study is not finished: 0 of " in page and "Nothing has been measured yet." in page
+    # The settings that the page shows are the study.
+    [settings] = re.findall(r"<pre[^>]*>(.*?)</pre>", page, re.DOTALL)
+    Path("again.yaml").write_text(html.unescape(settings), encoding="utf-8")
+    keys = [{stage.name: stage.key for stage in load_study(file).graph()} for file in ("study.yaml", "again.yaml")]
+    assert keys[0] == keys[1]
     assert not Path("elsewhere").exists() and not Path("begun/results.json").exists()
     assert main(["report", "begun", "--study", "other.yaml"]) == 1
     assert "other.yaml" in told(capsys)

@@ -42,7 +42,8 @@ def write_report(
             or not.
 
     Returns:
-        `{"output": path, "bytes": size, "methods": how many, "inputs": {SET: {"shown", "total"}}}`.
+        What was made, with the keys "output" (its path), "bytes", "methods" (how many) and "inputs" (by set, how many
+        are "shown" of how many in "total").
 
     Raises:
         ConfigError: `inputs` is below 0, or the study's file is wrong.

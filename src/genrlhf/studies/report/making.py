@@ -58,12 +58,22 @@ def _stages(results: Results) -> str:
 
 
 def _settings(results: Results) -> str:
-    if not results["settings"]:
+    settings = results["settings"]
+    if not settings:
         return ""
-    lines = yaml.safe_dump(dict(results["settings"]), sort_keys=False, allow_unicode=True, width=100).splitlines()
+    lines = yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True, width=100).splitlines()
     # A line at a time, without what acts on a reader.
     shown = element("pre", "\n".join(map(text, lines)), dir="ltr")
-    return element("h3", "Settings") + scrolling("Settings", shown)
+    again = []
+    if {"task", "methods"} <= set(settings):
+        command = element("code", "genrlhf study study.yaml")
+        again += ["Saved as study.yaml, these are the study, and ", command, " makes it again."]
+    elif "sources" in settings:
+        again += ["What ", element("code", "genrlhf compare"), " was asked for."]
+    if again:
+        again.append(" The same seeds give the same figures with the versions below, on the same kind of machine.")
+    said = element("p", *again, class_="quiet") if again else ""
+    return element("h3", "Settings") + said + scrolling("Settings", shown)
 
 
 def _versions(results: Results) -> str:
