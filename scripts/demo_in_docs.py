@@ -159,7 +159,7 @@ def photograph(folder: Path) -> None:
             browser.get(page.as_uri())
             for name, (above, below) in PICTURES.items():
                 top, bottom = browser.execute_script(BETWEEN, above, below)
-                size = {"x": 0, "y": max(0, top - 30), "width": WIDTH, "height": min(bottom - top + 60, 1400)}
+                size = {"x": 0, "y": max(0, top - 30), "width": WIDTH, "height": min(bottom - top + 60, 1800)}
                 clip = {**size, "scale": 1}
                 taken = browser.execute_cdp_cmd("Page.captureScreenshot", {"clip": clip, "captureBeyondViewport": True})
                 image = Image.open(io.BytesIO(base64.b64decode(taken["data"]))).convert("RGB")
