@@ -60,6 +60,39 @@ def test_logits_are_those_of_the_unpadded_text(model: Any, extra: int) -> None:
     assert torch.allclose(model.get_output_embeddings()(hidden), logits, atol=1e-6)
 
 
+def test_rows_of_like_length_go_through_the_model_together(model: Any) -> None:
+    """Seventy texts of 5 to 40 tokens: as each is alone, in three passes that are as wide as their longest text."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = [(int(p), int(c)) for p, c in zip(*torch.randint(2, 20, (2, 70), generator=generator), strict=True)]
+    tokens = (torch.zeros(70, 20, dtype=torch.long), torch.zeros(70, 20).bool())
+    prompt_ids, prompt_mask = (each.clone() for each in tokens)
+    completion_ids, completion_mask = (each.clone() for each in tokens)
+    for row, (p, c) in enumerate(lengths):
+        prompt_mask[row, 20 - p :], completion_mask[row, :c] = True, True
+    for ids, mask in ((prompt_ids, prompt_mask), (completion_ids, completion_mask)):
+        ids[mask] = torch.randint(4, VOCAB_SIZE, (int(mask.sum()),), generator=generator)
+    seen: list[tuple[int, ...]] = []
+    handle = model.get_input_embeddings().register_forward_hook(
+        lambda _m, args, _out: seen.append(tuple(args[0].shape))
+    )
+    logits, hidden = completion_logits(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    handle.remove()
+    assert logits.shape == (70, 20, VOCAB_SIZE)
+    assert hidden.shape[:2] == (70, 20)
+    totals = sorted(p + c for p, c in lengths)
+    assert seen == [(32, totals[31]), (32, totals[63]), (6, totals[69])]
+    expected = torch.zeros_like(logits)
+    for row, (p, c) in enumerate(lengths):
+        text = torch.cat([prompt_ids[row, 20 - p :], completion_ids[row, :c]])[None]
+        expected[row, :c] = model(input_ids=text).logits[0, p - 1 : p + c - 1]
+    torch.testing.assert_close(logits[completion_mask], expected[completion_mask], atol=2e-5, rtol=1e-5)
+    # The last layer's weights get their gradient from places that go no further than to its keys and values, too.
+    weights = [p for p in model.parameters() if p.requires_grad]
+    ours, theirs = (torch.autograd.grad(each[completion_mask].tanh().mean(), weights) for each in (logits, expected))
+    for one, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
 def test_hidden_states_have_the_width_of_the_head() -> None:
     model = wide_opt()
     _, hidden = completion_logits(model, *padded())

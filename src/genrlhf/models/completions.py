@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
+from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.freezing import inner_model
-from genrlhf.models.trunk import top_of
+from genrlhf.models.trunk import at_last_positions, top_of
 from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
 from genrlhf.types import WHOLE_VOCABULARY, Support
 
@@ -26,6 +27,9 @@ __all__ = [
     "completion_logits",
     "context_length",
 ]
+
+ROWS_OF_LIKE_LENGTH = 32
+"""Texts that go through a model at a time on a processor, which is as fast with these as with more."""
 
 
 class Trunk(NamedTuple):
@@ -79,7 +83,8 @@ def completion_logits(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict every completion token, and the hidden states they are read from.
 
-    Only response positions go through the language-model head.
+    Only response positions go through the language-model head. On a processor texts of like length go through the model
+    together, so that little padding does; logits behind the end of a completion then mean nothing.
 
     Args:
         model: a causal language model, in or out of a PEFT wrapper.
@@ -92,8 +97,48 @@ def completion_logits(
     Returns:
         logits, (B, T, V), and hidden states, (B, T, d), in the model's dtype.
     """
-    text = _Text.of(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
     length = completion_ids.shape[1]
+    # Elsewhere the host would have to wait for the lengths.
+    if trunk is None and prompt_ids.device.type == "cpu" and reads_left_padding(model) and not _is_sharded(model):
+        return _logits_by_length(model, *tokens)
+    view = model if trunk is None else top_of(model, *trunk, last=length + 1)
+    return _head_logits(model, view, _Text.of(model, *tokens), length)
+
+
+def _is_sharded(model: Any) -> bool:
+    return isinstance(inner_model(model), (FSDPModule, FullyShardedDataParallel))
+
+
+def _logits_by_length(
+    model: PreTrainedModel,
+    prompt_ids: torch.Tensor,
+    prompt_mask: torch.Tensor,
+    completion_ids: torch.Tensor,
+    completion_mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `completion_logits` does, from passes over rows of like length without the padding between them."""
+    order = (prompt_mask.sum(-1) + completion_mask.sum(-1)).argsort(stable=True)
+    found = []
+    for rows in order.split(ROWS_OF_LIKE_LENGTH):
+        text = _Text.packed(model, prompt_ids[rows], prompt_mask[rows], completion_ids[rows], completion_mask[rows])
+        length = max(1, int(completion_mask[rows].sum(-1).max()))
+        part = _head_logits(model, at_last_positions(model, length + 1), text, length)
+        found.append([nn.functional.pad(each, (0, 0, 0, completion_ids.shape[1] - length)) for each in part])
+    back = order.argsort()
+    logits, hidden = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
+    return logits, hidden
+
+
+def _head_logits(model: Any, view: Any, text: _Text, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits that predict `length` tokens behind the prompts, and what they are read from, see there.
+
+    Args:
+        model: a causal language model.
+        view: what is run of it, see `top_of`.
+        text: what it is run on.
+        length: T.
+    """
     captured: list[torch.Tensor] = []
 
     # The input of the head is the last hidden state in every family, whatever norm or projection comes before it. Cut
@@ -104,7 +149,7 @@ def completion_logits(
 
     handle = inner_model(model).get_output_embeddings().register_forward_pre_hook(capture)
     try:
-        output = (model if trunk is None else top_of(model, *trunk, last=length + 1))(**text.arguments)
+        output = view(**text.arguments)
     finally:
         handle.remove()
     return output.logits, captured[0]
@@ -174,12 +219,32 @@ class _Text(NamedTuple):
         ids, mask = ids.gather(1, places), mask.gather(1, places) & inside
         return cls(forward_arguments(model, ids, mask, positions=False), back + padding)
 
+    @classmethod
+    def packed(
+        cls,
+        model: nn.Module,
+        prompt_ids: torch.Tensor,
+        prompt_mask: torch.Tensor,
+        completion_ids: torch.Tensor,
+        completion_mask: torch.Tensor,
+    ) -> _Text:
+        """Join them without a gap, with all padding on the left, as wide as the longest text."""
+        ids = torch.cat([prompt_ids, completion_ids], dim=1)
+        mask = torch.cat([prompt_mask, completion_mask], dim=1)
+        places = mask.int().argsort(dim=-1, stable=True)[:, -max(1, int(mask.sum(-1).max())) :]
+        return cls(
+            forward_arguments(model, ids.gather(1, places), mask.gather(1, places)),
+            completion_mask.sum(-1, keepdim=True) + 1,
+        )
+
     def after_prompt(self, hidden: torch.Tensor, count: int) -> torch.Tensor:
         """Return (B, count, d) of hidden states (B, L, d): of the last prompt token and what follows it."""
         # From the end, as some adapters put states of their own before the text.
         if isinstance(self.back, int):
             return hidden[:, -self.back :][:, :count]
         places = hidden.shape[1] - self.back + torch.arange(count, device=hidden.device)
+        # Behind the end of a completion anything will do.
+        places = places.clamp(max=hidden.shape[1] - 1)
         return hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 

@@ -22,7 +22,7 @@ from genrlhf.models.last_positions import LastPositions, can_limit
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
+__all__ = ["at_last_positions", "modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
 
 
 def trunk_depth(model: PreTrainedModel) -> int:
@@ -88,6 +88,19 @@ def top_of(model: Any, depth: int, states: torch.Tensor, last: int) -> Any:
     )
     first.register_forward_pre_hook(replace, with_kwargs=True)
     return _with_layers(owner, layers, nn.ModuleList([first, *kept[1:]]), slice(depth, None))
+
+
+def at_last_positions(model: Any, last: int) -> Any:
+    """Return a view of `model` whose last layer runs at the last `last` positions, where `LastPositions` can do that.
+
+    The same inputs give the same outputs there, those before are undefined; it is good for one forward pass.
+    """
+    owner = inner_model(model)
+    layers = decoder_layers(owner)
+    if not can_limit(layers[-1], owner.config):
+        return model
+    kept = [*list(layers)[:-1], LastPositions(layers[-1], last)]
+    return _with_layers(owner, layers, nn.ModuleList(kept), slice(None))
 
 
 class _Stop(Exception):  # noqa: N818

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ModelReward", "options_of", "score_texts"]
 
+PROMPTS_SAVED = 8
+"""Prompts that need not be computed again before texts are scored behind them, which takes more passes."""
+
 
 class ModelReward:
     """The score that a reward model gives to a completion, times a gain, plus a bias.
@@ -153,12 +156,9 @@ def score_texts(
         )
         places.setdefault(tuple(ids), []).append(i)
     pad = int(tokenizer.pad_token_id)
-    batches = plan_scoring(
-        [list(ids) for ids in places],
-        [repr(prompts[rows[0]]) for rows in places.values()],
-        batch_size=batch_size,
-        share=close and len(places) > 1 and shares_prompts(model, pad),
-    )
+    named = [repr(prompts[rows[0]]) for rows in places.values()]
+    share = close and len(named) - len(set(named)) >= PROMPTS_SAVED and shares_prompts(model, pad)
+    batches = plan_scoring([list(ids) for ids in places], named, batch_size=batch_size, share=share)
     scores = [0.0] * len(prompts)
     rows_of = list(places.values())
     with tqdm(total=len(places), desc="scoring", disable=not progress) as bar:
