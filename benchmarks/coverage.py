@@ -86,8 +86,13 @@ class Lookup:
         return float(texts[0])
 
 
+def _lookup(name: str) -> Lookup:
+    """Return the metric of a population by its name, which says whether its values are known to lie in [0, 1]."""
+    return Lookup((0.0, 1.0) if "at 1" in name or "eighths" in name or "beta" in name else None)
+
+
 def _per_input(name: str, draw: Draw) -> Simulate:
-    metric = Lookup((0.0, 1.0) if "at 1" in name or "eighths" in name or "beta" in name else None)
+    metric = _lookup(name)
 
     def simulate(generator: np.random.Generator, n: int) -> tuple[Estimate, float]:
         values, truth = draw(generator, n)
@@ -104,7 +109,7 @@ def _difference(name: str, draw: Draw) -> Simulate:
         same = generator.random(n) < 0.5
         second = np.where(same, first, second)
         sides = [[[repr(float(value))] for value in side] for side in (first, second)]
-        return compare_diversity(*sides, Lookup()).difference, (other - mean) * 0.5
+        return compare_diversity(*sides, _lookup(name)).difference, (other - mean) * 0.5
 
     return simulate
 
@@ -248,16 +253,18 @@ def measure(case: Case, n: int, simulations: int, seed: int = 0) -> dict[str, An
     values = np.array([estimate.value for estimate, _ in found])
     truths = np.array([values.mean() if truth is None else truth for _, truth in found])
     ends = np.array([estimate.ci for estimate, _ in found])
-    # A truth at a bound is reached but for a rounding.
-    inside = (ends[:, 0] <= truths + 1e-9) & (truths - 1e-9 <= ends[:, 1])
+    # A truth at a bound is reached but for a rounding. Where there is no interval, nothing is claimed.
+    given = np.isfinite(ends).all(axis=1)
+    inside = ((ends[:, 0] <= truths + 1e-9) & (truths - 1e-9 <= ends[:, 1]))[given]
     oracle = 2 * 1.959964 * float((values - truths).std())
-    covered = float(inside.mean())
+    covered, width = float(inside.mean()), float(np.mean((ends[:, 1] - ends[:, 0])[given]))
     return {
         "coverage": covered,
-        "error": math.sqrt(max(covered * (1 - covered), 1 / simulations) / simulations),
+        "error": math.sqrt(max(covered * (1 - covered), 1 / len(inside)) / len(inside)),
         "simulations": simulations,
-        "width": float(np.mean(ends[:, 1] - ends[:, 0])),
-        "excess_width": float(np.mean(ends[:, 1] - ends[:, 0])) / oracle - 1 if oracle else None,
+        "without_interval": 1 - float(given.mean()),
+        "width": width,
+        "excess_width": width / oracle - 1 if oracle else None,
     }
 
 
@@ -309,7 +316,8 @@ def _cell(found: dict[str, Any] | None) -> str:
         return " |"
     excess = found["excess_width"]
     wider = "" if excess is None or found["coverage"] <= 0.97 else f" ({100 * excess:+.0f} %)"
-    return f" {100 * found['coverage']:.1f}{wider} |"
+    none = found["without_interval"]
+    return f" {100 * found['coverage']:.1f}{wider}" + (f", none in {100 * none:.1f} %" if none > 0 else "") + " |"
 
 
 if __name__ == "__main__":
