@@ -17,6 +17,7 @@ from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, T5Config,
 
 from genrlhf.errors import ConfigError, DataError, ModelError, RewardError, RunFolderError
 from genrlhf.integrations import DiversityCallback, load_outputs
+from genrlhf.integrations.callback.measuring import draw
 from genrlhf.integrations.callback.schedule import Schedule
 from genrlhf.integrations.callback.undisturbed import evaluating
 from genrlhf.metrics import (
@@ -37,6 +38,7 @@ from tests.trainers.runs import StopAt, largest_difference, reward_model_trainer
 
 PROMPTS = ["q", "qx", "qxxx"]
 SHORT = SamplingParams(max_new_tokens=8)
+DEMONSTRATIONS = Dataset.from_list([{"prompt": "q", "completion": "ab"}, {"prompt": "qx", "completion": "b"}])
 NOISE = ("runtime", "per_second", "time/", "seconds", "step_time")
 
 
@@ -86,8 +88,9 @@ def outputs_of(trainer: Any, step: int) -> list[list[str]]:
         ("trl-sft", {"peft": True}),
         ("sft", {"freeze_layers": 0.5, "disable_dropout": False}),
         ("sft", {"neftune_noise_alpha": 5.0}),
+        ("sft", {"eval_strategy": "steps", "eval_steps": 1, "eval_dataset": DEMONSTRATIONS}),
     ],
-    ids=["autocast", "checkpointing", "own generate", "adapter", "frozen", "neftune"],
+    ids=["autocast", "checkpointing", "own generate", "adapter", "frozen", "neftune", "evaluated"],
 )
 def test_the_outputs_are_those_of_the_model_in_eval_mode_and_the_training_does_not_notice(
     name: str, options: dict[str, Any], tmp_path: Path
@@ -111,6 +114,29 @@ def test_the_outputs_are_those_of_the_model_in_eval_mode_and_the_training_does_n
     with trainer.accelerator.autocast():
         drawn = TransformersSampler(model, tiny_tokenizer()).sample(PROMPTS, 3, SHORT, 0)
     assert outputs_of(trainer, 4) == drawn != outputs_of(trainer, 0)
+
+
+def drawing(completions: list[str]) -> list[float]:
+    """A reward that uses up everybody's random numbers."""
+    random.random(), np.random.rand(), torch.rand(1)
+    return [0.0] * len(completions)
+
+
+def test_random_numbers_of_rewards_and_metrics_are_not_those_of_the_training(tmp_path: Path) -> None:
+    # Dropout draws from them.
+    without = trained("transformers", tmp_path / "without", [])
+    states = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    trainer = trained("transformers", tmp_path / "with", [callback(reward=drawing)])
+    assert (random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == states
+    assert largest_difference(weights(trainer.model), weights(without.model)) == 0.0
+
+
+def test_drawing_leaves_every_module_in_its_mode(tmp_path: Path) -> None:
+    trainer = plain(tmp_path, [])
+    trainer.model.train().transformer.h[0].eval()
+    before = [module.training for module in trainer.model.modules()]
+    assert len(draw(trainer, tiny_tokenizer(), callback().settings)) == 3
+    assert [module.training for module in trainer.model.modules()] == before
 
 
 def test_modes_are_put_back_module_by_module() -> None:

@@ -14,12 +14,18 @@ from transformers import Trainer, TrainerCallback
 
 from genrlhf.data.log import claim_file, replace_records, said_when_full
 from genrlhf.errors import ConfigError
-from genrlhf.integrations.callback.host import calling_trainer, check_model, language_model, sampling_tokenizer
+from genrlhf.integrations.callback.host import (
+    calling_trainer,
+    check_model,
+    language_model,
+    root_model,
+    sampling_tokenizer,
+)
 from genrlhf.integrations.callback.measuring import check_prompts_fit, draw, measure
 from genrlhf.integrations.callback.schedule import Schedule, check_every
 from genrlhf.integrations.callback.settings import PREFIX, Settings, named_metrics, rows_of
 from genrlhf.integrations.callback.tables import log_tables
-from genrlhf.integrations.callback.undisturbed import random_states_kept, synchronised
+from genrlhf.integrations.callback.undisturbed import evaluating, random_states_kept, synchronised
 from genrlhf.models.processes import decided_by_main, gathered
 from genrlhf.rewards import load_reward
 from genrlhf.rewards.weighted import check_arguments
@@ -168,7 +174,7 @@ class _Run:
     def of(cls, trainer: Trainer, settings: Settings, tokenizer: Any, every: int | float) -> _Run:
         """Return the run of a Trainer, once it is known that it can be sampled."""
         found = sampling_tokenizer(trainer, tokenizer)
-        with random_states_kept():
+        with random_states_kept(), evaluating(root_model(trainer)):
             check_model(trainer)
             check_prompts_fit(language_model(trainer), found, settings)
             options: dict[str, Any] = {"batch_size": settings.batch_size, "device": trainer.args.device}
