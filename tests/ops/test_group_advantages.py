@@ -66,7 +66,24 @@ def test_maxrl_follows_the_series_of_the_log_likelihood(p: float, n: int) -> Non
     assert found == pytest.approx(sum((1 - p) ** (k - 1) for k in range(1, n)), rel=1e-12)
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 7])
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6])
+def test_maxrl_is_what_a_completion_adds_to_subsets_of_the_others(n: int) -> None:
+    """A_i + 1 = Σ_k E over k-subsets T of the others of max(T ∪ {i}) − max(T), each ∇ pass@(k+1) / (k+1).
+
+    So the sum is the gradient of the series of log p; a group without a success says nothing.
+    """
+    groups = every_binary_group(n)
+    for group, row in zip(groups.tolist(), maxrl_advantages(groups).tolist(), strict=True):
+        for i in range(n):
+            others = [group[j] for j in range(n) if j != i]
+            added = 0.0
+            for k in range(n):
+                subsets = list(itertools.combinations(others, k))
+                added += statistics.mean(max([*each, group[i]]) - max([*each, 0.0]) for each in subsets)
+            assert row[i] == pytest.approx(added - 1 if any(group) else 0.0, abs=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 6, 7])
 def test_pass_at_k_equals_brute_force_over_subsets(n: int) -> None:
     groups = every_binary_group(n)
     for k in range(1, n + 1):

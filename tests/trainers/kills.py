@@ -34,6 +34,27 @@ from genrlhf.trainers.checkpoint import ResumableTrainer, newest_complete_checkp
 from genrlhf.trainers.checkpoint_files import MANIFEST, Manifest
 from tests.trainers.runs import best_of_n, ppo_trainer, prompt_rows, reward_model_trainer, sft_trainer
 
+
+class Counted:
+    """A reward that learns how often each letter was written, and pays for those that are rare."""
+
+    def __init__(self) -> None:
+        self.counts = torch.ones(128)
+
+    def __call__(self, prompts: Any, completions: Any) -> Any:
+        return [float(sum(1 / self.counts[ord(char) % 128] for char in text)) for text in completions]
+
+    def update(self, rollout: Any) -> None:
+        for char in "".join(rollout.completions):
+            self.counts[ord(char) % 128] += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"counts": self.counts}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.counts = state["counts"]
+
+
 STEPS: dict[str, Any] = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2, "save_total_limit": 1}
 PPO: dict[str, Any] = {
     "num_rollouts": 3,
@@ -52,7 +73,7 @@ MAKERS: dict[str, Callable[[Path], Any]] = {
     "sft": lambda folder: sft_trainer(folder, **STEPS),
     "reward_model": lambda folder: reward_model_trainer(folder, **STEPS),
     "best_of_n": lambda folder: best_of_n(folder, train_dataset=prompt_rows(8), **STEPS),
-    "ppo": lambda folder: ppo_trainer(folder, **PPO),
+    "ppo": lambda folder: ppo_trainer(folder, reward=Counted(), **PPO),
 }
 # How many kills at which step; PPO's step 6 is the last one of a rollout. The first one has no older checkpoint.
 STEPWISE = {4: 8, 6: 5, 2: 2}
@@ -156,7 +177,9 @@ def go_through(kind: str, folder: Path, kills: int) -> None:
 
 def _state(trainer: Any) -> dict[str, torch.Tensor]:
     trained = trainer.collector.model if hasattr(trainer, "collector") else trainer.model
-    return {name: tensor.detach().clone().contiguous() for name, tensor in trained.state_dict().items()}
+    reward = getattr(getattr(getattr(trainer, "collector", None), "reward", None), "function", None)
+    learnt = {"reward": reward.counts} if isinstance(reward, Counted) else {}
+    return {name: each.detach().clone().contiguous() for name, each in {**trained.state_dict(), **learnt}.items()}
 
 
 def resume(kind: str, folder: Path, place: Path) -> None:
