@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.objective import Objective, SupervisedBatch
     from genrlhf.trainers.ppo.callbacks import RolloutCallback
     from genrlhf.trainers.ppo.config import PPOConfig
-    from genrlhf.trainers.ppo.records import Rollout
+    from genrlhf.trainers.ppo.rollout_record import Rollout
     from genrlhf.trainers.ppo.trainer import PPOTrainer
     from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
@@ -37,7 +37,7 @@ _HOMES = {
     "PPOTrainer": "ppo.trainer",
     "RewardModelConfig": "reward_model",
     "RewardModelTrainer": "reward_model",
-    "Rollout": "ppo.records",
+    "Rollout": "ppo.rollout_record",
     "RolloutCallback": "ppo.callbacks",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",

@@ -239,7 +239,7 @@ def test_warnings_of_what_goes_wrong_quietly(tmp_path: Path, caplog: pytest.LogC
         assert any("sees ratios up to 0.095 away from 1" in record.message for record in caplog.records)
         caplog.clear()
         for _ in range(25):
-            trainer._health.explained_variance(-0.1)
+            trainer._parts.health.explained_variance(-0.1)
         assert [record.message[:19] for record in caplog.records] == ["In 20 logs in a row"]
 
 
@@ -285,7 +285,7 @@ def test_precision_that_the_launcher_sets_counts(tmp_path: Path, monkeypatch: py
 def test_evaluation_leaves_the_times_of_training_alone(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, eval_dataset=prompt_rows(4))
     trainer.evaluate()
-    assert trainer._train_tally.figures(identity) == {}
+    assert trainer._parts.tally.figures(identity) == {}
 
 
 def test_a_run_shorter_than_logging_steps_logs_its_figures_at_the_end(tmp_path: Path) -> None:

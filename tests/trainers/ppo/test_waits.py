@@ -12,7 +12,8 @@ import torch
 from genrlhf.models.completions import CompletionOutput
 from genrlhf.trainers import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
-from genrlhf.trainers.ppo.report import Phases, RunHealth
+from genrlhf.trainers.ppo.phases import Phases
+from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.tally import Tally
 from tests.host_waits import count_waits

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from accelerate.utils import gather_object
 from transformers import TrainerCallback
 
-from genrlhf.trainers.ppo.records import Rollout, joined, public_rollout
+from genrlhf.trainers.ppo.rollout_record import Rollout, joined, public_rollout
 
 if TYPE_CHECKING:
     from transformers import Trainer, TrainerControl, TrainerState

@@ -10,8 +10,7 @@ from transformers import TrainingArguments
 
 from genrlhf.errors import ConfigError
 from genrlhf.models.precision import default_precision
-from genrlhf.ops import KL_ESTIMATORS
-from genrlhf.trainers.ppo.advantage import check_advantage
+from genrlhf.trainers.ppo.checks import check_settings
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
 from genrlhf.trainers.ranges import (
     ABOVE_ZERO,
@@ -25,8 +24,6 @@ from genrlhf.trainers.sampling_settings import SamplingSettings
 from genrlhf.types import Support
 
 __all__ = ["PPOConfig"]
-
-RENORMALISE = ("nothing", "min_new_tokens", "all")
 
 
 @dataclass
@@ -246,8 +243,7 @@ class PPOConfig(SamplingSettings, TrainingArguments):
     def __post_init__(self) -> None:
         self.check()
         default_precision(self)
-        check_advantage(self)
-        _check_combinations(self)
+        check_settings(self)
         if self.num_rollouts is not None:
             self.max_steps = self.num_rollouts * self.updates_per_rollout
         super().__post_init__()
@@ -274,34 +270,4 @@ class PPOConfig(SamplingSettings, TrainingArguments):
             eos_token_ids=tuple(eos_token_ids),
             min_new_tokens=0 if self.renormalise == "nothing" else self.min_new_tokens,
             filtered=self.renormalise == "all" and limited,
-        )
-
-
-def _check_combinations(args: PPOConfig) -> None:
-    """Raise `ConfigError` for settings that cannot go together."""
-    if args.kl_estimator not in KL_ESTIMATORS:
-        raise ConfigError(f"kl_estimator must be one of {', '.join(KL_ESTIMATORS)}, not {args.kl_estimator!r}.")
-    if args.renormalise not in RENORMALISE:
-        raise ConfigError(f"renormalise must be one of {', '.join(RENORMALISE)}, not {args.renormalise!r}.")
-    if args.remove_unused_columns:
-        raise ConfigError("remove_unused_columns must stay False: rewards may use every column of the dataset.")
-    if args.neftune_noise_alpha is not None:
-        raise ConfigError(
-            f"neftune_noise_alpha={args.neftune_noise_alpha} adds noise to embeddings while training, so that the "
-            "ratios of new to old probabilities would be those of the noise; leave it at None in PPO."
-        )
-    if args.kl_in_loss and args.kl_estimator == "k1":
-        raise ConfigError(
-            "kl_in_loss needs kl_estimator k2 or k3: the gradient of k1 is 0 on average, so that it would penalise "
-            "nothing."
-        )
-    if args.rollout_batch_size % args.samples_per_prompt:
-        raise ConfigError(
-            f"A rollout has {args.rollout_batch_size} completions on a process (per_device_train_batch_size × "
-            "gradient_accumulation_steps × num_mini_batches), which samples_per_prompt "
-            f"({args.samples_per_prompt}) does not divide."
-        )
-    if args.early_stop_kl is not None and (args.fp16 or args.deepspeed):
-        raise ConfigError(
-            "early_stop_kl skips optimizer steps, which neither fp16 nor DeepSpeed can; use bf16, or None."
         )

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.rewards.groups import GroupReward, as_group_reward
-from genrlhf.trainers.ppo.advantage import GroupAdvantage, check_group_reward, group_advantage
+from genrlhf.trainers.ppo.advantage import GroupAdvantage, group_advantage
+from genrlhf.trainers.ppo.checks import check_group_reward
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig

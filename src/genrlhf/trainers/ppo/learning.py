@@ -25,7 +25,7 @@ from genrlhf.trainers.state_files import (
 )
 
 if TYPE_CHECKING:
-    from genrlhf.trainers.ppo.records import Rollout
+    from genrlhf.trainers.ppo.rollout_record import Rollout
 
 __all__ = ["LearningRewards"]
 

@@ -1,80 +1,23 @@
-"""What a person sees of a PPO run while it goes on."""
+"""What a person is told of a PPO run while it goes on: warnings, and completions."""
 
 from __future__ import annotations
 
 import logging
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-
-import torch
-from transformers.trainer_callback import ProgressCallback
 
 from genrlhf.errors import excerpt
 from genrlhf.trainers.ppo.callbacks import RolloutCallback
 
 if TYPE_CHECKING:
-    from transformers.trainer_callback import CallbackHandler
+    from genrlhf.trainers.ppo.rollout_record import Rollout
 
-    from genrlhf.trainers.ppo.records import Rollout
-    from genrlhf.trainers.tally import Tally
-
-__all__ = ["CompletionPrinter", "Phases", "RunHealth", "completion_table"]
+__all__ = ["CompletionPrinter", "RunHealth", "completion_table"]
 
 logger = logging.getLogger(__name__)
 
 NEGATIVE_LOGS = 20
 """Logs in a row with negative explained variance before a warning."""
-
-
-class Phases:
-    """Says in the progress bar what is being done, and how long each took.
-
-    Args:
-        callbacks: of the Trainer, the progress bar among them.
-        tally: gets `time/…`, in seconds.
-    """
-
-    def __init__(self, callbacks: CallbackHandler, tally: Tally) -> None:
-        self.callbacks = callbacks
-        self.tally = tally
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Show `name` for as long as the context lasts."""
-        self._show(name)
-        start = _Instant()
-        try:
-            yield
-        finally:
-            end = _Instant()
-            self.tally.add_later(f"time/{name}", lambda: end.since(start))
-            self._show("training")
-
-    def _show(self, name: str) -> None:
-        for callback in self.callbacks.callbacks:
-            bar = getattr(callback, "training_bar", None) if isinstance(callback, ProgressCallback) else None
-            if bar is not None:
-                bar.set_description(name)
-
-
-class _Instant:
-    """A moment: on a GPU the one at which it has done what it was given so far, which the host does not wait for."""
-
-    def __init__(self) -> None:
-        self.seconds = time.perf_counter()
-        self.event: Any = torch.cuda.Event(enable_timing=True) if torch.cuda.is_initialized() else None
-        if self.event is not None:
-            self.event.record()
-
-    def since(self, start: _Instant) -> float:
-        """Return the seconds from `start` to this moment, once it has come."""
-        if self.event is None or start.event is None:
-            return self.seconds - start.seconds
-        self.event.synchronize()
-        return float(start.event.elapsed_time(self.event)) / 1000
 
 
 class RunHealth:

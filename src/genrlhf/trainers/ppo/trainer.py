@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,30 +18,25 @@ from genrlhf.errors import ConfigError
 from genrlhf.models import load_causal_lm
 from genrlhf.models.gather import FIRST_FSDP
 from genrlhf.models.model_set import load_to_train
-from genrlhf.models.precision import is_low_precision, with_precision_of
+from genrlhf.models.precision import with_precision_of
 from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.autoregressive import check_masking
-from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_unless_comparable
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.advantage import GroupAdvantage
 from genrlhf.trainers.ppo.batches import as_they_are, rollout_loader
-from genrlhf.trainers.ppo.buffer import RolloutBuffer
-from genrlhf.trainers.ppo.callbacks import Observers
 from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_trained
 from genrlhf.trainers.ppo.config import PPOConfig
-from genrlhf.trainers.ppo.hooks import Hooks, check_hooks
-from genrlhf.trainers.ppo.learning import LearningRewards
-from genrlhf.trainers.ppo.loss import PolicyLoss, PPOLoss, loss_items
-from genrlhf.trainers.ppo.masking import LaggingPolicy
-from genrlhf.trainers.ppo.models import PPOModels, build_models
+from genrlhf.trainers.ppo.evaluation import objective_figures
+from genrlhf.trainers.ppo.hooks import check_hooks
+from genrlhf.trainers.ppo.loss import PolicyLoss, loss_items
+from genrlhf.trainers.ppo.models import build_models
+from genrlhf.trainers.ppo.parts import make_parts
 from genrlhf.trainers.ppo.records import MicroBatch
-from genrlhf.trainers.ppo.report import CompletionPrinter, Phases, RunHealth
-from genrlhf.trainers.ppo.rollout import RolloutCollector, record_objective
-from genrlhf.trainers.ppo.state import PPOState
+from genrlhf.trainers.ppo.report import CompletionPrinter
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
@@ -54,7 +47,6 @@ from genrlhf.trainers.shared import (
     named_datasets,
     shows_bars,
 )
-from genrlhf.trainers.tally import Tally, sum_over_processes
 from genrlhf.types import GroupRewardFunction, TokenSampler
 
 if TYPE_CHECKING:
@@ -193,24 +185,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         self._refuse_what_cannot_sample()
         if args.mask_top_p is not None and sampler is None:
             check_masking(models.policy, models.policy)
-        self._set_up(models, sampler, hooks)
-
-    def _set_up(self, models: PPOModels, sampler: TokenSampler | None, hooks: Hooks) -> None:
-        """Make what one step of training hands to the next, once the Trainer has its device."""
-        args = self.args
         self.model_accepts_loss_kwargs = True
         self.can_return_loss = False
-        self.ppo_state = PPOState(kl_coef=args.kl_coef)
-        self._train_tally = Tally()
-        masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
-        # Not args.bf16: `accelerate launch` may have set the precision.
-        low_precision = is_low_precision(models.policy, self.accelerator.mixed_precision)
-        self._health = RunHealth(low_precision=low_precision)
-        self._loss = PPOLoss(args, self.ppo_state, self._train_tally, self._health, hooks.policy_loss)
-        self.collector = self._make_collector(models, sampler, masking, low_precision, hooks)
-        processes = self.accelerator.process_index, self.accelerator.num_processes
-        self._learning = LearningRewards(models.reward, hooks.group_reward, hooks.shape_reward)
-        self.buffer = RolloutBuffer(self.collector, self._loss, masking, Observers(self, self._learning), *processes)
+        self._parts = make_parts(self, models, sampler, hooks)
+        self.ppo_state, self.collector, self.buffer = self._parts.state, self._parts.collector, self._parts.buffer
         if args.log_completions_rollouts:
             self.add_callback(CompletionPrinter())
 
@@ -224,41 +202,11 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         if plugin is not None and plugin.fsdp_version == 1:
             raise ConfigError(FIRST_FSDP)
 
-    def _make_collector(
-        self,
-        models: PPOModels,
-        sampler: TokenSampler | None,
-        masking: LaggingPolicy | None,
-        low_precision: bool,
-        hooks: Hooks,
-    ) -> RolloutCollector:
-        args, tokenizer = self.args, models.tokenizer
-        own = TransformersSampler(models.policy, tokenizer, batch_size=args.sampling_batch_size)
-        models.reference.to(self.accelerator.device)
-        return RolloutCollector(
-            models=models,
-            sampler=own if sampler is None else sampler,
-            masking=masking.masking if masking is not None else None,
-            support=models.trained.support,
-            tokenizer=tokenizer,
-            args=args,
-            state=self.ppo_state,
-            low_precision=low_precision,
-            reduce=self._sum_over_processes,
-            autocast=self.accelerator.autocast,
-            tally=self._train_tally,
-            hooks=hooks,
-            phase=Phases(self.callback_handler, self._train_tally),
-        )
-
     @property
     def policy(self) -> PreTrainedModel:
         """The policy, without its value head."""
         policy: PreTrainedModel = self.collector.model.policy
         return policy
-
-    def _sum_over_processes(self, tensor: torch.Tensor) -> torch.Tensor:
-        return sum_over_processes(self.accelerator, tensor)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> Any:
         """Train; see `transformers.Trainer.train`.
@@ -295,7 +243,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         micro_batches = self.buffer.micro_batches(rows[0], self.state.global_step, self.accelerator.device)
         items = torch.stack([loss_items(batch.completion_mask, self.args) for batch in micro_batches]).sum()
         # The Trainer wants dictionaries; what it does with tensors in them (dtypes of DeepSpeed) is not for these.
-        return [{"rollout": batch} for batch in micro_batches], self._sum_over_processes(items)
+        return [{"rollout": batch} for batch in micro_batches], self.collector.reduce(items)
 
     def training_step(
         self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
@@ -303,10 +251,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         """Take one forward and backward pass; none where the rollout's updates were stopped early."""
         if self.ppo_state.stopped:
             # No gradients: the optimizer finds nothing to do.
-            self._train_tally.add("policy/stopped", torch.ones(1))
+            self._parts.tally.add("policy/stopped", torch.ones(1))
             return torch.zeros((), device=self.accelerator.device)
         if self.args.early_stop_kl is not None:
-            self._train_tally.add("policy/stopped", torch.zeros(1))
+            self._parts.tally.add("policy/stopped", torch.zeros(1))
         with self.collector.phase("training"):
             loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
         return loss
@@ -322,12 +270,12 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         batch = inputs["rollout"].to(self.args.device)
         mask = batch.completion_mask
         output = model(*batch.tokens, batch.states, batch.allowed)
-        per_token = torch.where(mask, self._loss(output, batch), 0.0)
+        per_token = torch.where(mask, self._parts.loss(output, batch), 0.0)
         if self.args.loss_mean == "sequence":
             per_token = per_token / mask.sum(-1, keepdim=True)
         count = num_items_in_batch
         if count is None:
-            count = self._sum_over_processes(loss_items(mask, self.args))
+            count = self.collector.reduce(loss_items(mask, self.args))
         # Gradients are averaged over processes, while the number of tokens is that of all of them.
         loss = per_token.sum() / count * self.accelerator.num_processes
         return (loss, output) if return_outputs else loss
@@ -336,12 +284,12 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         """Log `logs` and, while training and at its end, the means of what happened since the last time."""
         # The last entry of a run has "train_loss": what a run shorter than `logging_steps` has found goes there.
         if "loss" in logs or "train_loss" in logs:
-            means = self._train_tally.figures(self._sum_over_processes)
-            self._loss.judge_first_ratios()
+            means = self._parts.tally.figures(self.collector.reduce)
+            self._parts.loss.judge_first_ratios()
             if "objective/ended" in means:
-                self._health.ended(means["objective/ended"])
+                self._parts.health.ended(means["objective/ended"])
             if "value/explained_variance" in means:
-                self._health.explained_variance(means["value/explained_variance"])
+                self._parts.health.explained_variance(means["value/explained_variance"])
             logs = {**logs, **means}
         super().log(logs, start_time)
 
@@ -368,20 +316,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Sample `samples_per_prompt` completions of every prompt and return the means, see `evaluate`."""
-        tally, total, n = Tally(), self.num_examples(dataloader), self.args.samples_per_prompt
-        collector = replace(self.collector, phase=nullcontext)
-        self.collector.model.eval()
-        for number, rows in enumerate(dataloader):
-            batch = number * self.accelerator.num_processes + self.accelerator.process_index
-            first = batch * self.args.per_device_eval_batch_size
-            seeds = sample_seeds(self.args.seed + 1, range(first, first + len(rows)), n)
-            scored = collector.sample_and_score(rows, seeds)
-            # Several processes get batches of one size, the last ones filled up with rows that were there before.
-            own = max(0, min(len(rows), total - first)) * n
-            record_objective(tally, scored, own)
-            if n > 1:
-                collector.shape(scored, tally, training=False, count=own)
-        means = {f"{metric_key_prefix}_{k}": v for k, v in tally.figures(self._sum_over_processes).items()}
+        total, accelerator = self.num_examples(dataloader), self.accelerator
+        processes = {"process": accelerator.process_index, "processes": accelerator.num_processes}
+        found = objective_figures(self.collector, dataloader, total=total, **processes)
+        means = {f"{metric_key_prefix}_{name}": value for name, value in found.items()}
         return EvalLoopOutput(predictions=None, label_ids=None, metrics=means, num_samples=total)
 
     def _adapted_model(self) -> Any:
@@ -400,7 +338,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
             load_trained(self.collector.model, folder)
         checkpoint = self._checkpoint_of(folder)
         checkpoint.load_state(self.ppo_state, self.buffer.masking)
-        self._learning.load(folder)
+        self._parts.learning.load(folder)
         self.buffer.resumed_from = checkpoint
 
     def _load_best(self, folder: Path) -> None:
@@ -412,10 +350,10 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     def _save_beside(self, folder: Path) -> None:
         self.buffer.decide_early_stop()
         if self.accelerator.num_processes > 1:
-            self._learning.check_in_step(gather_object)
+            self._parts.learning.check_in_step(gather_object)
         in_use = self.state.global_step % self.args.updates_per_rollout != 0
         self._checkpoint_of(folder).save(
             self.ppo_state, self.buffer.rollout if in_use else None, self.buffer.masking, main=self.args.should_save
         )
         if self.args.should_save:
-            self._learning.save(folder)
+            self._parts.learning.save(folder)
