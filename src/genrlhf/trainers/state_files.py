@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from genrlhf.errors import ConfigError
 
-__all__ = ["check_state", "keeps_state", "learns_along", "load_state", "save_state", "state_digest"]
+__all__ = ["check_state", "keeps_state", "learns_along", "load_state", "on_cpu", "save_state", "state_digest"]
 
 VALUES, TENSORS = "state.json", "state.safetensors"
 
@@ -64,6 +64,13 @@ def load_state(folder: Path) -> Any:
     """Read what `save_state` wrote; tensors are on the CPU."""
     tensors = load_file(folder / TENSORS)
     return _decoded(json.loads((folder / VALUES).read_text(encoding="utf-8")), tensors)
+
+
+def on_cpu(state: Any) -> Any:
+    """Return a state whose tensors lie on the CPU, to be handed to another process."""
+    encoder = _Encoder("a state")
+    values = encoder.encode(state, "")
+    return _decoded(values, {key: tensor.detach().cpu() for key, tensor in encoder.tensors.items()})
 
 
 def state_digest(state: Any, *, name: str) -> str:

@@ -74,17 +74,22 @@ class Observers:
     def __init__(self, trainer: Trainer, learning: LearningRewards) -> None:
         self.trainer = trainer
         self.learning = learning
+        self._begun = False
 
     def start(self, index: int, rows: Sequence[dict[str, Any]]) -> None:
         """Tell callbacks that a rollout begins."""
+        if not self._begun:
+            # Weights may have been drawn by chance.
+            self.learning.bring_into_step()
+            self._begun = True
         self._tell("on_rollout_start", index=index, prompts=[row["prompt"] for row in rows])
 
     def end(self, index: int, scored: ScoredBatch, tensors: RolloutTensors) -> None:
         """Have rewards learn from a rollout, and tell callbacks of it."""
-        if not self.learning and not self._methods("on_rollout_end"):
+        if not self.learning.rewards and not self._methods("on_rollout_end"):
             return
         rollout = public_rollout(index, self.trainer.args.samples_per_prompt, scored, tensors)
-        if self.learning:
+        if self.learning.rewards:
             self.learning.update(joined(gather_object([rollout])))
         self._tell("on_rollout_end", rollout=rollout)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import broadcast_object_list, gather_object
 
 from genrlhf.errors import CheckpointError, ConfigError, GenRLHFError, RewardError, excerpt
 from genrlhf.rewards import WeightedReward
@@ -20,6 +22,7 @@ from genrlhf.trainers.state_files import (
     keeps_state,
     learns_along,
     load_state,
+    on_cpu,
     save_state,
     state_digest,
 )
@@ -37,8 +40,8 @@ FOLDER = "rewards"
 class LearningRewards:
     """The rewards of a run that have a method `update(rollout)`, those in weighted lists among them.
 
-    Every process has its own, and all of them learn from the completions of all processes, in the same order: an
-    update that does the same with the same numbers keeps them equal, which is checked before a checkpoint is written.
+    Every process has its own, and all of them learn from the completions of all processes, in the same order, so that
+    they stay equal where an update does the same with the same numbers. Where it does not, the main process's counts.
 
     Args:
         rewards: of completions and of groups; None is passed over, and an object that is there twice learns once.
@@ -50,11 +53,9 @@ class LearningRewards:
     def __init__(self, *rewards: Any) -> None:
         found = {id(each): each for reward in rewards for each in _terms(reward) if learns_along(each)}
         self.rewards: list[Any] = list(found.values())
+        self._told = False
         for reward in self.rewards:
             self._check(reward)
-
-    def __bool__(self) -> bool:
-        return bool(self.rewards)
 
     def _check(self, reward: Any) -> None:
         name = reward_name(reward)
@@ -86,22 +87,28 @@ class LearningRewards:
                     f"The reward {reward_name(reward)}, learning from rollout {rollout.index}, raised "
                     f"{excerpt(error, 200)}; see the traceback of that error for the place."
                 ) from error
+        self.bring_into_step()
 
-    def check_in_step(self, gather: Callable[[list[Any]], list[Any]]) -> None:
-        """Raise `RewardError` where processes have come to differ in what their rewards have learnt.
-
-        Args:
-            gather: joins the lists of all processes.
-        """
+    def bring_into_step(self) -> None:
+        """Have all processes go on with what the main one's rewards know, where theirs is anything else."""
+        if PartialState().num_processes == 1:
+            return
         for reward in self.rewards:
             if keeps_state(reward) != "dict":
                 continue
-            name = reward_name(reward)
-            if len(set(gather([state_digest(reward.state_dict(), name=f"the reward {name}")]))) > 1:
-                raise RewardError(
-                    f"The reward {name} has learnt other things in one process than in another, though all were given "
-                    "the same rollouts: draw what is random in update from a generator of its own, seeded alike."
+            name = f"the reward {reward_name(reward)}"
+            if len(set(gather_object([state_digest(reward.state_dict(), name=name)]))) == 1:
+                continue
+            if not self._told:
+                logger.warning(
+                    "The reward %s knows other things in one process than in another, though all are given the same: "
+                    "all go on with those of the main process. Draw what is random from a generator seeded alike.",
+                    reward_name(reward),
                 )
+                self._told = True
+            state = broadcast_object_list([on_cpu(reward.state_dict())])[0]
+            if not PartialState().is_main_process:
+                reward.load_state_dict(state)
 
     def save(self, checkpoint: Path) -> None:
         """Write what each of them has learnt beside a checkpoint."""

@@ -20,6 +20,7 @@ from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
 from genrlhf.trainers.shared import device_for_trials
+from genrlhf.trainers.state_files import learns_along
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -102,7 +103,8 @@ def build_models(
         peft_config=peft_config,
         value=_load_value_model(value_model, policy, scored, args),
         reference=_load_reference(ref_model, policy, args),
-        others=[term.model for term in terms if isinstance(term, ModelReward)],
+        # What learns changes its own layers: they are nobody else's.
+        others=[term.model for term in terms if isinstance(term, ModelReward) and not learns_along(term)],
     )
     # Not its weight, which has another shape where it is quantised.
     width = models.policy.get_output_embeddings().in_features
@@ -123,7 +125,7 @@ def build_models(
         reference_depth=depth if models.shares(models.reference) else 0,
         reward=scored,
         trunk_reward=TrunkReward(scored, depth)
-        if isinstance(scored, ModelReward) and models.shares(scored.model)
+        if isinstance(scored, ModelReward) and not learns_along(scored) and models.shares(scored.model)
         else None,
         tokenizer=policy.tokenizer,
     )

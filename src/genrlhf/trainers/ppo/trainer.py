@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from accelerate.utils import gather_object
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
@@ -349,8 +348,6 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
 
     def _save_beside(self, folder: Path) -> None:
         self.buffer.decide_early_stop()
-        if self.accelerator.num_processes > 1:
-            self._parts.learning.check_in_step(gather_object)
         in_use = self.state.global_step % self.args.updates_per_rollout != 0
         self._checkpoint_of(folder).save(
             self.ppo_state, self.buffer.rollout if in_use else None, self.buffer.masking, main=self.args.should_save
