@@ -95,7 +95,7 @@ CONTRASTS = """
         const style = getComputedStyle(one);
         found.push([name, colour(one.closest("svg") ? style.fill : style.color), ground(one), seen]);
     }
-    const controls = "button:not(.sort), .button, input[type=text], input[type=search], select";
+    const controls = "button:not(.sort, .switch), .button, input[type=text], input[type=search], select";
     const edges = [...document.querySelectorAll(controls)]
         .filter((one) => one.getClientRects().length && !one.disabled)
         .map((one) => [one.id || one.textContent.slice(0, 30), colour(getComputedStyle(one).borderTopColor),

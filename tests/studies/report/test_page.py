@@ -93,6 +93,26 @@ def test_sorting_by_keyboard_keeps_the_focus_and_the_seeds_with_their_method(rea
     assert reader.run("return document.activeElement.closest('th').getAttribute('aria-sort')") == "ascending"
 
 
+def test_a_method_is_taken_out_of_a_plot_and_put_back(read: Read) -> None:
+    reader = read()
+    first, second = reader.all("figure")[:2]
+
+    def drawn(figure: Any) -> list[int]:
+        marks = [one for one in reader.all(".plane.wide [data-series]", figure) if one.tag_name == "g"]
+        return [int(one.get_attribute("data-series")) for one in marks if one.is_displayed()]
+
+    # Short names stand on one line.
+    assert all(one.size["height"] < 30 for one in reader.all(".legend .switch bdi"))
+    button = reader.all(".legend .switch", first)[1]
+    assert button.accessible_name == "PPO" and drawn(first) == drawn(second) == [0, 1, 2, 3]
+    reader.focus(button)
+    reader.press(Keys.ENTER)
+    assert button.get_attribute("aria-pressed") == "false" and drawn(first) == [0, 2, 3]
+    assert drawn(second) == [0, 1, 2, 3]
+    reader.press(Keys.ENTER)
+    assert button.get_attribute("aria-pressed") == "true" and drawn(first) == [0, 1, 2, 3]
+
+
 def test_outputs_of_one_input_stand_side_by_side(read: Read, tmp_path: Path) -> None:
     reader = read()
     assert reader.text("input-title") == "Input 1 of 6"

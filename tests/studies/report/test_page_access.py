@@ -159,7 +159,7 @@ def test_on_paper_there_is_all_that_matters_and_no_control(read: Read, browser: 
     reader = read()
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
     try:
-        for selector in ("nav", ".controls", "button:not(.sort)", "select", "summary", ".skip"):
+        for selector in ("nav", ".controls", "button:not(.sort, .switch)", "select", "summary", ".skip"):
             assert not any(one.is_displayed() for one in reader.all(selector)), selector
         for selector in ("h1", ".figures", ".plane", ".column", "#prompt"):
             assert any(one.is_displayed() for one in reader.all(selector)), selector

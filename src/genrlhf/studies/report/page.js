@@ -77,6 +77,22 @@
     show();
   }
 
+  // Plots: a press on a name in a legend takes its method out of the plot, another one puts it back.
+
+  for (const entry of document.querySelectorAll("figure .legend [data-series]")) {
+    const drawn = entry.closest("figure").querySelectorAll(`.plane [data-series="${entry.dataset.series}"]`);
+    const button = made("button", "switch");
+    button.type = "button";
+    button.setAttribute("aria-pressed", "true");
+    button.append(...entry.childNodes);
+    button.addEventListener("click", () => {
+      const shown = button.getAttribute("aria-pressed") === "false";
+      button.setAttribute("aria-pressed", String(shown));
+      drawn.forEach((one) => one.classList.toggle("off", !shown));
+    });
+    entry.append(button);
+  }
+
   // What is folded is printed all the same.
   let folded = [];
   window.addEventListener("beforeprint", () => {

@@ -42,7 +42,8 @@ def plane_figure(shown: Plane, number: int) -> str:
 def _legend(shown: Plane) -> Iterator[str]:
     for one in shown.series:
         if one.points:
-            yield element("li", key(one.position, curve=len(one.points) > 1), " ", name(one.label))
+            mark = key(one.position, curve=len(one.points) > 1)
+            yield element("li", mark, " ", name(one.label), data_series=one.position)
 
 
 def _marks(shown: Plane) -> Iterator[str]:

@@ -210,7 +210,7 @@ def _placed(series: Series, across: _Ruler, up: _Ruler) -> list[tuple[Point, flo
 def _drawn(series: Series, across: _Ruler, up: _Ruler) -> Iterator[str]:
     placed = _placed(series, across, up)
     colour, shape = style_of(series.position)
-    yield f'<g class="c{colour}">'
+    yield f'<g class="c{colour}" data-series="{series.position}">'
     for point, x, y in placed:
         yield from _intervals(point, x, y, across, up)
     if len(placed) > 1:
@@ -238,8 +238,8 @@ def _names(series: Sequence[Series], across: _Ruler, up: _Ruler, width: int) -> 
                 continue
             taken.append(place)
             yield (
-                f'<text class="point c{style_of(one.position)[0]}" x="{place[0]:.1f}" y="{place[1]:.1f}" '
-                f'text-anchor="{"end" if left else "start"}">{text(point.name)}</text>'
+                f'<text class="point c{style_of(one.position)[0]}" data-series="{one.position}" x="{place[0]:.1f}" '
+                f'y="{place[1]:.1f}" text-anchor="{"end" if left else "start"}">{text(point.name)}</text>'
             )
 
 
