@@ -119,7 +119,7 @@ def test_figures_are_means_over_groups_whatever_the_batch(tmp_path: Path) -> Non
     found = [trainer(tmp_path / f"{n}", RRHF(), per_device_eval_batch_size=n).evaluate() for n in (1, 3, 4)]
     for key in ("eval_loss", "eval_ranking", "eval_imitation", "eval_cross_entropy"):
         assert [figures[key] for figures in found] == pytest.approx([found[0][key]] * 3, abs=1e-5), key
-    expected = float(by_hand(tiny_llama(), GROUPS, 1.0, "mean"))
+    expected = float(by_hand(tiny_llama(), GROUPS, 1.0, "mean").detach())
     assert found[0]["eval_loss"] == pytest.approx(expected, abs=1e-5)
 
 
@@ -135,6 +135,20 @@ def test_figures_are_means_over_groups_whatever_the_batch(tmp_path: Path) -> Non
 def test_rows_that_cannot_be_ranked(change: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message):
         trainer(tmp_path, RRHF(), [*GROUPS[:3], {**GROUPS[3], **change}])
+
+
+def test_what_is_too_long_loses_its_end(tmp_path: Path, caplog: Any) -> None:
+    # The prompt has four tokens at most, and so have completions three then.
+    made = trainer(tmp_path / "a", RRHF(), max_length=7)
+    assert "2 of 4 rows of train_dataset are longer than max_length=7 tokens; their ends are cut off" in caplog.text
+    batch = made.data_collator([made.train_dataset[3]])
+    assert batch["input_ids"].shape == (4, 7)
+    assert [int((labels != -100).sum()) for labels in batch["labels"]] == [3, 2, 3, 3]
+    tokens = made.train_dataset.remove_columns([])
+    again = trainer(tmp_path / "b", RRHF(), tokens, max_length=7).data_collator([tokens[3]])
+    assert torch.equal(again["labels"], batch["labels"])
+    with pytest.raises(DataError, match="Row 3: the prompt has 4 tokens, and max_length=4 leaves none"):
+        trainer(tmp_path / "c", RRHF(), tokens, max_length=4)
 
 
 def test_what_cannot_be_learnt(tmp_path: Path) -> None:

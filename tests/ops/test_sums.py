@@ -38,7 +38,10 @@ def test_a_running_sum_has_the_dtype_that_is_asked_for() -> None:
 
 def test_what_runs_on_a_device_asks_for_its_widest_dtype() -> None:
     """MPS has no float64: whoever wants it for a tensor of the model's device takes it from `sums`."""
-    on_the_processor = {"ops/sums.py", "ops/best_of_n.py", "trainers/best_of_n_choice.py", "trainers/ppo/batches.py"}
+    on_the_processor = {
+        *("ops/sums.py", "ops/best_of_n.py"),
+        *("trainers/best_of_n_choice.py", "trainers/cut_off.py", "trainers/ppo/batches.py"),
+    }
     root = Path(genrlhf.__file__).parent
     found = {
         f"{path.relative_to(root)}: {line.strip()}"

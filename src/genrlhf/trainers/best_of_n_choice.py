@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from genrlhf.ops import best_of_n_kl, best_of_n_weights
-from genrlhf.rewards import check_rewards
-from genrlhf.rewards.checks import reward_name
-from genrlhf.rewards.signatures import with_samples
 from genrlhf.sampling.choose import next_tokens, sample_seeds, uniforms
 from genrlhf.trainers.best_of_n_file import BestOfNOutput
 from genrlhf.types import SamplingParams
@@ -18,22 +15,9 @@ from genrlhf.types import SamplingParams
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
     from genrlhf.trainers.groups import Completion
-    from genrlhf.types import RewardFunction, Sample
+    from genrlhf.types import Sample
 
-__all__ = ["best_of_n_figures", "choose", "rewards_of"]
-
-
-def rewards_of(
-    reward: RewardFunction, prompts: Sequence[Any], samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]
-) -> list[float]:
-    """Return the reward of every sample, given its prompt and what else stands in its row.
-
-    Raises:
-        RewardError: where they are no finite numbers, one a sample.
-    """
-    texts = [sample.text for sample in samples]
-    columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
-    return check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward))
+__all__ = ["best_of_n_figures", "choose"]
 
 
 def choose(
@@ -56,7 +40,7 @@ def choose(
         row: of the prompt.
     """
     ended = [sample.ended for sample in samples]
-    scores = _by_rule(rewards, ended, args)
+    scores = args.cut_off_rule.of_rewards(rewards, ended)
     chosen = max(range(len(samples)), key=scores.tolist().__getitem__)
     if args.selection_temperature > 0:
         # Soft best-of-n draws a sample as a token is drawn, with rewards for logits.
@@ -79,7 +63,7 @@ def best_of_n_figures(outputs: Sequence[BestOfNOutput], args: BestOfNConfig) -> 
     """Return `reward/best`, `reward/mean`, `kl/bound`, and for m = 2, 4, … below n those of the best of m."""
     every = [output.rewards for output in outputs]
     rewards = torch.tensor(every, dtype=torch.float64)
-    scores = _by_rule(every, [output.ended for output in outputs], args)
+    scores = args.cut_off_rule.of_rewards(every, [output.ended for output in outputs])
     figures = {
         "reward/best": sum(output.reward for output in outputs) / len(outputs),
         "reward/mean": float(rewards.mean()),
@@ -91,8 +75,3 @@ def best_of_n_figures(outputs: Sequence[BestOfNOutput], args: BestOfNConfig) -> 
         figures[f"kl/bound_of_{m}"] = best_of_n_kl(m)
         m *= 2
     return figures
-
-
-def _by_rule(rewards: Any, ended: Any, args: BestOfNConfig) -> torch.Tensor:
-    """Return what samples are chosen by, float64: their rewards, by the rule for those that were cut off."""
-    return args.cut_off_rule.apply(torch.tensor(rewards, dtype=torch.float64), torch.tensor(ended))

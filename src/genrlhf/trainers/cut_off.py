@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -44,3 +45,12 @@ class CutOffRule:
         if self.penalty is not None:
             return scores - self.penalty * (~ended).to(scores.dtype)
         return scores
+
+    def of_rewards(self, rewards: Any, ended: Any) -> torch.Tensor:
+        """Return rewards by this rule, float64 on the processor.
+
+        Args:
+            rewards: numbers, or lists of them.
+            ended: as many of True and False.
+        """
+        return self.apply(torch.tensor(rewards, dtype=torch.float64), torch.tensor(ended))

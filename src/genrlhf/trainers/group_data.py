@@ -37,10 +37,9 @@ class GroupEncoder(DemonstrationEncoder):
             check_text(completion, f"{where}, column 'completions', item {number}")
             texts.append(self.tokens(*as_pair(row["prompt"], completion, where=where), options, where))
         prompt_ids, completion_ids = split_prompt(texts, where)
-        room = None if self.max_length is None else self.max_length - len(prompt_ids)
         return {
             "prompt_ids": prompt_ids,
-            "completion_ids": [ids[:room] for ids in completion_ids],
+            "completion_ids": completion_ids,
             **{name: row[name] for name in self.kept},
             **self._notes(texts),
         }

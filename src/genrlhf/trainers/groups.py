@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,10 @@ class Group:
     logprobs: list[list[float]] | None = None
     row: int = 0
     seed: int = 0
+
+    def at(self, row: int, seed: int, columns: Mapping[str, Any] | None = None) -> Group:
+        """Return the group with its place in the dataset, the seed of the draws, and what else stands in its row."""
+        return replace(self, row=row, seed=seed, columns=self.columns if columns is None else columns)
 
     @property
     def scores(self) -> list[float]:

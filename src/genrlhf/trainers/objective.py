@@ -139,16 +139,27 @@ class Lists:
     Args:
         collator: of the tokens.
         names: of columns, lists with a value for each completion.
+        max_length: tokens of prompt and completion, which loses its end; None for no limit.
     """
 
-    def __init__(self, collator: Callable[[list[dict[str, Any]]], dict[str, Any]], names: Sequence[str]) -> None:
+    def __init__(
+        self,
+        collator: Callable[[list[dict[str, Any]]], dict[str, Any]],
+        names: Sequence[str],
+        *,
+        max_length: int | None = None,
+    ) -> None:
         self.collator = collator
         self.names = tuple(names)
+        self.max_length = max_length
 
     def __call__(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """Return the batch, with `columns` in it, and in them the row of each line as `GROUP`."""
         lines = [
-            {"input_ids": row["prompt_ids"] + ids, "labels": [IGNORED] * len(row["prompt_ids"]) + ids}
+            {
+                "input_ids": (row["prompt_ids"] + ids)[: self.max_length],
+                "labels": ([IGNORED] * len(row["prompt_ids"]) + ids)[: self.max_length],
+            }
             for row in rows
             for ids in row["completion_ids"]
         ]

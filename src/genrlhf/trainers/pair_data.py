@@ -14,7 +14,7 @@ from genrlhf.data.turns import common_length
 from genrlhf.errors import DataError, excerpt
 from genrlhf.trainers.sft_data import DemonstrationEncoder, Encoded
 
-__all__ = ["LabelEncoder", "PairEncoder", "unpaired", "with_kl_completions"]
+__all__ = ["LabelEncoder", "PairEncoder", "check_room", "split_prompt", "unpaired", "with_kl_completions"]
 
 
 class PairEncoder(DemonstrationEncoder):
@@ -97,6 +97,18 @@ def split_prompt(texts: Sequence[Encoded], where: str) -> tuple[list[int], list[
     for text in texts[1:]:
         shared = min(shared, common_length(texts[0].ids, text.ids))
     return texts[0].ids[:shared], [text.ids[shared:] for text in texts]
+
+
+def check_room(rows: Any, max_length: int | None) -> None:
+    """Raise `DataError` for tokens of a prompt that leave none of its completions within `max_length`."""
+    if max_length is None or not isinstance(rows, Dataset):
+        return
+    for number, ids in enumerate(rows["prompt_ids"]):
+        if len(ids) >= max_length:
+            raise DataError(
+                f"Row {number}: the prompt has {len(ids)} tokens, and max_length={max_length} leaves none for a "
+                "completion; raise it, or shorten the prompt."
+            )
 
 
 def unpaired(pairs: Dataset) -> Dataset:

@@ -26,7 +26,7 @@ from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
-from genrlhf.trainers.pair_data import LabelEncoder, PairEncoder, unpaired, with_kl_completions
+from genrlhf.trainers.pair_data import LabelEncoder, PairEncoder, check_room, unpaired, with_kl_completions
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless, shown_bars
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
@@ -264,6 +264,7 @@ class DPOTrainer(_PreferenceTuning, trl.DPOTrainer):
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
         """Tokenise as a policy is asked and answers, in place of TRL's own way."""
         if "chosen_ids" in columns_of(dataset):
+            check_room(dataset, self._max_length)
             return dataset
         return self._encoded(PairEncoder, dataset, processing_class, args)
 

@@ -5,19 +5,15 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import torch
 from accelerate import PartialState
 from accelerate.utils import gather_object
 from datasets import Dataset
-from tqdm.auto import tqdm
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.chat import prompts_of
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.adapter_base import refuse_unmergeable
@@ -28,11 +24,11 @@ from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_reading_ahead
-from genrlhf.trainers.best_of_n_choice import rewards_of
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import flaw_of
-from genrlhf.trainers.groups import Completion, Group, GroupFiles
+from genrlhf.trainers.group_draw import GroupDraw
+from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
@@ -45,8 +41,8 @@ from genrlhf.trainers.shared import (
     named_datasets,
     shows_bars,
 )
-from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, pairwise_args
-from genrlhf.trainers.tuning_rows import COMPLETIONS, Tune, load_rows, save_rows, tokenised, tuning_rows
+from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, every_group, kind_of, pairwise_args
+from genrlhf.trainers.tuning_rows import Tune, load_rows, save_rows, tokenised, tuning_rows
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
@@ -122,8 +118,8 @@ class SampleAndTuneTrainer:
         self.args = args if args is not None else SampleAndTuneConfig("sample_and_tune")
         given = objective if objective is not None else getattr(transform, "objective", None)
         self.objective: Objective | None = as_objective(given)
-        self.tune = _kind(tune, transform, self.objective)
-        self.transform: Callable[[list[Group]], Any] = _every_group if transform is None else transform
+        self.tune = kind_of(tune, transform, self.objective)
+        self.transform: Callable[[list[Group]], Any] = every_group if transform is None else transform
         self._given = {"transform": transform, "tune": self.tune, "objective": given, "sampler": sampler}
         if self.tune == "pairwise":
             pairwise_args(self.args)
@@ -191,38 +187,12 @@ class SampleAndTuneTrainer:
         done: Container[int] = (),
     ) -> Iterator[list[Group]]:
         """Yield the groups of `rows` that are not `done`, as many at a time as are scored together."""
-        sampler, n = self.sampler, self.args.n
+        sampler = self.sampler
         if sampler is None:
             sampler = TransformersSampler(self.model, self.processing_class, batch_size=self.args.sampling_batch_size)
-        size = max(1, min(self.args.sampling_batch_size, self.args.reward_batch_size) // n)
-        places = {place for place, row in enumerate(rows) if row in done}
-        asked = prompts_of({"prompt": prompts, **columns})
-        params = replace(self.args.sampling_params, logprobs=self.args.keep_logprobs)
-        stream = sampler.stream([asked[row] for row in rows], n, params, seed, rows=rows, done=places)
-        fresh = ((place, samples) for place, samples in stream if place not in places)
-        with tqdm(total=len(rows) - len(places), desc=f"{n} samples each", disable=self.args.disable_tqdm) as bar:
-            while part := list(islice(fresh, size)):
-                chunk = [rows[place] for place, _ in part]
-                samples = [sample for _, drawn in part for sample in drawn]
-                rewards: list[float] | None = None
-                if self.reward is not None:
-                    repeated = [prompts[row] for row in chunk for _ in range(n)]
-                    extra = {key: [values[row] for row in chunk for _ in range(n)] for key, values in columns.items()}
-                    rewards = rewards_of(self.reward, repeated, samples, extra)
-                yield [
-                    Group(
-                        prompts[row],
-                        # What another sampler draws need not have the policy's tokens.
-                        [Completion(s.text, s.ended, s.token_ids if self.sampler is None else None) for s in drawn],
-                        rewards=None if rewards is None else rewards[i * n : (i + 1) * n],
-                        columns={name: values[row] for name, values in columns.items()},
-                        logprobs=[s.logprobs or [] for s in drawn] if self.args.keep_logprobs else None,
-                        row=row,
-                        seed=seed,
-                    )
-                    for i, (row, (_, drawn)) in enumerate(zip(chunk, part, strict=True))
-                ]
-                bar.update(len(chunk))
+        # What another sampler draws need not have the policy's tokens.
+        draw = GroupDraw(sampler, self.reward, self.args, with_tokens=self.sampler is None)
+        yield from draw.batches(prompts, columns, rows, seed, done)
 
     def sample_groups(self, iteration: int = 0) -> list[Group]:
         """Return the groups of all training prompts, in their order, with rewards as they came.
@@ -244,10 +214,7 @@ class SampleAndTuneTrainer:
             self._files.append(folder, state.process_index, groups)
         state.wait_for_everyone()
         drawn = sorted(self._files.load(folder, prompts).items())
-        return [
-            replace(group, columns={name: values[row] for name, values in columns.items()}, row=row, seed=seed)
-            for row, group in drawn
-        ]
+        return [group.at(row, seed, {name: values[row] for name, values in columns.items()}) for row, group in drawn]
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
         """Return what is tuned on: the rows that the transform makes of the iteration's groups, with their tokens."""
@@ -276,16 +243,13 @@ class SampleAndTuneTrainer:
 
     def _by_rule(self, groups: list[Group]) -> list[Group]:
         """Return groups with the rewards that those that were cut off have by the settings."""
-
-        def ruled(group: Group) -> list[float] | None:
-            if group.rewards is None:
-                return None
-            ended = torch.tensor([completion.ended for completion in group.completions])
-            found: list[float] = rule.apply(torch.tensor(group.rewards, dtype=torch.float64), ended).tolist()
-            return found
-
         rule = self.args.cut_off_rule
-        return [replace(group, rewards=ruled(group)) for group in groups]
+
+        def ruled(group: Group) -> Group:
+            ended = [completion.ended for completion in group.completions]
+            return replace(group, rewards=rule.of_rewards(group.rewards, ended).tolist())
+
+        return groups if self.reward is None else [ruled(group) for group in groups]
 
     def _folder(self, iteration: int) -> Path:
         folder = Path(self.args.output_dir)
@@ -433,31 +397,3 @@ class SampleAndTuneTrainer:
         elif self.args.should_save:
             self.model.save_pretrained(target)
             self.processing_class.save_pretrained(target)
-
-
-def _every_group(groups: list[Group]) -> list[dict[str, Any]]:
-    """The transform that ranks all completions."""
-    return [group.ranking() for group in groups]
-
-
-def _kind(tune: Any, transform: Any, objective: Objective | None) -> Tune:
-    """Return how rows are tuned on.
-
-    Raises:
-        ConfigError: for another word, or what cannot go together.
-    """
-    of_groups = objective is not None and objective.unit == "group"
-    found = tune or getattr(transform, "tune", None) or ("ranking" if of_groups else "supervised")
-    if found not in COMPLETIONS:
-        raise ConfigError(f"tune is {found!r}; it must be one of {', '.join(COMPLETIONS)}.")
-    kind = cast("Tune", found)
-    if transform is None and kind != "ranking":
-        raise ConfigError(f"tune={kind!r} needs a transform, a function of groups that returns rows; give one.")
-    if transform is not None and (isinstance(transform, type) or not callable(transform)):
-        raise ConfigError(f"transform is {transform!r}; give a function of groups, or an object that is called.")
-    if kind == "pairwise" and objective is not None:
-        raise ConfigError(f"tune='pairwise' is DPO, and objective={objective.title} another loss; leave one out.")
-    if of_groups != (kind == "ranking"):
-        given = "no objective" if objective is None else f"objective={objective.title}, of unit {objective.unit!r}"
-        raise ConfigError(f"There is tune={kind!r}, and {given}; ranking wants an objective of groups, such as RRHF().")
-    return kind

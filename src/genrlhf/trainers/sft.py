@@ -37,6 +37,7 @@ from genrlhf.trainers.objective import (
     as_objective,
     refuse_for_objective,
 )
+from genrlhf.trainers.pair_data import check_room
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
@@ -159,7 +160,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
         if self._in_groups:
-            self.data_collator: Any = Lists(self.data_collator, self._columns)
+            self.data_collator: Any = Lists(self.data_collator, self._columns, max_length=self._max_length)
         elif self._columns:
             self.data_collator = Columns(self.data_collator, self._columns)
         if self.objective is not None and isinstance(self.train_dataset, Dataset):
@@ -192,6 +193,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         TRL calls this once its options have changed the tokenizer (`eos_token`, `chat_template_path`).
         """
         if self._in_groups and "completion_ids" in columns_of(dataset):
+            check_room(dataset, self._max_length)
             return dataset
         if "input_ids" in columns_of(dataset):
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)

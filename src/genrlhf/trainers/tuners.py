@@ -1,17 +1,20 @@
-"""The trainers that a policy is tuned with in the folder of a run that another trainer has claimed."""
+"""How a policy is tuned on rows: the trainers for it, in the folder of a run that another trainer has claimed."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, cast
 
 import transformers
 
 from genrlhf.errors import ConfigError
+from genrlhf.trainers.groups import Group
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer
 from genrlhf.trainers.sft import SFTTrainer
+from genrlhf.trainers.tuning_rows import COMPLETIONS, Tune
 
-__all__ = ["PairTuner", "SupervisedTuner", "pairwise_args"]
+__all__ = ["PairTuner", "SupervisedTuner", "every_group", "kind_of", "pairwise_args"]
 
 
 class SupervisedTuner(SFTTrainer):
@@ -51,3 +54,31 @@ def pairwise_args(args: Any) -> DPOConfig:
         name: getattr(args, name) for name in sorted(known & (common | set(_SHARED.split()))) if hasattr(args, name)
     }
     return DPOConfig(**{**shared, **given})
+
+
+def every_group(groups: list[Group]) -> list[dict[str, Any]]:
+    """The transform that ranks all completions."""
+    return [group.ranking() for group in groups]
+
+
+def kind_of(tune: Any, transform: Any, objective: Objective | None) -> Tune:
+    """Return how rows are tuned on.
+
+    Raises:
+        ConfigError: for another word, or what cannot go together.
+    """
+    of_groups = objective is not None and objective.unit == "group"
+    found = tune or getattr(transform, "tune", None) or ("ranking" if of_groups else "supervised")
+    if found not in COMPLETIONS:
+        raise ConfigError(f"tune is {found!r}; it must be one of {', '.join(COMPLETIONS)}.")
+    kind = cast("Tune", found)
+    if transform is None and kind != "ranking":
+        raise ConfigError(f"tune={kind!r} needs a transform, a function of groups that returns rows; give one.")
+    if transform is not None and (isinstance(transform, type) or not callable(transform)):
+        raise ConfigError(f"transform is {transform!r}; give a function of groups, or an object that is called.")
+    if kind == "pairwise" and objective is not None:
+        raise ConfigError(f"tune='pairwise' is DPO, and objective={objective.title} another loss; leave one out.")
+    if of_groups != (kind == "ranking"):
+        given = "no objective" if objective is None else f"objective={objective.title}, of unit {objective.unit!r}"
+        raise ConfigError(f"There is tune={kind!r}, and {given}; ranking wants an objective of groups, such as RRHF().")
+    return kind

@@ -1,0 +1,110 @@
+"""Drawing completions of prompts, and scoring them, a few groups at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from tqdm.auto import tqdm
+
+from genrlhf.data.chat import prompts_of
+from genrlhf.rewards import check_rewards
+from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.signatures import with_samples
+from genrlhf.trainers.groups import Completion, Group
+
+if TYPE_CHECKING:
+    from genrlhf.types import RewardFunction, Sample, Sampler
+
+__all__ = ["GroupDraw", "rewards_of"]
+
+
+@dataclass(frozen=True)
+class GroupDraw:
+    """Draws groups.
+
+    Attributes:
+        sampler: what draws.
+        reward: what scores; None for no rewards.
+        args: the settings, of which `n`, those of sampling and the batch sizes are used.
+        with_tokens: whether the sampler's tokens are those of the policy.
+    """
+
+    sampler: Sampler
+    reward: RewardFunction | None
+    args: Any
+    with_tokens: bool
+
+    def batches(
+        self,
+        prompts: Sequence[Any],
+        columns: Mapping[str, Sequence[Any]],
+        rows: Sequence[int],
+        seed: int,
+        done: Container[int] = (),
+    ) -> Iterator[list[Group]]:
+        """Yield the groups of `rows` that are not `done`, as many at a time as are scored together.
+
+        Args:
+            prompts: of the whole dataset.
+            columns: what else stands in its rows.
+            rows: the places of those to draw.
+            seed: of the draws.
+            done: places that are left out.
+        """
+        args, n = self.args, self.args.n
+        size = max(1, min(args.sampling_batch_size, args.reward_batch_size) // n)
+        places = {place for place, row in enumerate(rows) if row in done}
+        asked = prompts_of({"prompt": prompts, **columns})
+        params = replace(args.sampling_params, logprobs=args.keep_logprobs)
+        stream = self.sampler.stream([asked[row] for row in rows], n, params, seed, rows=rows, done=places)
+        fresh = ((rows[place], samples) for place, samples in stream if place not in places)
+        with tqdm(total=len(rows) - len(places), desc=f"{n} samples each", disable=args.disable_tqdm) as bar:
+            while part := list(islice(fresh, size)):
+                rewards = self._rewards(prompts, columns, part)
+                yield [
+                    self._group(
+                        prompts[row], {name: values[row] for name, values in columns.items()}, drawn, scores
+                    ).at(row, seed)
+                    for (row, drawn), scores in zip(part, rewards, strict=True)
+                ]
+                bar.update(len(part))
+
+    def _rewards(
+        self, prompts: Sequence[Any], columns: Mapping[str, Sequence[Any]], part: Sequence[tuple[int, list[Sample]]]
+    ) -> list[list[float] | None]:
+        """Return the rewards of each group, None for none."""
+        if self.reward is None:
+            return [None] * len(part)
+        places = [row for row, drawn in part for _ in drawn]
+        given = {name: [values[row] for row in places] for name, values in columns.items()}
+        samples = [sample for _, drawn in part for sample in drawn]
+        found = iter(rewards_of(self.reward, [prompts[row] for row in places], samples, given))
+        return [list(islice(found, len(drawn))) for _, drawn in part]
+
+    def _group(
+        self, prompt: Any, columns: Mapping[str, Any], drawn: Sequence[Sample], rewards: list[float] | None
+    ) -> Group:
+        tokens = [sample.token_ids if self.with_tokens else None for sample in drawn]
+        return Group(
+            prompt,
+            [Completion(sample.text, sample.ended, ids) for sample, ids in zip(drawn, tokens, strict=True)],
+            rewards=rewards,
+            columns=columns,
+            logprobs=[sample.logprobs or [] for sample in drawn] if self.args.keep_logprobs else None,
+        )
+
+
+def rewards_of(
+    reward: RewardFunction, prompts: Sequence[Any], samples: Sequence[Sample], columns: Mapping[str, Sequence[Any]]
+) -> list[float]:
+    """Return the reward of every sample, given its prompt and what else stands in its row.
+
+    Raises:
+        RewardError: where they are no finite numbers, one a sample.
+    """
+    texts = [sample.text for sample in samples]
+    columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
+    return check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward))
