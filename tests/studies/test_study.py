@@ -20,6 +20,8 @@ from genrlhf.studies.results import to_json
 from genrlhf.studies.running import run
 from genrlhf.trainers import PPOTrainer
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
+from tests.processes import run_in_two
+from tests.studies.in_processes import run_study
 
 FEW: dict[str, Any] = {"max_steps": 2, "per_device_train_batch_size": 8, "save_strategy": "no", "learning_rate": 1e-3}
 PPO: dict[str, Any] = {"num_rollouts": 3, "num_ppo_epochs": 2, "per_device_train_batch_size": 8, "save_steps": 3}
@@ -379,3 +381,25 @@ def test_what_cannot_be_is_said_before_the_work(
     with pytest.raises(error, match=message):
         study(changed, tmp_path, {"sft": FEW}, **given).graph()
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_made_anew_is_said_with_its_reason(task: Task, tmp_path: Path) -> None:
+    study(task, tmp_path, {"sft": FEW}).run()
+    said: list[str] = []
+    study(task, tmp_path, {"sft": {**FEW, "learning_rate": 2e-3}}).run(said.append)
+    (begins,) = [line for line in said if line.startswith("sft/seed-0: ") and "there and" in line]
+    assert "learning_rate is 0.001 there and 0.002 here" in begins
+
+
+def test_two_processes_train_and_draw_together_and_one_writes(tmp_path: Path) -> None:
+    run_in_two("tests.studies.in_processes", str(tmp_path / "two"))
+    one = run_study(tmp_path / "one", steps=1)
+    two = json.loads((tmp_path / "two" / "results.json").read_text(encoding="utf-8"))
+    for output in two["outputs"]:
+        rows = [json.loads(line) for line in (tmp_path / "two" / output["file"]).open(encoding="utf-8")]
+        assert [len(row["outputs"]) for row in rows] == ([2, 2, 2, 1, 1] if output["set"] == "id" else [1] * 5)
+    # Two processes with half the rows each take the same steps, up to rounding, and so draw the same.
+    for name, method in to_json(one["methods"]).items():
+        figures = method["temperatures"]["1.0"]["gold"]["id"]["value"]
+        assert two["methods"][name]["temperatures"]["1.0"]["gold"]["id"]["value"] == pytest.approx(figures, abs=1e-6)
+    assert not list((tmp_path / "two").rglob("*process-*"))

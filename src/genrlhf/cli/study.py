@@ -138,8 +138,6 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
         from genrlhf.studies.progress import quiet_libraries
 
         quiet_libraries()
-    if not args.only and (check := getattr(study, "check", None)) is not None:
-        check()  # before the work, what can be known of every stage
     launcher = None if args.launcher is None else Launcher(args.launcher, [args.file, *_options(args)])
     is_main = int(os.environ.get("RANK") or 0) == 0
     # The Trainer prints its figures, and models print whatever they like.

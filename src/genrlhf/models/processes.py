@@ -13,12 +13,15 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from genrlhf.errors import GenRLHFError
 
-__all__ = ["decided_by_main", "gathered", "join_processes"]
+__all__ = ["decided_by_main", "gathered", "has_accelerator", "join_processes"]
 
 ResultT = TypeVar("ResultT")
 
+PATIENCE = timedelta(seconds=1800)
+"""How long processes wait for each other: what trainers give theirs."""
 
-def join_processes(patience: timedelta) -> PartialState:
+
+def join_processes(patience: timedelta = PATIENCE) -> PartialState:
     """Return the state of the processes that a launcher has started, or of this one alone.
 
     Args:
@@ -27,8 +30,12 @@ def join_processes(patience: timedelta) -> PartialState:
     if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         return PartialState()
     # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
-    cpu = not getattr(torch, "accelerator", torch.cuda).is_available()
-    return PartialState(cpu=cpu, timeout=patience)
+    return PartialState(cpu=not has_accelerator(), timeout=patience)
+
+
+def has_accelerator() -> bool:
+    """Return whether this machine has a GPU or the like."""
+    return bool(getattr(torch, "accelerator", torch.cuda).is_available())
 
 
 def decided_by_main(decide: Callable[[], ResultT]) -> ResultT:

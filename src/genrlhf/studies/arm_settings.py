@@ -10,6 +10,7 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from pydantic.errors import PydanticSchemaGenerationError
 
 from genrlhf.errors import ConfigError, excerpt
+from genrlhf.models.processes import has_accelerator, join_processes
 from genrlhf.studies.recipe import Sampling, near_miss
 from genrlhf.trainers.run_folder import CHANGES_NOTHING
 
@@ -61,6 +62,9 @@ class ArmSettings:
             "save_total_limit": 1,
             "dataloader_pin_memory": False,
         }
+        if join_processes().num_processes > 1 and not has_accelerator():
+            # Else settings would take each of the processes for one alone.
+            common["use_cpu"] = True
         there = {each.name for each in fields(kind)}
         try:
             config = kind(**{**{name: value for name, value in common.items() if name in there}, **self.config})

@@ -10,6 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.data.files import replacing
 from genrlhf.studies.assemble import curves_of, over_seeds, plane_of, versions
 from genrlhf.studies.folder import StudyFolder
 from genrlhf.studies.given import described, task_of
@@ -112,6 +113,12 @@ class Study:
         run(self.graph(), self.folder, report=report)
         return self.results()
 
+    def summary(self, results: Results) -> str:
+        """Return the results as a table for a terminal."""
+        from genrlhf.studies.results_text import results_table
+
+        return results_table(results)
+
     def records(self) -> dict[str, Record]:
         """Return what is known of every stage that is done, by its name."""
         places = StudyFolder(self.folder, self.graph())
@@ -123,8 +130,12 @@ class Study:
 
     def results(self) -> Results:
         """Put the results of this study into `output_dir`, where those of another may lie, and return them."""
-        shutil.copyfile(self.folder_of("results") / FILE_NAME, self.folder / FILE_NAME)
+        self._publish(self.folder_of("results"))
         return read_results(self.folder)
+
+    def _publish(self, made: Path) -> None:
+        with replacing(self.folder / FILE_NAME) as partial:
+            shutil.copyfile(made / FILE_NAME, partial)
 
     def so_far(self) -> Results:
         """Return the results of what has been measured by now, with a warning where that is not all; writes nothing."""
@@ -148,7 +159,7 @@ class Study:
     def _results(self, stages: list[Stage]) -> Stage:
         def write(folder: Path, context: StageContext) -> Mapping[str, Any]:
             write_results(self._assembled(context, self.plan.drawn), folder, home=self.folder)
-            shutil.copyfile(folder / FILE_NAME, self.folder / FILE_NAME)
+            self._publish(folder)
             return {"methods": list(self._labels)}
 
         settings = {"title": self._title, "labels": self._labels, "reference": self.plan.reference}

@@ -12,7 +12,6 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +114,6 @@ def team_of(folder: Path) -> Alone:
         return Alone()
     from genrlhf.models.processes import decided_by_main, join_processes
 
-    # What trainers give theirs.
-    join_processes(timedelta(seconds=1800))
+    join_processes()
     start = decided_by_main(lambda: uuid.uuid4().hex)
     return Team(folder / f".processes-{start}", int(os.environ.get("RANK") or 0), size)
