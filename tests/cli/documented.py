@@ -36,6 +36,8 @@ def prepare(folder: Path) -> None:
         "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(3)],
         "outputs.jsonl": OUTPUTS,
         "sft.jsonl": _sixteen(OUTPUTS),
+        "step-0.jsonl": OUTPUTS,
+        "step-4.jsonl": OTHERS,
         "ppo.jsonl": _sixteen(OTHERS),
         "annotations.jsonl": many,
         "tldr.jsonl": [{**row, "dataset": "tldr"} for row in many],

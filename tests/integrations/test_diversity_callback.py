@@ -75,6 +75,15 @@ def test_every_trainer_is_sampled_and_trains_as_without_it(name: str, tmp_path: 
         assert entry["diversity/across_input/ead"] == across_input_diversity(outputs, EAD()).value
 
 
+def test_rounds_of_best_of_n_have_a_folder_each(tmp_path: Path) -> None:
+    trained("best-of-n", tmp_path, [callback(every=0)], num_iterations=2)
+    files = sorted(str(file.relative_to(tmp_path)) for file in tmp_path.rglob("step-*.jsonl"))
+    assert files == [f"iteration-{number}/diversity/step-{step}.jsonl" for number in (0, 1) for step in (0, 4)]
+    # The second round begins with what the first has made.
+    ends = [load_outputs(tmp_path / file)[0]["outputs"] for file in files[1:3]]
+    assert ends[0] == ends[1]
+
+
 def outputs_of(trainer: Any, step: int) -> list[list[str]]:
     return [row["outputs"] for row in load_outputs(Path(trainer.args.output_dir) / "diversity" / f"step-{step}.jsonl")]
 

@@ -11,6 +11,7 @@ import trl
 from datasets import Dataset
 from transformers import Trainer, TrainingArguments, default_data_collator
 
+from genrlhf.trainers import DPOConfig, DPOTrainer
 from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, best_of_n, ppo_trainer, prompt_rows, sft_trainer
 
@@ -101,6 +102,18 @@ def ours_sft(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
     return sft_trainer(folder, callbacks=callbacks, **{**COMMON, "model": tiny_gpt2(), **options})
 
 
+def ours_dpo(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
+    """Our DPO."""
+    rows = [{"prompt": "q", "chosen": "ab" * (2 + i % 3), "rejected": "b" * (1 + i % 2)} for i in range(16)]
+    return DPOTrainer(
+        model=tiny_llama(),
+        args=DPOConfig(str(folder), **{**COMMON, **options}),
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tiny_tokenizer(),
+        callbacks=callbacks,
+    )
+
+
 def ours_ppo(folder: Path, callbacks: list[Any], **options: Any) -> Trainer:
     """Our PPO: two rollouts, two updates each."""
     return ppo_trainer(folder, callbacks=callbacks, logging_steps=2, **options)
@@ -120,6 +133,7 @@ TRAINERS: dict[str, Callable[..., Any]] = {
     "trl-grpo": trl_grpo,
     "trl-rloo": trl_rloo,
     "sft": ours_sft,
+    "dpo": ours_dpo,
     "ppo": ours_ppo,
     "best-of-n": ours_best_of_n,
 }
