@@ -11,6 +11,7 @@ from scipy import stats
 from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.studies.curves import Point
 from genrlhf.studies.equal_quality import crossing, diversity_at_quality
+from genrlhf.studies.seeds import mean_over_seeds
 from genrlhf.types import Estimate
 from tests.studies.test_curves import bare, measured
 
@@ -150,6 +151,39 @@ def test_seeds_add_what_they_do_to_the_value() -> None:
     )
     apart, _ = diversity_at_quality(points, stranger)
     assert apart is not None and apart.ci[1] - apart.ci[0] == pytest.approx(high - low, rel=0.1)
+
+
+def test_seeds_that_move_quality_move_the_value_along_the_slope() -> None:
+    n, names = 300, tuple("012345")
+    noise = 0.01 * GENERATOR.normal(size=(5, 6, n))
+    shift = 0.1 * np.arange(-2.5, 3.0)[:, None]
+    # Quality 1 to 0, diversity 0 to 2, so that a seed that is better by 0.1 everywhere has 0.2 less at any level.
+    points = [
+        measured(0.5, 1 + shift + noise[0], noise[1], names),
+        measured(1.0, shift + noise[2], 2 + noise[3], names),
+    ]
+    found, _ = diversity_at_quality(points, measured(1.0, 0.75 + noise[4], noise[1], names))
+    assert found is not None and found.value == pytest.approx(0.5, abs=0.01)
+    half = stats.t.ppf(0.975, 5) * stats.sem(2 * shift[:, 0])
+    assert found.ci == pytest.approx((found.value - half, found.value + half), rel=0.02)
+
+
+def test_what_inputs_make_seeds_differ_by_is_no_error_of_seeds() -> None:
+    names = ("0", "1", "2")
+    diversities = np.full((3, 60), np.nan)
+    diversities[:, :20] = GENERATOR.normal(size=20) + GENERATOR.normal(size=(3, 20)) + np.array([[-1.0], [0.0], [1.0]])
+    qualities = GENERATOR.normal(size=(3, 60))
+    tables = {"all": (qualities, diversities, names), "one": (qualities.mean(0), diversities.mean(0), ("0",))}
+    errors = {}
+    for name, (quality, diversity, seeds) in tables.items():
+        estimates = mean_estimate(np.atleast_2d(quality).mean(0)), mean_estimate(np.atleast_2d(diversity).mean(0))
+        point = Point("1.0", *estimates, np.atleast_2d(quality), np.atleast_2d(diversity), seeds)
+        found, _ = diversity_at_quality([point], point)
+        assert found is not None
+        errors[name] = found.stderr**2
+    # Its own quality is the level, so that its diversity is the value, and seeds add what they add to a mean.
+    whole, inputs = mean_over_seeds(diversities), mean_estimate(diversities.mean(0))
+    assert errors["all"] - errors["one"] == pytest.approx(whole.stderr**2 - inputs.stderr**2, rel=0.03)
 
 
 def test_a_level_at_the_end_of_the_curve_has_no_interval() -> None:

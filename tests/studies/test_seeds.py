@@ -112,6 +112,14 @@ def test_a_gap_is_taken_within_seeds() -> None:
         gap_over_seeds([inside] * 2, [outside])
 
 
+def test_what_inputs_make_of_a_gap_is_no_error_of_seeds() -> None:
+    rest = np.array([[0.5, -0.5, 0.0], [-0.5, 0.5, 0.0]])
+    inside, outside = np.array([[1.0], [3.0]]) + rest, np.array([[0.0], [0.5]]) + rest
+    found = gap_over_seeds(inside, outside, share=False)
+    # Gaps of 1 and 2.5; MS_e is ½ in either table, of three inputs each.
+    assert found.stderr**2 == pytest.approx((1.125 - 2 * 0.5 / 3) / 2)
+
+
 def test_pooled_by_hand() -> None:
     first = Estimate(0.4, 0.1, (0.2, 0.5), 8, np.zeros(4))
     second = Estimate(0.6, 0.2, (0.3, 1.0), 9, np.zeros(4))

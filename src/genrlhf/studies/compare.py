@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -18,6 +16,7 @@ from genrlhf.metrics.diversity.evaluation import LEVELS, Level
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.models.loading import check_causal_lm, load_tokenizer
 from genrlhf.sampling.store import SampleStore
+from genrlhf.studies.assemble import versions
 from genrlhf.studies.compare_figures import Measured, Measures
 from genrlhf.studies.compare_inputs import GivenOutputs, Input, common_inputs, inputs_of, sets_of
 from genrlhf.studies.compare_models import AskedModel, Drawing, filled
@@ -41,7 +40,6 @@ __all__ = ["Comparison", "is_outputs_file", "run_comparison"]
 
 _NAME = re.compile(r"\w[\w.@+-]*")
 _SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".eval")
-_VERSIONS = ("genrlhf", "torch", "transformers", "peft", "numpy")
 
 Source: TypeAlias = Union[str, "os.PathLike[str]", Sequence[Mapping[str, Any]]]
 """A model by its name or folder, a file of outputs, or rows of outputs."""
@@ -351,7 +349,7 @@ class Comparison:
             "outputs": self.files,
             "warnings": list(dict.fromkeys(self.warnings)),
             "settings": {},
-            "versions": _versions(),
+            "versions": versions(),
             "seconds": 0.0,
         }
 
@@ -401,13 +399,3 @@ def _points(
             known = all(each is not None for each in tables)
             points.append(Point(temperature, q, d, *(tables if known else (None, None))))
     return points
-
-
-def _versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in _VERSIONS:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
