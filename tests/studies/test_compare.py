@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, RunFolderError
+from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, RewardError, RunFolderError
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference import ScoreJudge, generalisation_gap
 from genrlhf.studies import compare_models
 from genrlhf.studies.compare import is_outputs_file, run_comparison
+from genrlhf.studies.compare_figures import RememberedScores
 from genrlhf.studies.compare_models import Drawing
 from genrlhf.studies.results import Results, read_results, to_json
 from genrlhf.studies.results_text import results_table
@@ -138,6 +139,21 @@ def test_equal_texts_are_a_tie_that_no_judge_is_asked_about(tmp_path: Path) -> N
     assert "same: the judge has no answer to 1 of 5 comparisons." in results["warnings"]
     with pytest.raises(JudgeError, match="same: the judge answered none of 6 comparisons"):
         compare(tmp_path, {"same": SHORT, "long": LONG}, judge=lambda p, a, b: [None] * len(p)) and None
+
+
+def test_a_score_is_asked_once_for_a_completion() -> None:
+    asked: list[tuple[str, str]] = []
+
+    def score(prompts: Sequence[str], completions: Sequence[str]) -> list[float]:
+        asked.extend(zip(prompts, completions, strict=True))
+        return [float(len(text)) for text in completions]
+
+    remembered = RememberedScores(score)
+    assert remembered(["p", "p", "q"], ["a", "a", "bb"]) == [1.0, 1.0, 2.0]
+    assert remembered(["q", "q"], ["bb", "a"]) == [2.0, 1.0]
+    assert sorted(asked) == [("p", "a"), ("q", "a"), ("q", "bb")]
+    with pytest.raises(RewardError, match="nan"):
+        RememberedScores(lambda prompts, completions: [float("nan")])(["p"], ["a"])
 
 
 def test_models_at_temperatures_beside_a_file(tmp_path: Path, causal_lm_folder: Path) -> None:

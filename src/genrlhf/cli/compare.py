@@ -342,7 +342,7 @@ def _measures(
     args: argparse.Namespace, task: Task | None, metrics: dict[str, DiversityMetric], levels: list[Any]
 ) -> tuple[Measures, dict[str, Any]]:
     """Return what is measured, and what the record says of it."""
-    from genrlhf.studies.compare_figures import Measures
+    from genrlhf.studies.compare_figures import Measures, RememberedScores
 
     scores: dict[str, RewardFunction] = {}
     if task is not None and task.gold is not None:
@@ -350,7 +350,7 @@ def _measures(
     if args.reward:
         from genrlhf.rewards import load_reward
 
-        scores["reward"] = load_reward(args.reward, trust_remote_code=args.trust_remote_code)
+        scores["reward"] = RememberedScores(load_reward(args.reward, trust_remote_code=args.trust_remote_code))
     judge, label = _judge(args, scores)
     return Measures(metrics, levels, judge, scores), {"judge": label, "reward": args.reward}
 

@@ -20,7 +20,29 @@ from genrlhf.studies.compare_inputs import Input
 from genrlhf.studies.results import Figures
 from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction
 
-__all__ = ["Measured", "Measures"]
+__all__ = ["Measured", "Measures", "RememberedScores"]
+
+
+class RememberedScores:
+    """A score that is asked once for every completion of a prompt: a judge by scores asks for references ever again.
+
+    Args:
+        score: the same for the same prompt and completion, whatever stands beside them.
+    """
+
+    def __init__(self, score: RewardFunction) -> None:
+        self.score = score
+        self.name = reward_name(score)
+        self.known: dict[tuple[str, str], float] = {}
+
+    def __call__(self, prompts: Sequence[Any], completions: Sequence[str]) -> list[float]:
+        """Return the scores, asking for those that are not known."""
+        keys = [(repr(prompt), text) for prompt, text in zip(prompts, completions, strict=True)]
+        new = {key: place for place, key in enumerate(keys) if key not in self.known}
+        if new:
+            asked = [prompts[place] for place in new.values()], [completions[place] for place in new.values()]
+            self.known |= dict(zip(new, check_rewards(self.score(*asked), *asked, name=self.name), strict=True))
+        return [self.known[key] for key in keys]
 
 
 @dataclass(frozen=True)
