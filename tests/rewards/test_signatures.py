@@ -8,6 +8,7 @@ import operator
 from typing import Any
 
 import pytest
+from torch import nn
 
 from genrlhf.errors import RewardError
 from genrlhf.rewards import WeightedReward, load_reward
@@ -76,6 +77,16 @@ def test_a_decorated_function_is_read_through_its_wrapper() -> None:
         return inner(*args, **kwargs)
 
     assert load_reward(outer)(PROMPTS, COMPLETIONS) == [(PROMPTS, COMPLETIONS)]  # type: ignore[comparison-overlap]
+
+
+def test_a_module_of_torch_is_read_by_what_it_hands_on_to() -> None:
+    class Head(nn.Module):
+        def forward(self, completions: Any, prompts: Any, answer: Any) -> Any:
+            return [(prompts, completions, answer)]
+
+    assert load_reward(Head())(PROMPTS, COMPLETIONS, **COLUMNS) == [(PROMPTS, COMPLETIONS, ["a"])]  # type: ignore[comparison-overlap]
+    with pytest.raises(RewardError, match="The reward Head wants 'answer'"):
+        check_arguments(load_reward(Head()), ["prompt"])
 
 
 def test_what_has_no_signature_is_called_by_position() -> None:

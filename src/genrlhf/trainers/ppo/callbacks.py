@@ -78,7 +78,7 @@ class Observers:
 
     def start(self, index: int, rows: Sequence[dict[str, Any]]) -> None:
         """Tell callbacks that a rollout begins."""
-        if not self._begun:
+        if self.learning.rewards and not self._begun:
             # Weights may have been drawn by chance.
             self.learning.bring_into_step()
             self._begun = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +30,11 @@ from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_tr
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.evaluation import objective_figures
 from genrlhf.trainers.ppo.hooks import check_hooks
-from genrlhf.trainers.ppo.loss import PolicyLoss, loss_items
+from genrlhf.trainers.ppo.loss import PolicyLoss
 from genrlhf.trainers.ppo.models import build_models
 from genrlhf.trainers.ppo.parts import make_parts
-from genrlhf.trainers.ppo.records import MicroBatch
 from genrlhf.trainers.ppo.report import CompletionPrinter
+from genrlhf.trainers.ppo.steps import RolloutSteps
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import (
@@ -55,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["PPOTrainer"]
 
 
-class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
+class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
     """Trains a policy against a reward by proximal policy optimisation.
 
     Schulman et al. 2017, "Proximal Policy Optimization Algorithms", in the form of Ziegler et al. 2019 and Stiennon et
@@ -112,9 +111,6 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
     """
 
     made_by = MadeBy("ppo", "PPO", "Schulman et al. 2017, arXiv 1707.06347; Kirk et al. 2024, arXiv 2310.06452")
-
-    # The loss is a sum over tokens divided by their number in the whole optimizer step, whatever the accumulation.
-    loss_is_scaled_for_ga = True
 
     def __init__(
         self,
@@ -231,53 +227,6 @@ class PPOTrainer(LeavesModel, ResumableTrainer, Trainer):
         loader = rollout_loader(self.train_dataset, self.args, self.accelerator.num_processes)
         prepared: DataLoader[Any] = self.accelerator.prepare(loader)
         return prepared
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator[Any], num_batches: int, device: torch.device
-    ) -> tuple[list[Any], torch.Tensor | None]:
-        """Return the micro-batches of the next optimizer step, after a new rollout where the last one is used up."""
-        rows = [batch for _, batch in zip(range(num_batches), epoch_iterator, strict=False)]
-        if not rows:
-            return [], None
-        micro_batches = self.buffer.micro_batches(rows[0], self.state.global_step, self.accelerator.device)
-        items = torch.stack([loss_items(batch.completion_mask, self.args) for batch in micro_batches]).sum()
-        # The Trainer wants dictionaries; what it does with tensors in them (dtypes of DeepSpeed) is not for these.
-        return [{"rollout": batch} for batch in micro_batches], self.collector.reduce(items)
-
-    def training_step(
-        self, model: torch.nn.Module, inputs: dict[str, Any], num_items_in_batch: torch.Tensor | int | None = None
-    ) -> torch.Tensor:
-        """Take one forward and backward pass; none where the rollout's updates were stopped early."""
-        if self.ppo_state.stopped:
-            # No gradients: the optimizer finds nothing to do.
-            self._parts.tally.add("policy/stopped", torch.ones(1))
-            return torch.zeros((), device=self.accelerator.device)
-        if self.args.early_stop_kl is not None:
-            self._parts.tally.add("policy/stopped", torch.zeros(1))
-        with self.collector.phase("training"):
-            loss: torch.Tensor = super().training_step(model, inputs, num_items_in_batch)
-        return loss
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, MicroBatch],
-        return_outputs: bool = False,
-        num_items_in_batch: torch.Tensor | int | None = None,
-    ) -> Any:
-        """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss; see `loss_mean`."""
-        batch = inputs["rollout"].to(self.args.device)
-        mask = batch.completion_mask
-        output = model(*batch.tokens, batch.states, batch.allowed)
-        per_token = torch.where(mask, self._parts.loss(output, batch), 0.0)
-        if self.args.loss_mean == "sequence":
-            per_token = per_token / mask.sum(-1, keepdim=True)
-        count = num_items_in_batch
-        if count is None:
-            count = self.collector.reduce(loss_items(mask, self.args))
-        # Gradients are averaged over processes, while the number of tokens is that of all of them.
-        loss = per_token.sum() / count * self.accelerator.num_processes
-        return (loss, output) if return_outputs else loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Log `logs` and, while training and at its end, the means of what happened since the last time."""
