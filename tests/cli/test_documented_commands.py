@@ -12,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from genrlhf.cli import main, train
+from genrlhf.cli import main, study, train
 from genrlhf.studies import demo
 from tests.cli.documented import DOCUMENTS, clear, documented_commands, label, prepare, typed
 from tests.cli.test_every_command import lines, run
 from tests.metrics.preference.judging.chat_server import ChatServer, verdict
+from tests.studies import toys
 
 pytestmark = pytest.mark.enable_socket
 
@@ -52,6 +53,7 @@ def folder(prepared: Path, tmp_path: Path, server: ChatServer, monkeypatch: pyte
         demo, "run_demo", lambda output_dir, seed: Path(output_dir).mkdir(exist_ok=True) or {"methods": {}}
     )
     monkeypatch.setattr(demo, "demo_summary", lambda figures: "1.5 [1, 2]")
+    monkeypatch.setattr(study, "_load", lambda file, output_dir: toys.study(output_dir or "study"))
     figures = {"method": "sft", "output_dir": "sft", "steps": 1, "figures": {"train_loss": 1.5}}
     monkeypatch.setattr(train, "_train", lambda *_: figures)
     return folder
@@ -100,7 +102,7 @@ def test_in_a_folder_that_is_read_only(
             str(folder / word) if "." in word and (folder / word).exists() and before != "--output" else word
             for before, word in itertools.pairwise(["", *typed(command, server.url)])
         ]
-        if words[0] in ("train", "report"):
+        if words[0] in ("train", "report", "study"):
             # They name folders, which are not here.
             continue
         if "sentence_bert" in " ".join(words):

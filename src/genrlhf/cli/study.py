@@ -89,6 +89,7 @@ def _kept(args: argparse.Namespace) -> str | None:
 def run(args: argparse.Namespace) -> int:
     """List, export, prune or make the stages, and print the figures."""
     from genrlhf.studies.folder import StudyFolder
+    from genrlhf.studies.team import join
 
     given = [name for name in ("list", "export", "prune", "only") if getattr(args, name)]
     if len(given) > 1:
@@ -97,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     with contextlib.redirect_stdout(sys.stderr):
+        join()
         study = _load(args.file, args.output_dir)
         places = StudyFolder(study.folder, study.graph())
     args.places = places
@@ -142,8 +144,6 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
     is_main = int(os.environ.get("RANK") or 0) == 0
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
-        if (check := getattr(study, "check", None)) is not None:
-            check()
         report = Reporter(quiet=not is_main)
         records = make(places.graph, places.folder, only=args.only, launcher=launcher, report=report)
         results = study.results() if is_main and not args.only else {}

@@ -15,9 +15,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from genrlhf.errors import RunFolderError
+from genrlhf.errors import ConfigError, RunFolderError
 
-__all__ = ["Alone", "Team", "team_of"]
+__all__ = ["Alone", "Team", "join", "team_of"]
 
 _LEAVING = 60.0
 
@@ -107,13 +107,37 @@ class Team(Alone):
             time.sleep(min(0.5, 0.02 + (time.monotonic() - start) / 10))
 
 
+def join() -> None:
+    """Find the other processes of a launcher, if there are any; before anything else asks how many there are."""
+    if _size() > 1:
+        from genrlhf.models.processes import join_processes
+
+        # In a stage that all run, one may wait for the others for as long as they sample.
+        join_processes(timedelta(days=30))
+
+
 def team_of(folder: Path) -> Alone:
-    """Return the processes of the launcher that this one was started by, if any; all of them must call this."""
-    size = int(os.environ.get("WORLD_SIZE") or 1)
+    """Return the processes of the launcher that this one was started by, if any; all of them must call this.
+
+    Raises:
+        ConfigError: where the processes do not know of each other.
+    """
+    size = _size()
     if size <= 1:
         return Alone()
-    from genrlhf.models.processes import decided_by_main, join_processes
+    from accelerate import PartialState
 
-    join_processes()
+    from genrlhf.models.processes import decided_by_main
+
+    join()
+    if PartialState().num_processes != size:
+        raise ConfigError(
+            f"A launcher started {size} processes, and each trains for itself: without an accelerator, call "
+            "genrlhf.studies.team.join() before anything else, as `genrlhf study` does."
+        )
     start = decided_by_main(lambda: uuid.uuid4().hex)
     return Team(folder / f".processes-{start}", int(os.environ.get("RANK") or 0), size)
+
+
+def _size() -> int:
+    return int(os.environ.get("WORLD_SIZE") or 1)
