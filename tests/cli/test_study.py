@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from genrlhf.cli import main
+from genrlhf.errors import ConfigError
 from genrlhf.studies.folder import StudyFolder
-from tests.studies.toys import toy_graph
+from tests.studies.toys import ToyStudy, toy_graph
 
 TOYS = "tests.studies.toys:study"
 ROOT = Path(__file__).parents[2]
@@ -179,3 +180,15 @@ def test_two_processes_go_through_the_stages_in_step(
     assert main_log == [{"stage": each.name, "main": True} for each in rest]
     assert other_log == [{"stage": each.name, "main": False} for each in rest if each.launched]
     assert sorted(path.name for path in (tmp_path / "two").iterdir()) == ["results.json", "stages"]
+
+
+def test_a_study_is_checked_before_the_work(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(self: ToyStudy) -> None:
+        raise ConfigError("methods.ppo: kl_coef is -1; it must be at least 0.")
+
+    monkeypatch.setattr(ToyStudy, "check", check, raising=False)
+    assert main(["study", TOYS, "--output-dir", str(tmp_path / "s")]) == 1
+    assert capsys.readouterr().err == "genrlhf: methods.ppo: kl_coef is -1; it must be at least 0.\n"
+    assert not (tmp_path / "s").exists()
+    # By then the whole study has been checked, by whoever asks for one stage of it.
+    assert main(["study", TOYS, "--output-dir", str(tmp_path / "s"), "--only", "sft/seed-0"]) == 0

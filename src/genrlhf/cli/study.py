@@ -144,6 +144,8 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
     is_main = int(os.environ.get("RANK") or 0) == 0
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
+        if not args.only and (check := getattr(study, "check", None)) is not None:
+            check()  # before the work, what can be known of every stage
         report = Reporter(quiet=not is_main)
         records = make(places.graph, places.folder, only=args.only, launcher=launcher, report=report)
         results = study.results() if is_main and not args.only else {}
