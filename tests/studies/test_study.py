@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from genrlhf.data import Task, load_task
-from genrlhf.errors import ConfigError, DataError
+from genrlhf.errors import ConfigError, DataError, ModelError
 from genrlhf.sampling import TransformersSampler
 from genrlhf.studies import Study, load_study, write_report
 from genrlhf.studies.results import to_json
@@ -403,3 +403,25 @@ def test_two_processes_train_and_draw_together_and_one_writes(tmp_path: Path) ->
         figures = method["temperatures"]["1.0"]["gold"]["id"]["value"]
         assert two["methods"][name]["temperatures"]["1.0"]["gold"]["id"]["value"] == pytest.approx(figures, abs=1e-6)
     assert not list((tmp_path / "two").rglob("*process-*"))
+
+
+def test_models_are_looked_at_before_the_work(task: Task, tmp_path: Path) -> None:
+    larger = tiny_tokenizer()
+    larger.add_tokens(["more"])
+    for name, model, tokenizer in (
+        ("one", tiny_llama(), tiny_tokenizer()),
+        ("two", tiny_llama(vocab_size=300), larger),
+    ):
+        save_model(model, tokenizer, tmp_path / name)
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+    wise = {"sft": FEW, "wise": {"interpolate": {"start": two, "end": "sft"}}}
+    for methods, message in (
+        ({"sft": FEW, "theirs": {"model": str(tmp_path / "none")}}, "no model at"),
+        (wise, "their vocabularies differ"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            study(task, tmp_path / "study", methods, model=one).run()
+    assert not (tmp_path / "study").exists()
+    empty = replace(task, evaluation={**task.evaluation, "ood": task.evaluation["ood"].select([])})
+    with pytest.raises(DataError, match="the evaluation set 'ood' of the task 'embedded' is empty"):
+        study(empty, tmp_path / "study", {"sft": FEW}).run()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data import Task, load_task
+from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.places import load_place
 from genrlhf.studies.recipe import near_miss
@@ -43,6 +44,8 @@ def task_of(given: Any) -> Task:
             f"The task {task.name!r} has the evaluation sets {', '.join(task.evaluation) or 'none'}; one must be 'id', "
             "the set in distribution."
         )
+    for name, rows in task.evaluation.items():
+        check_rows(rows, ["prompt"], source=f"the evaluation set {name!r} of the task {task.name!r}")
     return task
 
 

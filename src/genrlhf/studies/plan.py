@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import recover_records
 from genrlhf.models.fingerprint import model_fingerprint
+from genrlhf.models.loading import check_causal_lm
 from genrlhf.rewards import load_reward
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
 from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, resolve_arms, rows_of
@@ -20,7 +21,7 @@ from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.results import temperature_key, to_json
-from genrlhf.studies.stages.interpolate import interpolate
+from genrlhf.studies.stages.interpolate import check_vocabularies, interpolate
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
 from genrlhf.studies.stages.preferences import make_preferences, read_preferences, refuse_unrated
 from genrlhf.studies.stages.sample import OUTPUTS, POOL, sample
@@ -144,6 +145,21 @@ class Plan:
         """
         for name, settings in self.settings.items():
             settings.build(self.arms[name], str(self.folder / "unused"), self.recipe.seeds[0])
+        for arm in self.arms.values():
+            for model in (arm.model, arm.start, *(arm.ends or ())):
+                if model is not None and model.arm is None and not arm.makes_reward:
+                    check_causal_lm(model.name)
+            if arm.ends is not None:
+                start, end = (self._origin(model) for model in arm.ends)
+                if start != end:
+                    check_vocabularies(start, end)
+
+    def _origin(self, model: ModelOf) -> str:
+        """Return the model, by name, that a model was trained from, and that it has its vocabulary of."""
+        arm = self.arms[model.arm] if model.arm is not None else None
+        if arm is None:
+            return model.name
+        return self._origin(arm.ends[1] if arm.ends is not None else arm.start or arm.model)
 
     def _stage(self, stage: Stage) -> Stage:
         return self._stages.setdefault(stage.name, stage)

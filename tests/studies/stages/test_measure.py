@@ -61,3 +61,30 @@ def test_the_bound_of_best_of_n() -> None:
     # log 4 − 3/4
     assert kl_bound(4, 7).value == pytest.approx(0.636294, abs=1e-6)
     assert (kl_bound(1, 7).value, kl_bound(1, 7).ci, kl_bound(1, 7).n) == (0.0, (0.0, 0.0), 7)
+
+
+def conversation(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+def test_conversations_are_scored_as_they_are_and_judged_as_texts() -> None:
+    rows = [
+        {"prompt": conversation("p"), "outputs": ["a b"], "reference": "x"},
+        {"prompt": [{"role": "system", "content": "s"}, *conversation("q")], "outputs": ["a"], "reference": "bb"},
+    ]
+    seen: list[object] = []
+
+    def scored(prompts: list[object], completions: list[str], **columns: object) -> list[float]:
+        seen.extend(prompts)
+        return length([], completions)
+
+    def judge(prompts: list[str], first: list[str], second: list[str]) -> list[float]:
+        seen.extend(prompts)
+        return [1.5] * len(first)
+
+    found = measure({"id": rows}, metrics=[], judge=ScoreJudge(scored), gold=None)
+    assert found["pvr"]["id"].values.tolist() == [1.0, 0.0]
+    assert all(isinstance(prompt, list) for prompt in seen)
+    seen.clear()
+    assert measure({"id": rows}, metrics=[], judge=judge, gold=None)["pvr"]["id"].value == 0.5
+    assert seen == ["p", "system: s\n\nuser: q"]

@@ -10,7 +10,7 @@ import torch
 from genrlhf.errors import ModelError
 from genrlhf.models import load_causal_lm, load_tokenizer
 
-__all__ = ["interpolate"]
+__all__ = ["check_vocabularies", "interpolate"]
 
 
 def interpolate(folder: Path, start: str, end: str, alpha: float) -> dict[str, Any]:
@@ -28,11 +28,8 @@ def interpolate(folder: Path, start: str, end: str, alpha: float) -> dict[str, A
         ModelError: where the two are no models of one kind and one vocabulary.
     """
     models = [load_causal_lm(model) for model in (start, end)]
-    tokenizers = [load_tokenizer(model) for model in (start, end)]
     what = f"{start} and {end} cannot be interpolated"
-    if tokenizers[0].get_vocab() != tokenizers[1].get_vocab():
-        sizes = " and ".join(str(len(each)) for each in tokenizers)
-        raise ModelError(f"{what}: their vocabularies differ ({sizes} tokens), so that their rows mean other tokens.")
+    tokenizer = check_vocabularies(start, end)
     ours, theirs = (model.state_dict() for model in models)
     if alone := set(ours) ^ set(theirs):
         raise ModelError(f"{what}: only one of them has the weights {', '.join(sorted(alone)[:3])}.")
@@ -45,5 +42,17 @@ def interpolate(folder: Path, start: str, end: str, alpha: float) -> dict[str, A
     between = {name: torch.lerp(ours[name], theirs[name], alpha) for name in ours if ours[name].is_floating_point()}
     models[1].load_state_dict(between, strict=False)
     models[1].save_pretrained(folder)
-    tokenizers[1].save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return {"alpha": alpha}
+
+
+def check_vocabularies(start: str, end: str) -> Any:
+    """Return the tokenizer of the model at the end, or raise `ModelError` where the other has another vocabulary."""
+    tokenizers = [load_tokenizer(model) for model in (start, end)]
+    if tokenizers[0].get_vocab() != tokenizers[1].get_vocab():
+        sizes = " and ".join(str(len(each)) for each in tokenizers)
+        raise ModelError(
+            f"{start} and {end} cannot be interpolated: their vocabularies differ ({sizes} tokens), so that their rows "
+            "mean other tokens."
+        )
+    return tokenizers[1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from genrlhf.metrics import across_input_diversity, per_input_diversity
 from genrlhf.metrics.estimate import mean_estimate
-from genrlhf.metrics.preference import generalisation_gap, preference_vs_reference
+from genrlhf.metrics.preference import ScoreJudge, generalisation_gap, preference_vs_reference
 from genrlhf.ops import best_of_n_kl
 from genrlhf.studies.best_of_n import pool_curve
 from genrlhf.studies.draws import sequence_kl
@@ -70,7 +71,8 @@ def scores(outputs: Mapping[str, Rows], reward: RewardFunction) -> dict[str, Est
 
 def pool_figures(rows: Rows, n: int, judge: Judge | None) -> list[dict[str, Any]]:
     """Return best-of-n for every n from the samples that the first output of every input was chosen from."""
-    points = pool_curve(rows, n, judge)
+    texts, asked = as_texts(rows, judge)
+    points = pool_curve(texts, n, asked)
     return [{name: value for name, value in vars(point).items() if value is not None} for point in points]
 
 
@@ -94,9 +96,34 @@ def kl_bound(n: int, inputs: int) -> Estimate:
     return Estimate(bound, 0.0, (bound, bound), inputs, np.full(inputs, bound))
 
 
+def as_texts(rows: Rows, judge: Judge | None) -> tuple[Rows, Judge | None]:
+    """Return rows whose prompts are texts, as judges read them, and a judge of these.
+
+    A score is one of the prompt as it is, conversation or text.
+    """
+    prompts = {prompt_text(row["prompt"]): row["prompt"] for row in rows}
+    if all(isinstance(prompt, str) for prompt in prompts.values()):
+        return rows, judge
+    texts = [{**row, "prompt": prompt_text(row["prompt"])} for row in rows]
+    if not isinstance(judge, ScoreJudge):
+        return texts, judge
+    return texts, lambda asked, first, second: judge([prompts[text] for text in asked], first, second)
+
+
+def prompt_text(prompt: Any) -> str:
+    """Return a prompt as a text: of a conversation what was said, with who said it where it was not the user alone."""
+    if isinstance(prompt, str):
+        return prompt
+    said = [(str(turn.get("role")), turn.get("content")) for turn in prompt]
+    texts = [(role, text if isinstance(text, str) else json.dumps(text)) for role, text in said]
+    return texts[0][1] if [role for role, _ in texts] == ["user"] else "\n\n".join(": ".join(turn) for turn in texts)
+
+
 def _pvr(rows: Rows, judge: Judge) -> Estimate:
-    prompts, firsts = _firsts(rows)
-    return preference_vs_reference(prompts, firsts, [row["reference"] for row in rows], judge)
+    texts, asked = as_texts(rows, judge)
+    prompts, firsts = _firsts(texts)
+    assert asked is not None
+    return preference_vs_reference(prompts, firsts, [row["reference"] for row in rows], asked)
 
 
 def _firsts(rows: Rows) -> tuple[list[Any], list[str]]:
