@@ -16,7 +16,14 @@ from genrlhf.errors import ConfigError, DataError, ModelError, RunFolderError
 from genrlhf.rewards import Calibration, ModelReward, calibrate_reward, load_reward
 from genrlhf.trainers import RewardModelConfig, RewardModelTrainer
 from tests.helpers import EOS_ID, VOCAB_SIZE, save_model, tiny_gpt2, tiny_llama, tiny_reward_model, tiny_tokenizer
-from tests.trainers.runs import QUIET, interrupted_and_whole, largest_difference, logged, weights
+from tests.trainers.runs import (
+    QUIET,
+    interrupted_and_whole,
+    largest_difference,
+    logged,
+    reward_model_trainer,
+    weights,
+)
 
 
 def preferences(n: int, seed: int = 0) -> list[dict[str, Any]]:
@@ -398,3 +405,28 @@ def test_a_masked_language_model_becomes_a_reward_model(tmp_path: Path, family: 
             expected = tried.model.eval()(**text).logits.item()
         reward = load_reward(tried.args.output_dir)
         assert reward(["q"], [" ab"]) == pytest.approx([expected], abs=1e-5)
+
+
+def test_the_prompt_of_a_pair_goes_through_the_model_once(tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"a long prompt, {n}", "chosen": "ab" * (2 + n % 3), "rejected": "b" * (1 + n)} for n in range(8)
+    ]
+    trained = {}
+    for way in ("behind prompts", "whole"):
+        model, widths = tiny_reward_model(), []
+        options = {"train_dataset": Dataset.from_list(rows), "per_device_train_batch_size": 4, "optim": "sgd"}
+        trainer = reward_model_trainer(tmp_path / way, model=model, **options)
+        assert trainer._shares_prompts
+        vars(trainer)["_shares_prompts"] = way == "behind prompts"
+        model.model.layers[0].mlp.register_forward_hook(
+            lambda _m, args, _o, seen=widths: seen.append(args[0].shape[:2])
+        )
+        trainer.train()
+        assert [len(shape) and shape[0] for shape in widths] == ([4, 8] * 2 if way == "behind prompts" else [8] * 2)
+        trained[way] = weights(model)
+    assert largest_difference(*trained.values()) < 1e-5
+
+
+@pytest.mark.parametrize("options", [{"disable_dropout": False}, {"neftune_noise_alpha": 5.0}])
+def test_what_is_drawn_for_each_text_is_not_drawn_for_its_prompt(tmp_path: Path, options: dict[str, Any]) -> None:
+    assert not reward_model_trainer(tmp_path, **options)._shares_prompts

@@ -19,12 +19,19 @@ from genrlhf.models.scoring import score_batch
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["SharedPrompt", "plan_scoring", "score_behind_prompts", "shares_prompts"]
+__all__ = [
+    "SharedPrompt",
+    "pairs_behind_prompts",
+    "plan_scoring",
+    "score_behind_prompts",
+    "scores_behind_prompts",
+    "shares_prompts",
+]
 
 WORTH_SHARING = 8
 """Tokens that several texts have to begin with alike: a pass of their own costs as much as a few tokens do."""
 
-RESTS_AT_A_TIME = 128
+RESTS_AT_A_TIME = 32
 """Texts that go through the model behind their prompts together, those of like length."""
 
 TOLERANCE = 1e-3
@@ -92,6 +99,24 @@ def plan_scoring(
             yield batch
 
 
+def pairs_behind_prompts(input_ids: torch.Tensor, mask: torch.Tensor) -> list[SharedPrompt] | None:
+    """Return the pairs of a batch behind what both of their texts begin with; None where a pair begins otherwise.
+
+    Args:
+        input_ids: (2 B, L) int64, right-padded, first the one text of all pairs, then the other.
+        mask: (2 B, L) bool.
+    """
+    rows = [ids[:length] for ids, length in zip(input_ids.tolist(), mask.sum(-1).tolist(), strict=True)]
+    half, groups = len(rows) // 2, []
+    for place in range(half):
+        pair = [rows[place], rows[half + place]]
+        common = min(_common_length(pair), len(pair[0]) - 1, len(pair[1]) - 1)
+        if common < WORTH_SHARING:
+            return None
+        groups.append(SharedPrompt(pair[0][:common], [row[common:] for row in pair], [place, half + place]))
+    return groups
+
+
 def _common_length(rows: Sequence[list[int]]) -> int:
     """Return how many tokens all rows begin with alike."""
     # What the first and the last in lexical order have in common, all between them have.
@@ -101,16 +126,28 @@ def _common_length(rows: Sequence[list[int]]) -> int:
 
 @torch.no_grad()
 def score_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt], pad_token_id: int) -> torch.Tensor:
-    """Return the score of every text of some groups in their order, (texts,) float32, see `score_batch`.
+    """Return the score of every text of some groups in their order, (texts,) float32, without a gradient.
 
     Args:
         model: a sequence classifier with one label, which reads its score at the last token.
         groups: see `SharedPrompt`; all of them have a prefix, or none.
         pad_token_id: fills shorter texts.
     """
-    rests = [rest for group in groups for rest in group.rests]
     if not groups[0].prefix:
+        rests = [rest for group in groups for rest in group.rests]
         return score_batch(model, *_padded(rests, pad_token_id, model.device))
+    return scores_behind_prompts(model, groups, pad_token_id)
+
+
+def scores_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt], pad_token_id: int) -> torch.Tensor:
+    """Return the score of every text of some groups in their order, (texts,) float32, with a gradient.
+
+    Args:
+        model: a sequence classifier with one label, which reads its score at the last token.
+        groups: see `SharedPrompt`; all of them have a prefix.
+        pad_token_id: fills shorter texts.
+    """
+    rests = [rest for group in groups for rest in group.rests]
     prefixes, prefix_mask = _padded([group.prefix for group in groups], pad_token_id, model.device)
     known = DynamicCache(config=inner_model(model).config)
     options: dict[str, Any] = {"use_cache": True, **without_router_logits(model)}
@@ -124,12 +161,11 @@ def score_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt],
         **options,
     )
     owners = torch.tensor([number for number, group in enumerate(groups) for _ in group.rests], device=model.device)
-    scores = torch.zeros(len(rests), device=model.device)
-    for chosen in torch.tensor([len(rest) for rest in rests]).argsort(stable=True).split(RESTS_AT_A_TIME):
+    order, scores = torch.tensor([len(rest) for rest in rests]).argsort(stable=True), []
+    for chosen in order.split(RESTS_AT_A_TIME):
         ids, mask = _padded([rests[i] for i in chosen.tolist()], pad_token_id, model.device)
         chosen = chosen.to(model.device)
-        cache, before = copy.deepcopy(known), prefix_mask[owners[chosen]]
-        cache.batch_select_indices(owners[chosen])
+        cache, before = _selected(known, owners[chosen]), prefix_mask[owners[chosen]]
         output = model(
             input_ids=ids,
             attention_mask=torch.cat([before, mask], dim=1).long(),
@@ -137,8 +173,16 @@ def score_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt],
             past_key_values=cache,
             **options,
         )
-        scores[chosen] = output.logits.squeeze(-1).float()
-    return scores
+        scores.append(output.logits.squeeze(-1).float())
+    return torch.cat(scores)[order.argsort().to(model.device)]
+
+
+def _selected(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
+    """Return a cache with some rows of another one, which stays as it is and may have gradients."""
+    chosen = copy.copy(cache)
+    chosen.layers = [copy.copy(layer) for layer in cache.layers]
+    chosen.batch_select_indices(rows)
+    return chosen
 
 
 def _padded(rows: Sequence[list[int]], pad_token_id: int, device: Any) -> tuple[torch.Tensor, torch.Tensor]:

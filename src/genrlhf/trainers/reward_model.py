@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import logging
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
+from genrlhf.models.shared_prompts import pairs_behind_prompts, scores_behind_prompts, shares_prompts
 from genrlhf.rewards.affine import (
     Calibration,
     calibration_of,
@@ -179,8 +181,12 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows,
 
         With `center_rewards_coefficient` c, plus c (r_chosen + r_rejected)².
         """
-        outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
-        chosen, rejected = outputs.logits.squeeze(-1).float().chunk(2)
+        scores = None if return_outputs else self._behind_prompts(inputs["input_ids"], inputs["attention_mask"].bool())
+        outputs = None
+        if scores is None:
+            outputs = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False)
+            scores = outputs.logits.squeeze(-1).float()
+        chosen, rejected = scores.chunk(2)
         losses = -logsigmoid(chosen - rejected - inputs.get("margin", 0.0))
         if self.args.center_rewards_coefficient is not None:
             losses = losses + self.args.center_rewards_coefficient * (chosen + rejected) ** 2
@@ -188,6 +194,29 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows,
         step = num_items_in_batch
         loss = losses.mean() if step is None else self.share_of_step(losses.sum(), step)
         return (loss, outputs) if return_outputs else loss
+
+    def _behind_prompts(self, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor | None:
+        """Return the scores of pairs whose prompts go through the model once for both texts, None where they cannot.
+
+        On a processor only: elsewhere the host would wait for the tokens of every step.
+        """
+        if not self._shares_prompts or self.accelerator.num_processes > 1:
+            return None
+        groups = pairs_behind_prompts(input_ids, mask)
+        if groups is None:
+            return None
+        pairs = scores_behind_prompts(self.model, groups, int(self.processing_class.pad_token_id)).view(-1, 2)
+        return torch.cat([pairs[:, 0], pairs[:, 1]])
+
+    @cached_property
+    def _shares_prompts(self) -> bool:
+        """Whether the model can score both texts of a pair behind their prompt, with the gradients of whole texts."""
+        tokenizer: Any = self.processing_class
+        layers = [module for module in self.model.modules() if getattr(module, "gradient_checkpointing", False)]
+        alone = self.accelerator.mixed_precision == "no" and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
+        noise = not self.args.disable_dropout or self.args.neftune_noise_alpha is not None
+        plain = self.args.device.type == "cpu" and alone and not layers and not noise
+        return plain and reads_at_eos(self.model) and shares_prompts(self.model, int(tokenizer.pad_token_id))
 
     @torch.no_grad()
     def _record(self, losses: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, mask: torch.Tensor) -> None:
