@@ -302,23 +302,24 @@ def _rows_of_prompts(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _rows(file: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the rows of a file of outputs, with those of --prompts where it has no prompts of its own."""
 
-    def read(prompts: str | None) -> list[dict[str, Any]]:
+    def read(prompts: str | None) -> tuple[list[dict[str, Any]], list[str]]:
         notes: list[str] = []
-        rows = [row for _, row in read_outputs(file, argparse.Namespace(**{**vars(args), "prompts": prompts}), notes)]
-        for note in notes:
-            say(note)
-        return rows
+        reading = argparse.Namespace(**{**vars(args), "prompts": prompts})
+        return [row for _, row in read_outputs(file, reading, notes)], notes
 
     # A folder or dataset is no file that stands beside the outputs, and what was read from a pipe is gone.
     beside = args.prompts if args.prompts and Path(args.prompts).expanduser().is_file() and file != "-" else None
     try:
-        rows = read(None)
+        rows, notes = read(None)
     except DataError:
         if beside is None:
             raise
-        return read(beside)
-    if beside is not None and any(row.get("prompt") is None for row in rows):
-        return read(beside)
+        rows, notes = read(beside)
+    else:
+        if beside is not None and any(row.get("prompt") is None for row in rows):
+            rows, notes = read(beside)
+    for note in notes:
+        say(note)
     return rows
 
 
