@@ -14,21 +14,19 @@ version = release = genrlhf.__version__
 language = "en_GB"
 
 sys.path.append(str(Path(__file__).parent / "_sphinx"))
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "options"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "mathml", "options"]
 html_math_renderer = "mathml"
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "dollarmath"]
 myst_heading_anchors = 3
 
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 # Fields of a record are described under "Attributes", and would otherwise be listed a second time.
 napoleon_use_ivar = True
 # Docstrings are written for the terminal: `name` is code, not a cross-reference.
 default_role = "code"
-
-# Quotes and dots as printed, but `--option` stays two hyphens.
-smartquotes_action = "qe"
 
 html_theme = "furo"
 html_title = f"genrlhf {release}"

@@ -33,14 +33,14 @@ class CommandOptions(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         parser = parser_of(self.arguments[0].split())
         formatter = parser._get_formatter()
-        found: list[nodes.Node] = [nodes.paragraph(text=parser.description or "")]
+        found: list[nodes.Node] = [_as_typed(parser.description or "")]
         for group in parser._action_groups:
             actions = [action for action in group._group_actions if action.help != argparse.SUPPRESS]
             if not actions:
                 continue
             found.append(nodes.rubric(text=(group.title or "").capitalize()))
             if group.description:
-                found.append(nodes.paragraph(text=group.description))
+                found.append(_as_typed(group.description))
             listed = nodes.definition_list()
             for action in actions:
                 listed += _item(action, formatter)
@@ -53,7 +53,12 @@ def _item(action: argparse.Action, formatter: argparse.HelpFormatter) -> nodes.d
     words = formatter._format_action_invocation(action)
     term += nodes.literal(text=words)
     told = formatter._expand_help(action) if action.help else ""
-    return nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph(text=told)))
+    return nodes.definition_list_item("", term, nodes.definition("", _as_typed(told)))
+
+
+def _as_typed(text: str) -> nodes.paragraph:
+    """Return a paragraph in which `--option` stays two hyphens."""
+    return nodes.paragraph(text=text, support_smartquotes=False)
 
 
 def setup(app: Any) -> dict[str, Any]:
