@@ -10,19 +10,19 @@ if TYPE_CHECKING:
     from genrlhf.data.files import read_rows, write_rows
     from genrlhf.data.formats import TLDRPost, as_completion, parse_tldr_prompt, tldr_prompt
     from genrlhf.data.rater import preferences_from_samples, rate, rouge_l
-    from genrlhf.data.registry import load_task
     from genrlhf.data.schema import check_rows
     from genrlhf.data.splits import split_by_length, split_by_subreddit, split_rows
     from genrlhf.data.task import Task
-    from genrlhf.data.tldr import load_tldr
+    from genrlhf.data.tasks.registry import load_task
+    from genrlhf.data.tasks.tldr import load_tldr
 
 _HOMES = {
     "TLDRPost": "formats",
     "Task": "task",
     "as_completion": "formats",
     "check_rows": "schema",
-    "load_task": "registry",
-    "load_tldr": "tldr",
+    "load_task": "tasks.registry",
+    "load_tldr": "tasks.tldr",
     "parse_tldr_prompt": "formats",
     "preferences_from_samples": "rater",
     "rate": "rater",

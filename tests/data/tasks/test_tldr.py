@@ -209,7 +209,7 @@ def test_preferences_stay_in_distribution_and_off_the_held_out(caplog: pytest.Lo
     further = compared(posts(80, start=1000))
     pairs = compared(posts()) + further + [{"prompt": "Article:\nnews\n\nTL;DR:", "chosen": "a", "rejected": "b"}]
     pairs += [{**pairs[0], "prompt": tldr_prompt("pets", "same", "post"), "rejected": pairs[0]["chosen"]}]
-    with caplog.at_level(logging.WARNING, logger="genrlhf.data.tldr"):
+    with caplog.at_level(logging.WARNING, logger="genrlhf.data.tasks.tldr"):
         task = load_tldr(
             Dataset.from_list(posts()), preferences=Dataset.from_list(pairs), ood_subreddits=["law"], max_words=15
         )

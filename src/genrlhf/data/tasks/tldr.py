@@ -11,13 +11,14 @@ from genrlhf.data.schema import check_rows
 from genrlhf.data.sources import SPLITS, Source, read_splits, source_name
 from genrlhf.data.splits import split_by_length, split_by_subreddit, split_rows
 from genrlhf.data.task import Task
+from genrlhf.data.tasks.task_info import TaskInfo
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.text import count_words
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["HUB_PREFERENCES", "HUB_SOURCE", "load_tldr"]
+__all__ = ["HUB_PREFERENCES", "HUB_SOURCE", "TASK", "load_tldr"]
 
 HUB_SOURCE = "trl-lib/tldr"
 """Reddit posts with the summaries of their authors, as filtered by Stiennon et al. (2020)."""
@@ -282,3 +283,14 @@ def _distinct(dataset: Dataset) -> Dataset:
     for number, prompt in enumerate(dataset["prompt"][:]):
         first.setdefault(_key(prompt), number)
     return dataset.select(list(first.values()))
+
+
+TASK = TaskInfo(
+    name="tldr",
+    about="summaries of Reddit posts (Stiennon et al. 2020), or of texts of your own in their shape",
+    load=load_tldr,
+    sets=("id", "ood", "longer", "unseen_subreddits"),
+    needs=f"{HUB_SOURCE} and {HUB_PREFERENCES} from the hub, or files, folders and datasets of their shape",
+    prompt="SUBREDDIT: r/…, TITLE: …, POST: …, TL;DR:, with an empty line between them",
+    filters="those of Stiennon et al., done in the hub's data",
+)
