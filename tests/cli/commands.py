@@ -111,6 +111,7 @@ class Workplace:
                 "": ["--compare"],
             },
             ("methods",): {},
+            ("tasks",): {},
             ("study",): {"file": "tests.studies.toys:study", "--output-dir": str(self.folder / "study")},
             # In place of the last words for the settings that a method takes.
             ("train",): {"": ["sft", "--model", "m", "--train_file", at["prompts.jsonl"]]},

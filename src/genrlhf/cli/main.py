@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import compare, demo, diversity, judge, methods, power, report, sample, study, train, win_rate
+from genrlhf.cli import compare, demo, diversity, judge, methods, power, report, sample, study, tasks, train, win_rate
 from genrlhf.cli.frame import Parser, run_to_the_end
 from genrlhf.cli.threads import settle_threads
 
@@ -24,6 +24,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     demo.add_command(commands)
     methods.add_command(commands)
+    tasks.add_command(commands)
     train.add_command(commands)
     study.add_command(commands)
     compare.add_command(commands)
