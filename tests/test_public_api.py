@@ -32,8 +32,8 @@ PUBLIC = {
         Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison
         PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT UtilityK VendiScore
         across_input_diversity compare_diversity diversity_inputs_needed independent_inputs_needed inputs_needed
-        match_lengths mean_estimate mean_words named_tokenizer per_input_diversity pooled_diversity
-        proportion_estimate shares_needed
+        match_lengths mean_estimate mean_words named_tokenizer pass_at_k per_input_diversity
+        pooled_diversity proportion_estimate shares_needed
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer
@@ -42,6 +42,12 @@ PUBLIC = {
         head_to_head judge_comparisons judge_template known_preferences krippendorff_alpha length_controlled
         load_alpaca_eval_judge pairs_from_preferences preference_vs_reference validate_judge validation_table win_rate
         word_shift
+    """,
+    "genrlhf.metrics.solutions": """
+        CrossingPoint FilteredDiversity ModelHomogeneity OverUsedPhrase answer_coverage cover_at_tau crossing_point
+        distinct_valid effective_answers effective_semantic_diversity homogeneity_between kl_to_uniform majority_at_k
+        over_used_phrases pass_at_k pass_hat_k quality_filtered_diversity valid_share valid_yield
+        verdicts_from_scores
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer Completion DPOConfig DPOTrainer Group KTOConfig KTOTrainer Objective

@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from genrlhf import metrics, types
-from genrlhf.metrics import preference
+from genrlhf.metrics import preference, solutions
 
 
-@pytest.mark.parametrize("module", [metrics, preference])
+@pytest.mark.parametrize("module", [metrics, preference, solutions])
 def test_every_declared_name_is_there(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]
         assert getattr(module, name).__name__ == name

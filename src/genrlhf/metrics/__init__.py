@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         inputs_needed,
         shares_needed,
     )
-
+    from genrlhf.metrics.solutions.passing import pass_at_k
 
 _HOMES = {
     "CompressionRatio": "diversity.compression",
@@ -72,6 +72,7 @@ _HOMES = {
     "named_tokenizer": "diversity.tokenizers",
     "mean_words": "diversity.lengths",
     "per_input_diversity": "diversity.levels",
+    "pass_at_k": "solutions.passing",
     "pooled_diversity": "diversity.levels",
     "proportion_estimate": "estimate",
     "shares_needed": "power",
@@ -111,6 +112,7 @@ __all__ = [
     "mean_estimate",
     "mean_words",
     "named_tokenizer",
+    "pass_at_k",
     "per_input_diversity",
     "pooled_diversity",
     "proportion_estimate",

@@ -1,0 +1,149 @@
+"""From how many outputs on a base model solves more than the trained one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from genrlhf.errors import ConfigError, DataError
+from genrlhf.metrics.paired import PairedComparison, paired_shares
+from genrlhf.metrics.solutions.passing import none_of_k
+from genrlhf.metrics.solutions.verdicts import check_k, right_and_all
+
+__all__ = ["CrossingPoint", "crossing_point"]
+
+_NUMBERS_AT_ONCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class CrossingPoint:
+    """The k from which on the base model's pass@k is above the trained one's.
+
+    Attributes:
+        k: where the base overtakes; None where it does not, up to `max_k`.
+        ci: the 95 % interval, by a paired bootstrap over inputs: lower and upper end. 1 in it means that the base may
+            be ahead from the start, infinity that it may not overtake up to `max_k`.
+        crossed: the share of the resamples in which the base overtakes.
+        max_k: the largest k that was looked at.
+        n: inputs.
+        first: pass@1 of the base less that of the trained model.
+        last: pass@max_k of the base less that of the trained model.
+    """
+
+    k: int | None
+    ci: tuple[float, float]
+    crossed: float
+    max_k: int
+    n: int
+    first: PairedComparison
+    last: PairedComparison
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the JSON form; an end that is beyond `max_k` is None."""
+        return {
+            "k": self.k,
+            "ci": [end if math.isfinite(end) else None for end in self.ci],
+            "crossed": self.crossed,
+            "max_k": self.max_k,
+            "n": self.n,
+            "pass@1": self.first.to_dict(),
+            f"pass@{self.max_k}": self.last.to_dict(),
+        }
+
+    def __str__(self) -> str:
+        low, high = (f"{end:g}" if math.isfinite(end) else f"beyond {self.max_k}" for end in self.ci)
+        return f"{'none' if self.k is None else self.k} [{low}, {high}]"
+
+
+def crossing_point(
+    base: Sequence[Sequence[bool]],
+    trained: Sequence[Sequence[bool]],
+    *,
+    max_k: int | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> CrossingPoint:
+    """Return the least k at which the base model's pass@k is above the trained model's, having been at or below it.
+
+    Yue et al. 2025, "Does Reinforcement Learning Really Incentivize Reasoning Capacity in LLMs Beyond the Base Model?",
+    find such a point for most models that are trained with verified rewards. With d(k) the mean over inputs of the
+    base's pass@k less the trained model's::
+
+        k* = min {k ≥ 2 : d(k) > 0}   where d(1) ≤ 0;   none where d(1) > 0, or d(k) ≤ 0 up to max_k
+
+    Inputs are drawn with replacement, both models' outputs of an input together; the interval is that of percentiles,
+    in which a resample where the base is ahead from the start counts as 1, and one where it does not overtake as
+    infinite.
+
+    Args:
+        base: one list per input, of booleans, one an output.
+        trained: the same of the trained model, of the same inputs in the same order.
+        max_k: the largest k; by default the fewest outputs that an input has of either model.
+        resamples: of the bootstrap.
+        seed: of the resamples.
+
+    Raises:
+        DataError: the numbers of inputs differ, or an input has fewer than `max_k` outputs.
+
+    Example:
+        >>> base = [[True] + [False] * 7] * 8
+        >>> trained = [[True] * 8] * 4 + [[False] * 8] * 4
+        >>> print(crossing_point(base, trained))  # k/8 against 4/8
+        5 [2, 8]
+    """
+    sides = [right_and_all(side) for side in (base, trained)]
+    inputs = len(sides[0][0])
+    if len(sides[1][0]) != inputs:
+        raise DataError(
+            f"There are verdicts of {inputs} inputs and of {len(sides[1][0])}; give both models' of the same inputs."
+        )
+    fewest = int(min(count.min() for _, count in sides))
+    largest = fewest if max_k is None else check_k(max_k, "max_k")
+    if largest > fewest:
+        raise DataError(f"An input has {fewest} output(s), fewer than max_k = {largest}; sample more, or lower max_k.")
+    if resamples < 1:
+        raise ConfigError(f"resamples is {resamples}; give at least one, such as 2000.")
+    curves = [_curves(right, count, largest) for right, count in sides]
+    differences = curves[0] - curves[1]
+    k = _overtaken(differences.mean(axis=0, keepdims=True))[0]
+    drawn = _resampled(differences, resamples, seed)
+    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    return CrossingPoint(
+        k=int(k) if 1 < k < math.inf else None,
+        ci=(float(low), float(high)),
+        crossed=float(((drawn > 1) & np.isfinite(drawn)).mean()),
+        max_k=largest,
+        n=inputs,
+        first=paired_shares(curves[1][:, 0], curves[0][:, 0], seed=seed),
+        last=paired_shares(curves[1][:, -1], curves[0][:, -1], seed=seed),
+    )
+
+
+def _curves(right: np.ndarray, count: np.ndarray, largest: int) -> np.ndarray:
+    """Return pass@1 … pass@largest of every input, (inputs, largest) float64."""
+    pairs, places = np.unique(np.stack([count, right]), axis=1, return_inverse=True)
+    curves = np.array([[1 - none_of_k(n, c, k) for k in range(1, largest + 1)] for n, c in pairs.T.tolist()])
+    found: np.ndarray = curves[places.reshape(-1)]
+    return found
+
+
+def _overtaken(differences: np.ndarray) -> np.ndarray:
+    """Return the first k with a difference above 0, of many curves (…, k): 1 from the start, infinite if never."""
+    # Equal rates give equal curves but for rounding.
+    ahead = differences > 1e-12
+    return np.where(ahead.any(axis=-1), ahead.argmax(axis=-1) + 1.0, math.inf)
+
+
+def _resampled(differences: np.ndarray, resamples: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    inputs = len(differences)
+    step = max(1, _NUMBERS_AT_ONCE // max(inputs, differences.shape[1]))
+    found = []
+    for start in range(0, resamples, step):
+        times = generator.multinomial(inputs, np.full(inputs, 1 / inputs), size=min(step, resamples - start))
+        found.append(_overtaken(times @ differences / inputs))
+    return np.concatenate(found)
