@@ -138,7 +138,7 @@ class Workplace:
             },
             ("report",): {"folder": str(self.folder / "study"), "--output": str(self.folder / "report.html")},
             ("power",): {"files": [at["a.jsonl"], at["b.jsonl"]], "--difference": "0.2"},
-            ("win-rate",): {"files": at["judged.jsonl"], "--ood": at["far.jsonl"], "": ["--resamples", "100"]},
+            ("win-rate",): {"files": at["judged.jsonl"], "--ood": at["far.jsonl"]},
         }
         assert words in made, f"genrlhf {' '.join(words)} has no example in tests/cli/commands.py; add one"
         return made[words]
