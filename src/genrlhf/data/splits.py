@@ -6,7 +6,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.formats import parse_tldr_prompt
@@ -17,7 +17,7 @@ from genrlhf.text import count_words
 if TYPE_CHECKING:
     from datasets import Dataset
 
-__all__ = ["split_by_length", "split_by_subreddit", "split_rows"]
+__all__ = ["in_subreddits", "longer_posts", "split_by_length", "split_by_subreddit", "split_rows"]
 
 
 def split_by_subreddit(dataset: Dataset, ood: Sequence[str], *, source: str = "dataset") -> tuple[Dataset, Dataset]:
@@ -32,6 +32,12 @@ def split_by_subreddit(dataset: Dataset, ood: Sequence[str], *, source: str = "d
         ConfigError: `ood` is a string rather than a list of them.
         DataError: a subreddit that does not occur, or no row outside of `ood`.
     """
+    outside = in_subreddits(dataset, ood, source=source)
+    return _divide(dataset, [not out for out in outside])
+
+
+def in_subreddits(dataset: Dataset, ood: Sequence[str], *, source: str = "dataset") -> list[bool]:
+    """Return which rows `split_by_subreddit` puts out of distribution, with its errors."""
     if isinstance(ood, str):
         raise ConfigError(f"ood is the string {ood!r}; give a list of subreddits, [{ood!r}].")
     check_rows(dataset, ["subreddit"], source=source)
@@ -47,24 +53,36 @@ def split_by_subreddit(dataset: Dataset, ood: Sequence[str], *, source: str = "d
             f"every row of {source} is out of distribution: ood names all its subreddits, {_listed(there)}; leave at "
             "least one out."
         )
-    return _divide(dataset, [name not in set(ood) for name in subreddits])
+    outside = set(ood)
+    return [name in outside for name in subreddits]
 
 
-def split_by_length(dataset: Dataset, max_words: int, *, source: str = "dataset") -> tuple[Dataset, Dataset]:
+def split_by_length(
+    dataset: Dataset, max_words: int, *, source: str = "dataset", count: Callable[[str], int] = count_words
+) -> tuple[Dataset, Dataset]:
     """Return the rows whose post has at most `max_words` words, and the rows with longer posts.
 
     Words are what blanks and line breaks separate, in scripts without blanks characters (see `count_words` in
-    `genrlhf.text`). Kirk et al. (2024, arXiv 2310.06452) split TL;DR at 245 words.
+    `genrlhf.text`). Kirk et al. (2024, arXiv 2310.06452) split TL;DR at 245 words, and count what single blanks
+    separate: `count=lambda post: len(post.split(" "))`.
 
     Args:
         dataset: rows with a column `post`, or with TL;DR prompts in the column `prompt`.
         max_words: length of the longest post on the first side.
         source: what the dataset is called in messages.
+        count: of the words of a post.
 
     Raises:
         ConfigError: `max_words` is below 1.
         DataError: a row without a post.
     """
+    return _divide(dataset, [not longer for longer in longer_posts(dataset, max_words, source=source, count=count)])
+
+
+def longer_posts(
+    dataset: Dataset, max_words: int, *, source: str = "dataset", count: Callable[[str], int] = count_words
+) -> list[bool]:
+    """Return which rows have a post of more than `max_words` words, with the errors of `split_by_length`."""
     if max_words < 1:
         raise ConfigError(f"max_words is {max_words}; give 1 or more.")
     if "post" in dataset.column_names:
@@ -73,7 +91,7 @@ def split_by_length(dataset: Dataset, max_words: int, *, source: str = "dataset"
     else:
         check_rows(dataset, ["prompt"], source=source)
         posts = [_post(prompt, f"{source}, row {number}") for number, prompt in enumerate(dataset["prompt"][:])]
-    return _divide(dataset, [count_words(post) <= max_words for post in posts])
+    return [count(post) > max_words for post in posts]
 
 
 def split_rows(
