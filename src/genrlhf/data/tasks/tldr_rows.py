@@ -107,8 +107,8 @@ def read_pairs(
         parts[split] = _broken(where(pairs, kept), line_break)
     train, validation = parts["train"], parts.get("validation", parts.get("test"))
     if validation is None or not len(validation):
-        size = min(size_of(n_validation, len(train)) or len(train), tenth(train))
-        return split_rows(train, {"validation": size, "train": None}, seed=seed, by="prompt", source=name)
+        at_most = min(size_of(n_validation, len(train)) or len(train), tenth(train))
+        return split_rows(train, {"validation": at_most, "train": None}, seed=seed, by="prompt", source=name)
     size = size_of(n_validation, len(validation))
     wanted = None if size is None else min(size, len(validation))
     train = without(train, prompt_keys(validation["prompt"][:]))
