@@ -39,9 +39,9 @@ def test_tldr(tmp_path: Path) -> None:
 
 
 def test_unknown_task() -> None:
-    with pytest.raises(ConfigError, match=r"no task 'tl;dr'; did you mean 'tldr'\? There are 'embedded', 'tldr'\."):
+    with pytest.raises(ConfigError, match=r"no task 'tl;dr'; did you mean 'tldr'\? There are 'embedded', 'tldr', "):
         load_task("tl;dr")
-    with pytest.raises(ConfigError, match=r"no task 'zzz'; There are 'embedded', 'tldr'\."):
+    with pytest.raises(ConfigError, match=r"no task 'zzz'; There are 'embedded', 'tldr', "):
         load_task("zzz")
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.errors import ConfigError, DataError, excerpt
@@ -48,15 +48,18 @@ def where(dataset: Dataset, kept: Sequence[bool]) -> Dataset:
     return dataset.select([i for i, keep in enumerate(kept) if keep])
 
 
-def without(dataset: Dataset, keys: set[str], *, told: str | None = None) -> Dataset:
+def without(
+    dataset: Dataset, keys: set[str], *, key: Callable[[Any], str] = prompt_key, told: str | None = None
+) -> Dataset:
     """Return the rows whose prompt is not among `keys`.
 
     Args:
         dataset: rows with a column `prompt`.
         keys: of the prompts that are held out.
+        key: of a prompt.
         told: what the rows are called in the warning that says how many are left out; None for no warning.
     """
-    kept = [prompt_key(prompt) not in keys for prompt in dataset["prompt"][:]]
+    kept = [key(prompt) not in keys for prompt in dataset["prompt"][:]]
     if told and not all(kept):
         logger.warning(
             "%s: %d of %d rows are left out, whose prompts are held out.", told, len(kept) - sum(kept), len(kept)
