@@ -46,7 +46,7 @@ def test_unknown_task() -> None:
 
 
 def test_unknown_option() -> None:
-    message = r"task 'tldr' has no option 'max_word'; did you mean 'max_words'\? It has source, preferences, "
+    message = r"task 'tldr' has no option 'max_word'; did you mean 'max_words'\? It has source, columns, "
     with pytest.raises(ConfigError, match=message):
         load_task("tldr", max_word=3)
     with pytest.raises(ConfigError, match=r"task 'embedded' has no option 'source'.* It has seed, n_demonstrations"):

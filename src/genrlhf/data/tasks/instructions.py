@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from genrlhf.data.schema import check_columns, check_text
 from genrlhf.data.tasks.rows import prompt_key, where, with_columns
@@ -60,7 +60,7 @@ def alpaca_prompt(instruction: str, input: str = "") -> str:
     return _WITHOUT.format(instruction=instruction.strip())
 
 
-def _is_input(text: Any) -> bool:
+def _is_input(text: Any) -> TypeGuard[str]:
     return isinstance(text, str) and text.strip().lower() not in _NO_INPUT
 
 
