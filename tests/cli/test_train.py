@@ -13,6 +13,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from genrlhf.cli import main
+from genrlhf.cli.train import _set_defaults
 from genrlhf.data import write_rows
 from genrlhf.methods import METHODS, get_method
 from genrlhf.trainers.run_folder import RUN_FILE
@@ -232,3 +233,29 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["ppo"]["needs"] == ["prompts", "reward"]
     assert main(["methods"]) == 0
     assert "Li et al. 2024" in capsys.readouterr().out
+
+
+class Defaults(dict[str, Any]):
+    """In place of a parser: keeps what it is told."""
+
+    def set_defaults_with_config(self, **values: Any) -> list[str]:
+        self.update(values)
+        return []
+
+
+def test_processes_of_a_launcher_find_each_other_without_an_accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
+    for accelerator, processes, expected in ((False, "2", True), (True, "2", None), (False, "1", None)):
+        monkeypatch.setattr("genrlhf.models.processes.has_accelerator", lambda found=accelerator: found)
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        monkeypatch.setenv("WORLD_SIZE", processes)
+        defaults = Defaults()
+        _set_defaults(defaults, get_method("sft"))
+        assert defaults.get("use_cpu") is expected
+
+
+def test_a_method_goes_by_what_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--help"], ["--betta", "1"]):
+        with pytest.raises(SystemExit):
+            main(["train", "genrlhf.methods.gem:METHOD", *words])
+        shown = capsys.readouterr()
+        assert "genrlhf train genrlhf.methods.gem:METHOD" in shown.out + shown.err

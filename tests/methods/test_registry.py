@@ -16,10 +16,19 @@ import genrlhf.methods
 from genrlhf.cli import main
 from genrlhf.errors import ConfigError
 from genrlhf.methods import METHODS, Method, get_method, method_names, registry
+from genrlhf.studies import Study
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, prompt_rows, share_of_letters
 
 MINE = Method("mine", "Mine", "nobody", "rollout", ("prompts", "reward"), "nowhere:Trainer", "nowhere:Config")
+
+
+@dataclasses.dataclass(frozen=True)
+class Even:
+    """A reward of groups that changes nothing."""
+
+    def __call__(self, prompts: Any, completions: Any, rewards: Any) -> Any:
+        return rewards
 
 
 def short(prompts: Any, completions: Any, **columns: Any) -> list[float]:
@@ -111,7 +120,12 @@ def test_a_broken_module_is_one_line(
 
 @pytest.mark.parametrize(
     ("change", "words"),
-    [({"loop": "magic"}, "has loop 'magic'"), ({"needs": ()}, "needs nothing"), ({"needs": ("luck",)}, "'luck'")],
+    [
+        ({"loop": "magic"}, "has loop 'magic'"),
+        ({"needs": "prompts"}, "has needs='prompts', a text"),
+        ({"needs": ()}, "needs nothing"),
+        ({"needs": ("luck",)}, "'luck'"),
+    ],
 )
 def test_a_method_that_cannot_be(change: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
@@ -121,6 +135,45 @@ def test_a_method_that_cannot_be(change: dict[str, Any], words: str) -> None:
 def test_a_trainer_that_is_not_there() -> None:
     with pytest.raises(ConfigError, match="names 'nowhere:Trainer', which cannot be loaded"):
         MINE.build("model", None, None, reward=share_of_letters)
+
+
+class Undecorated:
+    """Settings without the decorator that makes them some."""
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"trainer": "genrlhf.trainers:SFTTrainr"}, "cannot be loaded: module 'genrlhf.trainers' has no attribute"),
+        ({"argument": "objectiv"}, "has argument='objectiv', which genrlhf.trainers:SFTTrainer does not take"),
+        ({"settings": f"{__name__}:Undecorated"}, "is no dataclass; put @dataclass"),
+        ({"recipe": {"max_stepss": 3}}, "recipe of 'gem' has 'max_stepss', which is no setting"),
+        ({"config": "genrlhf.trainers:PPOConfig"}, "the settings of genrlhf.trainers:SFTTrainer are SFTConfig"),
+    ],
+)
+def test_a_method_whose_parts_do_not_fit_is_told_before_the_work(
+    change: dict[str, Any], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    method = dataclasses.replace(get_method("gem"), **change)
+    with pytest.raises(ConfigError, match=words):
+        method.check()
+    with pytest.raises(ConfigError, match=words):
+        method.build("no-model", None, None)
+    with pytest.raises(ConfigError, match=rf"methods\.mine: .*{words}"):
+        Study(task="embedded", methods={"mine": {"method": method}}, output_dir=str(tmp_path)).graph()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_parts_of_a_method_fit(name: str) -> None:
+    get_method(name).check()
+
+
+def test_what_a_trainer_refuses_of_functions_is_told_before_a_study(tmp_path: Path) -> None:
+    method = dataclasses.replace(get_method("ppo"), settings=f"{__name__}:Even", argument="group_reward")
+    entry = {"method": method, "reward": "gold", "samples_per_prompt": 1}
+    study = Study(task="embedded", methods={"sft": {}, "mine": entry}, output_dir=str(tmp_path))
+    with pytest.raises(ConfigError, match=r"methods\.mine: With group_reward=Even .* samples_per_prompt is 1"):
+        study.check()
 
 
 def test_a_reward_where_it_belongs() -> None:

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from peft import IA3Config, LoraConfig
 
-from genrlhf.errors import ConfigError, DataError, ShapeError
+from genrlhf.errors import ConfigError, DataError, GenRLHFError, ShapeError
 from genrlhf.trainers import SFTConfig, SFTTrainer
 from genrlhf.trainers.objective import Objective, SupervisedBatch
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
@@ -31,6 +31,11 @@ def likelihood(batch: SupervisedBatch) -> torch.Tensor:
 
 def likelihood_from_logits(batch: SupervisedBatch) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(batch.logits(), batch.labels, reduction="none")
+
+
+def likelihood_twice(batch: SupervisedBatch) -> torch.Tensor:
+    both = torch.stack([batch.logits(), batch.another_logits()]).log_softmax(-1)
+    return -both.mean(0).gather(-1, batch.labels.unsqueeze(-1)).squeeze(-1)
 
 
 class RowMeans(Objective):
@@ -144,8 +149,7 @@ def test_a_step_follows_the_gradient_of_the_mean_over_tokens_or_rows(unit: str, 
 
 
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    for unit in ("token", "row"):
-        objective = likelihood if unit == "token" else RowMeans()
+    for unit, objective in (("token", likelihood), ("row", RowMeans()), ("again", likelihood_twice)):
         one = trained(tmp_path / f"one {unit}", objective, optim="sgd", max_grad_norm=0.0)
         run_in_two("tests.trainers.two_objectives", unit, str(tmp_path / f"two {unit}"))
         two = torch.load(tmp_path / f"two {unit}" / "weights.pt", weights_only=True)
@@ -176,6 +180,23 @@ def test_the_start_stays_where_it_was(adapter: Any, tmp_path: Path) -> None:
     kl = logged(made, "kl")
     assert kl[0] == pytest.approx(0.0, abs=1e-6)
     assert kl[-1] > 1e-4
+
+
+def test_another_pass_draws_dropout_anew_and_has_a_gradient(tmp_path: Path) -> None:
+    def second(batch: SupervisedBatch) -> torch.Tensor:
+        """The likelihood by the second pass alone."""
+        again = batch.another_logits()
+        batch.log("apart", (again - batch.logits()).abs().amax(-1))
+        return torch.nn.functional.cross_entropy(again, batch.labels, reduction="none")
+
+    options = {"optim": "sgd", "learning_rate": 0.1}
+    plain = trained(tmp_path / "plain", likelihood, model=tiny_gpt2(), **options)
+    again = trainer(tmp_path / "again", second, model=tiny_gpt2(), **options)
+    again.train()
+    assert largest_difference(plain, weights(again.model)) < 1e-6 and logged(again, "apart") == [0] * 3
+    dropped = trainer(tmp_path / "dropped", second, model=tiny_gpt2(), disable_dropout=False)
+    dropped.train()
+    assert min(logged(dropped, "apart")) > 1e-3
 
 
 def test_frozen_layers_stay(tmp_path: Path) -> None:
@@ -229,6 +250,12 @@ def test_rows_without_a_label_are_a_finite_nothing(tmp_path: Path) -> None:
         (lambda batch: batch.logprobs().detach(), ConfigError, "without a gradient"),
         (lambda batch: batch.logprobs() * float("nan"), DataError, r"nan for token 0 .* in the row whose labels are"),
         (lambda batch: batch.start_logits().sum(-1), ConfigError, "needs_start = True"),
+        (
+            lambda batch: batch.logprob(),
+            GenRLHFError,
+            r"<lambda> raised AttributeError\(.* \(test_objective.py, line \d+",
+        ),
+        (lambda: None, ConfigError, r"objective is called with \(batch\), and takes \(\): too many"),
         (Objective, ConfigError, "objective is Objective; give an Objective"),
         (3, ConfigError, "objective is int; give"),
     ],
@@ -236,6 +263,14 @@ def test_rows_without_a_label_are_a_finite_nothing(tmp_path: Path) -> None:
 def test_what_cannot_be_minimised(objective: Any, error: type[Exception], words: str, tmp_path: Path) -> None:
     with pytest.raises(error, match=words):
         trainer(tmp_path, objective).train()
+
+
+def test_want_of_memory_stays_what_the_trainer_looks_for(tmp_path: Path) -> None:
+    def hungry(batch: SupervisedBatch) -> torch.Tensor:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with pytest.raises(RuntimeError, match="^DefaultCPUAllocator"):
+        trainer(tmp_path, hungry).train()
 
 
 def test_two_losses_at_once(tmp_path: Path) -> None:

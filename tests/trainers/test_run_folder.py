@@ -14,7 +14,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import TrainingArguments
 
-from genrlhf.errors import RunFolderError
+from genrlhf.errors import ConfigError, RunFolderError
 from genrlhf.rewards import WeightedReward, load_reward
 from genrlhf.rewards.affine import Calibration, set_calibration
 from genrlhf.trainers import RewardModelConfig, SFTConfig
@@ -40,6 +40,16 @@ def test_claim_writes_what_the_folder_holds(tmp_path: Path) -> None:
     # Where and how often a run reports, and how long it is, may change; and no token belongs on the disk.
     assert not {"output_dir", "logging_steps", "max_steps", "hub_token", "report_to"} & set(written)
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["genrlhf_run.json"]
+
+
+def test_processes_that_do_not_know_of_each_other_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = run(tmp_path / "new")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    # A scheduler may set the one; a launcher sets both.
+    claim_output_dir(trainer, base_model="opt", resuming=False)
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    with pytest.raises(ConfigError, match=r"started 2 processes, and the settings take each for one.*use_cpu=True"):
+        claim_output_dir(trainer, base_model="opt", resuming=False)
 
 
 def test_same_run_may_go_on(tmp_path: Path) -> None:

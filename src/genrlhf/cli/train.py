@@ -98,9 +98,10 @@ def run(args: argparse.Namespace) -> int:
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     method = get_method(args.method)
+    method.check()
     fields_ = list(args.fields)
     as_json = args.json or "--json" in fields_
-    given, config, settings = _parse(method, [item for item in fields_ if item != "--json"])
+    given, config, settings = _parse(method, [item for item in fields_ if item != "--json"], args.method)
     args.output_dir = config.output_dir
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
+def _parse(method: Method, given: list[str], typed: str) -> tuple[RunArguments, Any, Any]:
     """Return the run's arguments, the trainer's settings, and the method's own, None for none."""
     from trl import TrlParser
     from yaml import YAMLError
@@ -135,7 +136,7 @@ def _parse(method: Method, given: list[str]) -> tuple[RunArguments, Any, Any]:
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ConfigError(f"The method {method.name!r} has a setting {sorted(twice)[0]!r}, which the trainer has too.")
-    parser = Fields(kinds, prog=f"genrlhf train {method.name}", allow_abbrev=False)
+    parser = Fields(kinds, prog=f"genrlhf train {typed}", allow_abbrev=False)
     _show_briefly(parser)
     _set_defaults(parser, method)
     try:
@@ -176,9 +177,11 @@ def _unknown(option: str, names: Sequence[str]) -> str:
 
 def _set_defaults(parser: Any, method: Method) -> None:
     """Let the recipe, and a folder called after the method, stand where nothing else is given."""
-    unknown = parser.set_defaults_with_config(output_dir=method.name, **method.recipe)
-    if unknown:
-        raise ConfigError(f"The recipe of {method.name!r} has {unknown[0][2:]!r}, which is no setting of its trainer.")
+    from genrlhf.models.processes import has_accelerator, started_processes
+
+    # Without an accelerator the settings would take each of a launcher's processes for one alone.
+    several = {"use_cpu": True} if started_processes() > 1 and not has_accelerator() else {}
+    parser.set_defaults_with_config(output_dir=method.name, **several, **method.recipe)
 
 
 def _train(method: Method, given: RunArguments, config: Any, settings: Any) -> dict[str, Any]:

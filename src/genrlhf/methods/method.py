@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import re
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -59,6 +62,8 @@ class Method:
     def __post_init__(self) -> None:
         if self.loop not in LOOPS:
             raise ConfigError(f"The method {self.name!r} has loop {self.loop!r}; it must be one of {', '.join(LOOPS)}.")
+        if isinstance(self.needs, str):
+            raise ConfigError(f"The method {self.name!r} has needs={self.needs!r}, a text; give a tuple of them.")
         if not self.needs or set(self.needs) - set(NEEDS):
             raise ConfigError(
                 f"The method {self.name!r} needs {', '.join(map(repr, self.needs)) or 'nothing'}; give some of "
@@ -72,8 +77,57 @@ class Method:
         return found
 
     def settings_class(self) -> type[Any] | None:
-        """Return the class of the method's own settings."""
-        return None if self.settings is None else _load(self.settings, self.name)
+        """Return the class of the method's own settings.
+
+        Raises:
+            ConfigError: where it is no dataclass, whose fields are the settings.
+        """
+        if self.settings is None:
+            return None
+        found: Any = _load(self.settings, self.name)
+        if not isinstance(found, type) or not is_dataclass(found):
+            raise ConfigError(
+                f"The method {self.name!r} has settings={self.settings!r}, which is no dataclass; put "
+                "@dataclass(frozen=True) above the class, whose fields are the settings."
+            )
+        return found
+
+    def check(self) -> None:
+        """Load all that the method names, which nobody needs to list it.
+
+        Raises:
+            ConfigError: for a part that is not there, a recipe of what is no setting, or a trainer that does not take
+                the method's own object.
+        """
+        trainer = _load(self.trainer, self.name)
+        known = [each.name for each in fields(self.config_class())]
+        if unknown := sorted(set(self.recipe) - set(known)):
+            raise ConfigError(f"The recipe of {self.name!r} has {unknown[0]!r}, which is no setting of its trainer.")
+        if self.settings_class() is not None and not _takes(trainer, self.argument):
+            raise ConfigError(
+                f"The method {self.name!r} has argument={self.argument!r}, which {self.trainer} does not take; name "
+                "the argument of the trainer that gets the object of `settings`, such as objective or advantage."
+            )
+        wanted = _settings_of(trainer)
+        if wanted and not issubclass(self.config_class(), wanted):
+            raise ConfigError(
+                f"The method {self.name!r} has config={self.config!r}, and the settings of {self.trainer} are "
+                f"{' or '.join(kind.__name__ for kind in wanted)}."
+            )
+
+    def check_settings(self, args: Any, settings: Any) -> None:
+        """Check what goes together as the trainer will, where it has a `check_functions`, without building it.
+
+        Args:
+            args: an object of `config_class`.
+            settings: an object of `settings_class`, None for none.
+
+        Raises:
+            ConfigError: as the trainer does.
+        """
+        check = getattr(_load(self.trainer, self.name), "check_functions", None)
+        if check is not None and settings is not None:
+            check(args, **{self.argument: settings})
 
     def build(
         self,
@@ -98,13 +152,14 @@ class Method:
             options: further arguments of the trainer.
 
         Raises:
-            ConfigError: for a reward that is missing, or not wanted.
+            ConfigError: for a reward that is missing, or not wanted, and as `check` does.
         """
         from genrlhf.trainers.card import MadeBy  # which is heavy, and a list of methods needs none of it
 
         wants = "reward" in self.needs
         if wants != (reward is not None):
             raise ConfigError(f"The method {self.name!r} {'needs a reward' if wants else 'takes no reward'}.")
+        self.check()
         if wants:
             options["reward"] = reward
         kind = self.settings_class()
@@ -125,6 +180,31 @@ class Method:
             "trainer": self.trainer,
             "recipe": dict(self.recipe),
         }
+
+
+def _takes(trainer: Any, argument: str) -> bool:
+    """Whether a class takes an argument by its name, itself or where it hands on what it does not know."""
+    for kind in getattr(trainer, "__mro__", [trainer]):
+        begin = vars(kind).get("__init__") if isinstance(kind, type) else kind
+        if begin is None:
+            continue
+        parameters = inspect.signature(begin).parameters
+        if argument in parameters:
+            return True
+        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
+            return False
+    return False
+
+
+def _settings_of(trainer: Any) -> tuple[type[Any], ...]:
+    """Return the dataclasses that a trainer says its `args` are of; none where it does not say."""
+    if not isinstance(trainer, type) or "args" not in inspect.signature(trainer).parameters:
+        return ()
+    # As a text, which cannot be resolved as a whole: what only a type checker sees stands in it too.
+    said = str(inspect.signature(trainer).parameters["args"].annotation)
+    there = vars(sys.modules[trainer.__module__])
+    found = (there.get(word) for word in re.findall(r"\w+", said))
+    return tuple(each for each in found if isinstance(each, type) and is_dataclass(each))
 
 
 def _load(place: str, name: str) -> Any:

@@ -13,7 +13,7 @@ from accelerate.utils import broadcast_object_list, gather_object
 
 from genrlhf.errors import GenRLHFError
 
-__all__ = ["decided_by_main", "gathered", "has_accelerator", "join_processes"]
+__all__ = ["decided_by_main", "gathered", "has_accelerator", "join_processes", "started_processes"]
 
 ResultT = TypeVar("ResultT")
 
@@ -27,10 +27,15 @@ def join_processes(patience: timedelta = PATIENCE) -> PartialState:
     Args:
         patience: how long they wait for each other; what the first call of a process says counts.
     """
-    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
+    if started_processes() == 1:
         return PartialState()
     # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
     return PartialState(cpu=not has_accelerator(), timeout=patience)
+
+
+def started_processes() -> int:
+    """Return how many processes a launcher says that it has started, this one among them."""
+    return int(os.environ.get("WORLD_SIZE") or 1) if "LOCAL_RANK" in os.environ else 1
 
 
 def has_accelerator() -> bool:

@@ -68,7 +68,9 @@ class ArmSettings:
         there = {each.name for each in fields(kind)}
         try:
             config = kind(**{**{name: value for name, value in common.items() if name in there}, **self.config})
-            return config, None if own is None else own(**self.method)
+            settings = None if own is None else own(**self.method)
+            arm.method.check_settings(config, settings)
+            return config, settings
         except (ConfigError, ValueError, TypeError) as error:
             raise ConfigError(f"methods.{arm.name}: {' '.join(str(error).split())}") from error
 
@@ -84,6 +86,10 @@ def settings_of(arm: Arm, sampling: Sampling) -> ArmSettings:
         ConfigError: naming a setting that there is not, or whose value is of another kind.
     """
     assert arm.method is not None
+    try:
+        arm.method.check()
+    except ConfigError as error:
+        raise ConfigError(f"methods.{arm.name}: {error}") from error
     config, own = arm.method.config_class(), arm.method.settings_class()
     kinds = {"config": _kinds(config), "method": _kinds(own) if own is not None else {}}
     twice = set(kinds["config"]) & set(kinds["method"])

@@ -14,6 +14,7 @@ from torch import nn
 from genrlhf.errors import ConfigError, DataError, ShapeError
 from genrlhf.ops import chosen_logprobs, token_entropy
 from genrlhf.trainers.lm_head import has_fused_head, label_logits
+from genrlhf.trainers.own_code import check_call, named_errors
 
 __all__ = [
     "GROUP",
@@ -87,11 +88,15 @@ def as_objective(objective: ObjectiveLike | None) -> Objective | None:
     Raises:
         ConfigError: for what cannot be called, or a class in place of one of its objects.
     """
-    if objective is None or isinstance(objective, Objective):
+    if objective is None:
+        return None
+    if isinstance(objective, Objective):
+        check_call(objective, ("batch",), "objective")
         return objective
     if isinstance(objective, type) or not callable(objective):
         name = getattr(objective, "__name__", type(objective).__name__)
         raise ConfigError(f"objective is {name}; give an Objective (such as GEM(beta=0.7)), or a function of a batch.")
+    check_call(objective, ("batch",), "objective")
     return _PlainFunction(objective)
 
 
@@ -238,6 +243,15 @@ class SupervisedBatch:
             return fused
         return chosen_logprobs(self.logits().unsqueeze(0), self.labels.unsqueeze(0)).squeeze(0)
 
+    def another_logits(self) -> torch.Tensor:
+        """Return the logits of one more forward pass, (N, V) float32, with a gradient; dropout is drawn anew.
+
+        The settings' `disable_dropout` is True by default, and every pass then the same.
+        """
+        self.logits()
+        # Through the bare model: that of several processes counts its own passes, and has had this step's.
+        return label_logits(self.model, self.model, self._inputs, self._mask)[1].float()
+
     @torch.no_grad()
     def start_logits(self) -> torch.Tensor:
         """Return the logits of the model as it started, (N, V) float32; the objective's `needs_start` must be True.
@@ -282,13 +296,15 @@ class SupervisedBatch:
         Raises:
             ShapeError: for another shape than the objective's unit asks for.
             DataError: for a loss that is not finite, naming the labels of the row.
+            GenRLHFError: naming the line, for whatever else the objective raises.
         """
         if not len(self.labels):
             # In the graph all the same: with several processes all of them go backwards.
             return self.logits().sum(-1)
-        loss = objective(self)
-        want = {"token": len(self.labels), "row": self.size, "group": self.n_groups}[objective.unit]
         name = objective.title
+        with named_errors(f"The objective {name}"):
+            loss = objective(self)
+        want = {"token": len(self.labels), "row": self.size, "group": self.n_groups}[objective.unit]
         if not isinstance(loss, torch.Tensor) or loss.shape != (want,):
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
             raise ShapeError(

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import claim_file
+from genrlhf.errors import ConfigError
 from genrlhf.models.fingerprint import tokenizer_fingerprint
+from genrlhf.models.processes import started_processes
 from genrlhf.trainers.checkpoint import checkpoints_in, discard
 from genrlhf.trainers.describe import Description, describe_model, describe_reward
 from genrlhf.trainers.shared import decided_by_main
@@ -116,7 +118,13 @@ def claim_output_dir(
 
     Raises:
         RunFolderError: naming the settings that differ, unless `overwrite_output_dir` is set.
+        ConfigError: where the processes of a launcher do not know of each other.
     """
+    if started_processes() > 1 == trainer.args.world_size:
+        raise ConfigError(
+            f"A launcher has started {started_processes()} processes, and the settings take each for one alone: all "
+            f"would train the same into {trainer.args.output_dir}; set use_cpu=True where there is no accelerator."
+        )
     return decided_by_main(
         lambda: _claim(
             trainer,

@@ -30,6 +30,7 @@ from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.group_draw import GroupDraw
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
+from genrlhf.trainers.own_code import named_errors
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
 from genrlhf.trainers.shared import (
@@ -225,7 +226,9 @@ class SampleAndTuneTrainer:
             there = load_rows(file) if self._keeps_rows else []
             if there:
                 return there
-            made = tuning_rows(self.transform(self._by_rule(groups)), self.tune, len(groups))
+            with named_errors("The transform"):
+                found = self.transform(self._by_rule(groups))
+            made = tuning_rows(found, self.tune, len(groups))
             if not self._keeps_rows:
                 return made
             save_rows(file, made)

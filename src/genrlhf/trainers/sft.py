@@ -166,6 +166,13 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         if self.objective is not None and isinstance(self.train_dataset, Dataset):
             self.objective.check(self.train_dataset)
 
+    @staticmethod
+    def check_functions(args: SFTConfig, **functions: Any) -> None:
+        """Raise `ConfigError` where an `objective` cannot go with settings; of other functions it knows nothing."""
+        objective = as_objective(functions.pop("objective", None))
+        if objective is not None:
+            refuse_for_objective(objective, args, functions)
+
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
         lists = ("prompt_ids", "completion_ids") if self._in_groups else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from datasets import Dataset
 from packaging.version import Version
 from peft import LoraConfig
 
-from genrlhf.errors import ConfigError, RewardError, ShapeError
+from genrlhf.errors import ConfigError, GenRLHFError, RewardError, ShapeError
 from genrlhf.ops import GROUP_ADVANTAGES
-from genrlhf.trainers import PPOConfig, PPOTrainer
+from genrlhf.trainers import PPOConfig, PPOTrainer, RolloutCallback
 from genrlhf.trainers.ppo.batches import minibatch
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 from tests.processes import run_in_two
@@ -135,14 +136,38 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
         (lambda r: r.mean(), ShapeError, r"returned \(\) for rewards of \(4, 4\)"),
         (lambda r: None, ShapeError, "returned NoneType"),
         (lambda r: r / 0, RewardError, "advantages must be finite"),
+        (lambda r: r.middle(), GenRLHFError, r"The advantage function raised AttributeError.*_advantages.py, line \d+"),
+        (lambda r, n: r, ConfigError, r"advantage is called with \(rewards\), and takes \(r, n\): missing"),
     ],
 )
 def test_a_function_that_returns_something_else(
     function: Any, error: type[Exception], words: str, tmp_path: Path
 ) -> None:
-    trainer = ppo_trainer(tmp_path, advantage_function=function, samples_per_prompt=4, num_rollouts=1)
     with pytest.raises(error, match=words):
-        trainer.train()
+        ppo_trainer(tmp_path, advantage_function=function, samples_per_prompt=4, num_rollouts=1).train()
+
+
+def test_a_function_of_ones_own_normalised_over_the_rollout(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Keep(RolloutCallback):
+        def on_rollout_end(self, args: Any, state: Any, control: Any, *, rollout: Any, **kwargs: Any) -> None:
+            seen.append(rollout)
+
+    for whitened in (None, True):
+        ppo_trainer(
+            tmp_path / str(whitened),
+            advantage_function=lambda rewards: rewards - rewards.mean(-1, keepdim=True),
+            callbacks=[Keep()],
+            samples_per_prompt=4,
+            num_rollouts=1,
+            whiten_advantages=whitened,
+        ).train()
+    plain, ours = (rollout.advantages[rollout.completion_mask].tolist() for rollout in seen)
+    mean, deviation = statistics.mean(plain), statistics.stdev(plain)
+    assert ours == pytest.approx([(value - mean) / deviation for value in plain], abs=1e-4)
+    with pytest.raises(ConfigError, match="biases the gradient"):
+        ppo_trainer(tmp_path, advantage_function=lambda r: r, samples_per_prompt=4, whiten_rewards=True)
 
 
 @pytest.mark.parametrize(

@@ -136,6 +136,11 @@ def test_shaping_sees_log_probabilities_and_acts_before_the_kl(tmp_path: Path) -
             "wants 'values'",
         ),
         ({"shape_reward": "mara", "samples_per_prompt": 2}, ConfigError, "shape_reward is 'mara'; give a function"),
+        (
+            {"policy_loss": lambda new, old: new},
+            ConfigError,
+            r"policy_loss is called with \(logprobs, old_logprobs, adv",
+        ),
         ({"policy_loss": "ppo"}, ConfigError, "policy_loss is 'ppo'; give a function of logprobs"),
     ],
 )

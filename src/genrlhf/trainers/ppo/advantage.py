@@ -10,6 +10,7 @@ import torch
 
 from genrlhf.errors import ConfigError, RewardError, ShapeError
 from genrlhf.ops import GROUP_ADVANTAGES
+from genrlhf.trainers.own_code import check_call, named_errors
 from genrlhf.trainers.ppo.checks import check_groups
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> 
         raise ConfigError(
             f"PPOConfig(advantage={args.advantage!r}) and PPOTrainer(advantage=…) both say how; leave one of them out."
         )
-    check_groups(args, "an advantage function")
+    check_call(function, ("rewards",), "advantage")
+    # Whoever writes an estimator may want it normalised over the rollout, as that of REINFORCE++ is.
+    check_groups(args, "an advantage function", whitened=True)
     return function
 
 
@@ -60,7 +63,8 @@ def spread_over_tokens(rewards: torch.Tensor, n: int, estimate: GroupAdvantage, 
         RewardError: where it returns what is not finite.
     """
     groups = rewards.float().view(-1, n)
-    found: Any = estimate(groups)
+    with named_errors("The advantage function"):
+        found: Any = estimate(groups)
     if not isinstance(found, torch.Tensor) or found.shape != groups.shape:
         shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         raise ShapeError(

@@ -61,10 +61,10 @@ def _check_size(args: PPOConfig, what: str) -> None:
         )
 
 
-def check_groups(args: PPOConfig, what: str) -> None:
-    """Raise `ConfigError` where `what` compares completions of a prompt and cannot."""
+def check_groups(args: PPOConfig, what: str, *, whitened: bool = False) -> None:
+    """Raise `ConfigError` where `what` compares completions of a prompt and cannot; `whitened`: by those of others."""
     _check_size(args, what)
-    if args.whiten_advantages or args.whiten_rewards:
+    if (args.whiten_advantages and not whitened) or args.whiten_rewards:
         raise ConfigError(
             f"whiten_advantages and whiten_rewards rescale over the rollout what {what} has made relative to the "
             "group, by a random number that biases the gradient; leave them at None and False."

@@ -133,8 +133,9 @@ class PPOConfig(SamplingSettings, TrainingArguments):
     whiten_advantages: bool | None = field(
         default=None,
         metadata={
-            "help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout. None: with gae, and "
-            "never without a critic, where it would bias the gradient."
+            "help": "Scale advantages to mean 0 and variance 1 over the tokens of the rollout. None: with gae "
+            "alone. True is refused with the other names, whose gradient it would bias, and taken with an advantage "
+            "function, such as REINFORCE++'s."
         },
     )
     whiten_rewards: bool = field(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.rewards.groups import GroupReward, as_group_reward
+from genrlhf.trainers.own_code import check_call
 from genrlhf.trainers.ppo.advantage import GroupAdvantage, group_advantage
 from genrlhf.trainers.ppo.checks import check_group_reward
 
@@ -69,6 +70,8 @@ def check_hooks(
         raise ConfigError(
             f"policy_loss is {excerpt(policy_loss)}; give a function of logprobs, old_logprobs, advantages and mask."
         )
+    if policy_loss is not None:
+        check_call(policy_loss, ("logprobs", "old_logprobs", "advantages", "mask"), "policy_loss")
     given = {
         "advantage_function": advantage,
         "group_reward": None if grouped is None else grouped.function,

@@ -10,6 +10,7 @@ import torch
 
 from genrlhf.errors import ConfigError, DataError, ShapeError
 from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate, widened
+from genrlhf.trainers.own_code import named_errors
 
 if TYPE_CHECKING:
     from genrlhf.models.completions import CompletionOutput
@@ -80,7 +81,8 @@ class PPOLoss:
             return clipped_policy_loss(new, old, advantages, clip_range=self.args.clip_range)
         # 0 behind the end: what a function makes of other numbers there could reach the gradient as 0 · ∞.
         new, old, advantages = (torch.where(mask, each, 0.0) for each in (new, old, advantages))
-        found: Any = self.function(new, old, advantages, mask)
+        with named_errors("policy_loss"):
+            found: Any = self.function(new, old, advantages, mask)
         loss, clipped = found if isinstance(found, ClippedLoss) else (found, None)
         if not isinstance(loss, torch.Tensor) or loss.shape != new.shape:
             shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__

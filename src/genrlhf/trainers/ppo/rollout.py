@@ -235,7 +235,8 @@ class RolloutCollector:
         """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""
         mask, args = scored.completion_mask, self.args
         if self.hooks.estimate is not None:
-            return spread_over_tokens(rewards.sum(-1), args.samples_per_prompt, self.hooks.estimate, mask), None
+            found = spread_over_tokens(rewards.sum(-1), args.samples_per_prompt, self.hooks.estimate, mask)
+            return whiten(found, mask, reduce=self.reduce) if args.whiten_advantages else found, None
         assert scored.values is not None
         advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)
         if args.whiten_advantages is not False:

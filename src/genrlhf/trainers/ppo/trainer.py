@@ -187,6 +187,12 @@ class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
         if args.log_completions_rollouts:
             self.add_callback(CompletionPrinter())
 
+    @staticmethod
+    def check_functions(args: PPOConfig, **functions: Any) -> None:
+        """Raise `ConfigError` where functions, such as `advantage`, cannot go with settings; other arguments pass."""
+        hooks = ("advantage", "group_reward", "shape_reward", "policy_loss")
+        check_hooks(args, **{name: function for name, function in functions.items() if name in hooks})
+
     def _refuse_what_cannot_sample(self) -> None:
         """Raise `ConfigError` for ways to spread a model over processes that leave nothing to sample from."""
         if is_deepspeed_zero3_enabled():

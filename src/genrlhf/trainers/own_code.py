@@ -1,0 +1,55 @@
+"""Code of a method's own, which a loop calls: what it raises by accident is told with its name and its line."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from accelerate.utils.memory import should_reduce_batch_size
+
+from genrlhf.errors import ConfigError, GenRLHFError, excerpt
+
+__all__ = ["check_call", "named_errors"]
+
+_PACKAGE = Path(__file__).parents[1]
+
+
+def check_call(function: Callable[..., Any], arguments: Sequence[str], what: str) -> None:
+    """Raise `ConfigError` where a function cannot be called with these arguments, by place."""
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # of a function that is not written in Python
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise ConfigError(f"{what} is called with ({', '.join(arguments)}), and takes {signature}: {error}.") from error
+
+
+@contextmanager
+def named_errors(what: str) -> Iterator[None]:
+    """Say of an accident in a `with` block whose it is; errors of ours, and want of memory, pass.
+
+    Args:
+        what: is called there, such as "The objective Focal".
+
+    Raises:
+        GenRLHFError: in the place of any other `Exception`.
+    """
+    try:
+        yield
+    except GenRLHFError:
+        raise
+    except Exception as error:
+        if should_reduce_batch_size(error):
+            # The Trainer tries again with fewer rows, where `auto_find_batch_size` says so.
+            raise
+        frames = traceback.extract_tb(error.__traceback__)
+        # The first one that is not of this package; a call that does not fit has none.
+        own = next((frame for frame in frames[1:] if _PACKAGE not in Path(frame.filename).parents), None)
+        place = f" ({Path(own.filename).name}, line {own.lineno})" if own is not None else ""
+        raise GenRLHFError(f"{what} raised {excerpt(error, 300)}{place}.") from error
