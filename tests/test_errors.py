@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import re
+from pathlib import Path
 
 import pytest
 
 from genrlhf import errors
-from genrlhf.errors import excerpt
+from genrlhf.errors import excerpt, line_of
+from genrlhf.places import load_place
 
 
 def drawn() -> dict[str, tuple[str | None, bool]]:
@@ -33,8 +36,31 @@ def defined() -> dict[str, type]:
 
 def test_tree_shows_exactly_the_errors_there_are() -> None:
     assert set(drawn()) == set(defined())
-    assert set(defined()) | {"excerpt", "printable"} == set(errors.__all__)
+    assert set(defined()) | {"excerpt", "line_of", "printable"} == set(errors.__all__)
     assert drawn()["RunFolderError"] == ("ConfigError", False)
+
+
+def test_the_line_of_an_error_is_the_user_s(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "of_a_user.py").write_text(
+        "def deep():\n    return [].x\n\n\ndef call():\n    deep()\n", encoding="utf-8"
+    )
+    (tmp_path / "imports.py").write_text("import json\nimport not_there_at_all\n", encoding="utf-8")
+    (tmp_path / "through.py").write_text("import json\njson.loads('{')\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("of_a_user")
+    with pytest.raises(AttributeError) as raised:
+        module.call()
+    tail = raised.value.with_traceback(raised.tb.tb_next)  # without the frame of this test
+    assert line_of(tail) == " (of_a_user.py, line 2)"
+    assert line_of(ValueError("of nowhere")) == ""
+    for place, expected in (
+        ("imports:X", r"No module named 'not_there_at_all' \(imports\.py, line 2\)\.$"),
+        ("through:X", r"JSONDecodeError: .* \(through\.py, line 2\)\.$"),
+        ("of_a_user:X", r"no attribute 'X'\.$"),
+        ("not_there_at_all:X", r"No module named 'not_there_at_all'\.$"),
+    ):
+        with pytest.raises(errors.ConfigError, match=expected):
+            load_place(place, "It")
 
 
 @pytest.mark.parametrize("name", sorted(defined()))

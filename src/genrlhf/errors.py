@@ -18,7 +18,11 @@ the message of a `GenRLHFError` in one line and exits with status 1; anything el
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import re
+import traceback
+from pathlib import Path
 
 __all__ = [
     "CheckpointError",
@@ -31,6 +35,7 @@ __all__ = [
     "RunFolderError",
     "ShapeError",
     "excerpt",
+    "line_of",
     "printable",
 ]
 
@@ -75,6 +80,26 @@ def excerpt(text: object, limit: int = 80) -> str:
     """Quote the start of `text` for an error message, at most `limit` characters long, on one line."""
     shown = repr(text)
     return shown if len(shown) <= limit else f"{shown[: limit - 1]}…"
+
+
+_PACKAGE = Path(__file__).parent
+_BETWEEN = (contextlib.__file__, importlib.__file__)
+
+
+def line_of(error: BaseException) -> str:
+    """Return the line of a user's code that an error comes from, such as " (my_methods.py, line 12)"; "" for none.
+
+    It is the innermost line beside the first one that is not of this package.
+    """
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<")
+        and _PACKAGE not in Path(frame.filename).parents
+        and frame.filename not in _BETWEEN
+    ]
+    frames = frames[:1] + [each for each in frames[1:] if Path(each.filename).parent == Path(frames[0].filename).parent]
+    return f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
 
 
 # C0 and C1 controls with DEL; bidirectional marks, embeddings, overrides and isolates; line and paragraph separators;

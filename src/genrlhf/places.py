@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from genrlhf.errors import ConfigError
+from genrlhf.errors import ConfigError, line_of
 
 __all__ = ["load_place", "loading"]
 
@@ -38,4 +38,4 @@ def loading(load: Callable[[], Any], what: str) -> Any:
         kind = type(error).__name__
         told = isinstance(error, (ImportError, AttributeError)) and words
         reason = words if told else f"{kind}: {words}" if words else kind
-        raise ConfigError(f"{what} cannot be loaded: {reason}.") from error
+        raise ConfigError(f"{what} cannot be loaded: {reason}{line_of(error)}.") from error

@@ -235,6 +235,21 @@ def test_methods_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Li et al. 2024" in capsys.readouterr().out
 
 
+def test_a_task_of_the_users_own(base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "my_tasks.py").write_text(
+        "from dataclasses import replace\n"
+        "from genrlhf import load_task\n"
+        "def small():\n"
+        "    few = dict(n_demonstrations=8, n_preferences=2, n_prompts=2, n_validation=2, n_evaluation=2)\n"
+        "    return replace(load_task('embedded', **few), preferences=None)\n",
+        encoding="utf-8",
+    )
+    assert main(["train", "sft", "--task", "my_tasks:small", *FEW, "--json"]) == 0
+    assert output(capsys)["steps"] == 1
+    assert main(["train", "dpo", "--task", "my_tasks:small", *FEW]) == 1
+    assert "has no preferences, which dpo needs" in capsys.readouterr().err
+
+
 class Defaults(dict[str, Any]):
     """In place of a parser: keeps what it is told."""
 

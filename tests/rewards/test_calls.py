@@ -155,7 +155,7 @@ def test_errors_name_the_reward_and_keep_their_cause(asynchronous: bool, weighte
     with pytest.raises(
         RewardError,
         match=rf"^The reward {name}, asked for the rewards of 2 completions, raised ZeroDivisionError\('division by "
-        r"zero'\);",
+        r"zero'\) \(test_calls\.py, line \d+\);",
     ) as caught:
         reward(PROMPTS, COMPLETIONS)
     assert caught.value.__cause__ is cause

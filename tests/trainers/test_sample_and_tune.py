@@ -371,6 +371,8 @@ def test_rows_that_cannot_be_tuned_on(kind: str, transform: Any, message: str, t
 
 
 def test_a_transform_that_reads_rewards_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"transform is called with \(groups\), and takes \(\): too many"):
+        trainer(tmp_path, transform=lambda: [])
     with pytest.raises(DataError, match="The transform reads rewards, and there is no reward; give the trainer one"):
         trainer(tmp_path, reward=None).train()
 

@@ -64,7 +64,10 @@ class RunArguments:
         default=None,
         metadata={"help": "The model to start from: a name on the hub, or a folder; None: the task's own."},
     )
-    task: str | None = field(default=None, metadata={"help": "A task by name, such as tldr or embedded."})
+    task: str | None = field(
+        default=None,
+        metadata={"help": "A task by name, such as tldr or embedded, or package.module:function, which returns one."},
+    )
     train_file: str | None = field(
         default=None, metadata={"help": "A file of rows to train on, in place of a task: JSON or JSON lines."}
     )
@@ -219,6 +222,7 @@ def _train(method: Method, given: RunArguments, config: Any, settings: Any) -> d
 def _model_and_datasets(method: Method, given: RunArguments) -> tuple[str, Any, Any]:
     """Return the model to start from, and what is trained and evaluated on."""
     from genrlhf.data import load_task
+    from genrlhf.studies.given import task_of
 
     sources = {"task": given.task, "train_file": given.train_file, "dataset_name": given.dataset_name}
     named = [name for name, value in sources.items() if value is not None]
@@ -228,7 +232,7 @@ def _model_and_datasets(method: Method, given: RunArguments) -> tuple[str, Any, 
         )
     model = given.model
     if given.task is not None:
-        task = load_task(given.task)
+        task = task_of(given.task) if ":" in given.task else load_task(given.task)
         train, evaluation = _of_task(method, task)
         model = model or task.model
     elif given.train_file is not None:

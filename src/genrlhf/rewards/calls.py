@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_EXCEPTION, Future, wait
 from contextlib import contextmanager, suppress
 from typing import Any, TypeAlias
 
-from genrlhf.errors import GenRLHFError, RewardError, excerpt
+from genrlhf.errors import GenRLHFError, RewardError, excerpt, line_of
 from genrlhf.rewards.checks import reward_name
 from genrlhf.rewards.signatures import bind
 from genrlhf.types import RewardFunction
@@ -78,8 +78,8 @@ class CallableReward:
             raise
         except Exception as error:
             raise RewardError(
-                f"The reward {self.name}, asked for the rewards of {count} {self.noun}, raised {excerpt(error, 200)}; "
-                "see the traceback of that error for the place."
+                f"The reward {self.name}, asked for the rewards of {count} {self.noun}, raised {excerpt(error, 200)}"
+                f"{line_of(error)}; that error is the __cause__ of this one."
             ) from error
 
     def __getattr__(self, name: str) -> Any:

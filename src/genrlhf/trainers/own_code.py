@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import inspect
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from accelerate.utils.memory import should_reduce_batch_size
 
-from genrlhf.errors import ConfigError, GenRLHFError, excerpt
+from genrlhf.errors import ConfigError, GenRLHFError, excerpt, line_of
 
 __all__ = ["check_call", "named_errors"]
-
-_PACKAGE = Path(__file__).parents[1]
 
 
 def check_call(function: Callable[..., Any], arguments: Sequence[str], what: str) -> None:
@@ -48,8 +44,4 @@ def named_errors(what: str) -> Iterator[None]:
         if should_reduce_batch_size(error):
             # The Trainer tries again with fewer rows, where `auto_find_batch_size` says so.
             raise
-        frames = traceback.extract_tb(error.__traceback__)
-        # The first one that is not of this package; a call that does not fit has none.
-        own = next((frame for frame in frames[1:] if _PACKAGE not in Path(frame.filename).parents), None)
-        place = f" ({Path(own.filename).name}, line {own.lineno})" if own is not None else ""
-        raise GenRLHFError(f"{what} raised {excerpt(error, 300)}{place}.") from error
+        raise GenRLHFError(f"{what} raised {excerpt(error, 300)}{line_of(error)}.") from error

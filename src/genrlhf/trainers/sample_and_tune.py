@@ -30,7 +30,7 @@ from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.group_draw import GroupDraw
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
-from genrlhf.trainers.own_code import named_errors
+from genrlhf.trainers.own_code import check_call, named_errors
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
 from genrlhf.trainers.shared import (
@@ -120,6 +120,8 @@ class SampleAndTuneTrainer:
         given = objective if objective is not None else getattr(transform, "objective", None)
         self.objective: Objective | None = as_objective(given)
         self.tune = kind_of(tune, transform, self.objective)
+        if transform is not None:
+            check_call(transform, ("groups",), "transform")
         self.transform: Callable[[list[Group]], Any] = every_group if transform is None else transform
         self._given = {"transform": transform, "tune": self.tune, "objective": given, "sampler": sampler}
         if self.tune == "pairwise":
