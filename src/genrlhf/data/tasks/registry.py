@@ -12,7 +12,7 @@ from genrlhf.errors import ConfigError
 
 __all__ = ["TASKS", "get_task_info", "load_task"]
 
-TASKS = ("embedded", "tldr", "alpaca_farm", "super_natural_instructions")
+TASKS = ("embedded", "tldr", "alpaca_farm", "super_natural_instructions", "open_ended")
 """The tasks; each is `TASK` in a module of its name."""
 
 
