@@ -29,9 +29,10 @@ PUBLIC = {
     "genrlhf.integrations": "DiversityCallback OutputsFile load_outputs",
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
-        Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings PairedComparison
-        PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT UtilityK VendiScore
-        across_input_diversity compare_diversity diversity_inputs_needed independent_inputs_needed inputs_needed
+        Forgetting Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings
+        PairedComparison PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT UtilityK
+        VendiScore across_input_diversity compare_diversity diversity_inputs_needed forgetting forward_kl
+        independent_inputs_needed inputs_needed
         match_lengths mean_estimate mean_words named_tokenizer pass_at_k per_input_diversity
         pooled_diversity proportion_estimate shares_needed
     """,

@@ -45,6 +45,8 @@ def prepare(folder: Path) -> None:
         "step-0.jsonl": OUTPUTS,
         "step-4.jsonl": OTHERS,
         "ppo.jsonl": _sixteen(OTHERS),
+        "base_answers.jsonl": _answers([2] * 12),
+        "trained_answers.jsonl": _answers([14] * 6 + [0] * 6),
         "annotations.jsonl": many,
         "tldr.jsonl": [{**row, "dataset": "tldr"} for row in many],
         "cnn.jsonl": [{**row, "dataset": "cnn", "instruction": f"n{row['instruction']}"} for row in many],
@@ -78,6 +80,14 @@ def _sixteen(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         {**row, "prompt": f"{row['prompt']} {n}", "outputs": [f"{row['outputs'][k % 2]} {k}" for k in range(16)]}
         for row in rows
         for n in range(5)
+    ]
+
+
+def _answers(right: list[int]) -> list[dict[str, Any]]:
+    """Return rows with 16 outputs and their verdicts, of which so many are right."""
+    return [
+        {"prompt": f"q{n}", "outputs": [f"answer {k}" for k in range(16)], "valid": [k < count for k in range(16)]}
+        for n, count in enumerate(right)
     ]
 
 

@@ -43,6 +43,11 @@ def coverage() -> ModuleType:
         ("win rate at equal lengths", "instructions differ", 50, 200),
         ("pass rate", "means of 8 (pass rates)", 25, 300),
         ("judge: accuracy", "right in 0.97", 25, 60),
+        ("pass@4", "rates of inputs (beta 0.3, 0.6 and near)", 25, 300),
+        ("pass^4", "hard inputs (beta 0.2, 2 and near)", 25, 300),
+        ("exp(entropy) of valid answers", "answers of 12, more and less even", 10, 80),
+        ("over-used phrase", "in bursts", 25, 100),
+        ("forgetting", "long texts", 25, 100),
     ],
 )
 def test_intervals_contain_the_truth(

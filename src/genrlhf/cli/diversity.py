@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.reading import READS, add_reading_options, read_outputs, reading_settings
+from genrlhf.cli.solutions import VerdictsOf, add_verdict_options, ks_of, load_checker, solutions_report
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.data.files import named
 from genrlhf.errors import ConfigError, DataError, printable
@@ -120,6 +121,7 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--device", help="where models run, such as cuda")
     parser.add_argument("--csv", metavar="FILE", help="also write the figures as a table")
     parser.add_argument("--plot", metavar="FILE", help="also draw the figures, as .png, .pdf or .svg")
+    add_verdict_options(parser)
     add_reading_options(parser)
 
 
@@ -148,9 +150,12 @@ def run(args: argparse.Namespace) -> int:
 
     levels = _levels(args.levels)
     _check(args)
+    ks = ks_of(args.k)
+    checker = load_checker(args.checker)
     metrics = build_metrics(_names(args.metrics, "--metrics"), _options(args))
     notes: list[str] = []
-    found = _evaluate(args, metrics, levels, notes)
+    verdicts = {file: VerdictsOf(args, checker) for file in args.files}
+    found = _evaluate(args, metrics, levels, notes, verdicts)
     warnings = notes + [line for file, one in found.items() for line in report.remarks(file, one)]
     warnings += [
         warning
@@ -160,17 +165,26 @@ def run(args: argparse.Namespace) -> int:
     counted = {file: _how_counted(one, args) for file, one in found.items()}
     figures = report.figures(found, levels)
     comparisons = report.comparisons(found, levels) if args.compare else {}
+    tallies = {file: each.tally for file, each in verdicts.items()}
+    solutions = solutions_report(tallies, found, ks, compare=args.compare, seed=args.seed)
     for warning in warnings:
         say(warning)
     if args.json:
         form = report.to_json(
-            found, figures, comparisons, counted=counted, warnings=warnings, settings=_settings(args, counted)
+            found,
+            figures,
+            comparisons,
+            counted=counted,
+            warnings=warnings,
+            settings=_settings(args, counted),
+            solutions=solutions,
         )
         print_json(form)
     else:
-        print(report.table(found, figures, comparisons, counted))
+        blocks = [report.table(found, figures, comparisons, counted), *solutions.tables(args.files[0])]
+        print("\n\n".join(blocks))
     if args.csv:
-        report.write_csv(args.csv, found, figures, comparisons)
+        report.write_csv(args.csv, found, figures, comparisons, solutions)
     if args.plot:
         report.plot(args.plot, found, figures)
     return 0
@@ -260,7 +274,7 @@ def _settings(args: argparse.Namespace, counted: Mapping[str, str]) -> dict[str,
     kept = (
         *("definition", "tokenizer", "vocab_size", "embeddings_url", "nli_model", "nli_split", "max_pairs", "classes"),
         *("threshold", "bert_score_model", "bert_score_layer", "draws", "seed", "outputs_per_input", "limit"),
-        "match_lengths",
+        *("match_lengths", "verdicts", "checker"),
     )
     encoder = args.encoder or sentence_encoder(args.definition)
     return {
@@ -272,13 +286,17 @@ def _settings(args: argparse.Namespace, counted: Mapping[str, str]) -> dict[str,
 
 
 def _evaluate(
-    args: argparse.Namespace, metrics: Any, levels: list[Level], notes: list[str]
+    args: argparse.Namespace,
+    metrics: Any,
+    levels: list[Level],
+    notes: list[str],
+    verdicts: Mapping[str, VerdictsOf],
 ) -> dict[str, DiversityEvaluation]:
     from tqdm.auto import tqdm
 
     from genrlhf.metrics.diversity.evaluation import evaluate_diversity
 
-    streams: dict[str, Iterable[OutputsRow]] = {file: _rows(file, args, notes) for file in args.files}
+    streams: dict[str, Iterable[OutputsRow]] = {file: _rows(file, args, notes, verdicts[file]) for file in args.files}
     if args.match_lengths:
         streams = dict(zip(args.files, _matched(*streams.values()), strict=True))
     found = {}
@@ -290,7 +308,7 @@ def _evaluate(
     return found
 
 
-def _rows(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[OutputsRow]:
+def _rows(file: str, args: argparse.Namespace, notes: list[str], verdicts: VerdictsOf) -> Iterator[OutputsRow]:
     from genrlhf.metrics.diversity.evaluation import OutputsRow
 
     number = 0
@@ -306,7 +324,10 @@ def _rows(file: str, args: argparse.Namespace, notes: list[str]) -> Iterator[Out
         logprobs = row.get("logprobs")
         if isinstance(logprobs, list):
             logprobs = logprobs[: args.outputs_per_input]
-        yield OutputsRow(where, _asked(row.get("prompt")), outputs, logprobs)
+        found = OutputsRow(where, _asked(row.get("prompt")), outputs, logprobs)
+        if outputs:
+            verdicts.add(found, row)
+        yield found
         if number == args.limit:
             return
     if not number:

@@ -14,6 +14,7 @@ from genrlhf.metrics.diversity.evaluation import DiversityEvaluation, Level, Und
 from genrlhf.tables import aligned
 
 if TYPE_CHECKING:
+    from genrlhf.cli.solutions import SolutionsReport
     from genrlhf.metrics.paired import PairedComparison
     from genrlhf.types import Estimate
 
@@ -52,6 +53,7 @@ def to_json(
     counted: Mapping[str, str],
     warnings: Sequence[str],
     settings: Mapping[str, Any],
+    solutions: SolutionsReport,
 ) -> dict[str, Any]:
     """Return the JSON form: the figures of one file, or of several by their names with the comparisons."""
     files = {
@@ -68,6 +70,7 @@ def to_json(
             "scripts": dict(found[file].tally.scripts.most_common()),
             "outputs_without_words": found[file].tally.without_words,
             "remarks": {name: dict(said.counts) for name, said in found[file].remarks.items() if said.counts},
+            **solutions.of_file(file),
         }
         for file, levels in figures.items()
     }
@@ -80,7 +83,10 @@ def to_json(
     if len(files) == 1:
         return {**next(iter(files.values())), **shared}
     compared = {
-        file: {level: {name: figure.to_dict() for name, figure in row.items()} for level, row in levels.items()}
+        file: {
+            **{level: {name: figure.to_dict() for name, figure in row.items()} for level, row in levels.items()},
+            **solutions.of_comparison(file),
+        }
         for file, levels in comparisons.items()
     }
     return {
@@ -149,11 +155,20 @@ def _cell(figure: Any) -> str:
     return f"undefined: {figure.reason}" if isinstance(figure, Undefined) else str(figure)
 
 
-def write_csv(path: str, found: Mapping[str, DiversityEvaluation], figures: Figures, comparisons: Comparisons) -> None:
+def write_csv(
+    path: str,
+    found: Mapping[str, DiversityEvaluation],
+    figures: Figures,
+    comparisons: Comparisons,
+    solutions: SolutionsReport,
+) -> None:
     """Write a line for every figure and comparison."""
     first = next(iter(found))
-    lines = [("", file, levels) for file, levels in figures.items()]
-    lines += [(first, file, levels) for file, levels in comparisons.items()]  # type: ignore[misc]
+    lines: list[tuple[str, str, Mapping[Any, Mapping[str, Any]]]] = []
+    for file, levels in figures.items():
+        lines.append(("", file, {**levels, "solutions": solutions.figures.get(file, {})}))
+    for file, compared in comparisons.items():
+        lines.append((first, file, {**compared, "solutions": solutions.comparisons.get(file, {})}))
     with replacing(path) as partial, partial.open("w", newline="", encoding="utf-8") as rows:
         writer = csv.writer(rows)
         writer.writerow("file less level metric value stderr ci_low ci_high n p_value mean_words reason".split())  # noqa: SIM905

@@ -65,7 +65,10 @@ def read_outputs(file: str, args: argparse.Namespace, notes: list[str]) -> Itera
 
     if args.prompts == STDIN and vars(args).setdefault("prompts_of", file) != file:
         raise ConfigError("--prompts - can be read for one file of outputs; give a file.")
-    outputs = OutputsFile(file, **{name: getattr(args, name) for name in _OPTIONS})
+    # Only some commands ask which outputs are right.
+    outputs = OutputsFile(
+        file, **{name: getattr(args, name) for name in _OPTIONS}, verdicts_column=getattr(args, "verdicts", None)
+    )
     try:
         for place, row in outputs:
             yield f"{named(file)}, {place}", row

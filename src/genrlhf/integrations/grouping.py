@@ -39,7 +39,8 @@ def grouped(samples: Iterable[Sample], file: str) -> Iterator[Sample]:
                     f"{file}, {sample.place} has nothing by which samples are grouped; add it, or drop the row."
                 )
             at = places.setdefault(_digest(sample.key), array("q"))
-            line = json.dumps(list(sample.outputs) if at else _as_json(sample, file)).encode() + b"\n"
+            more = {"outputs": list(sample.outputs), "verdicts": sample.verdicts}
+            line = json.dumps(more if at else _as_json(sample, file)).encode() + b"\n"
             store.write(line)
             at.append(end)
             end += len(line)
@@ -53,10 +54,11 @@ def grouped(samples: Iterable[Sample], file: str) -> Iterator[Sample]:
                 lines.append(store.readline())
                 here = offset + len(lines[-1])
             first = json.loads(lines[0])
-            outputs = list(first.pop("outputs"))
-            for line in lines[1:]:
-                outputs += json.loads(line)
-            yield Sample(outputs=outputs, record=None, **first)
+            parts = [first, *map(json.loads, lines[1:])]
+            outputs = [text for part in parts for text in part["outputs"]]
+            # Of all samples or of none.
+            verdicts = [verdict for part in parts for verdict in part["verdicts"] or ()] or None
+            yield Sample(record=None, **{**first, "outputs": outputs, "verdicts": verdicts})
 
 
 def _as_json(sample: Sample, file: str) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def _as_json(sample: Sample, file: str) -> dict[str, Any]:
         "input_id": sample.input_id,
         "begins_with_prompt": sample.begins_with_prompt,
         "columns": dict(sample.columns),
+        "verdicts": sample.verdicts,
     }
     try:
         json.dumps(kept)

@@ -15,6 +15,7 @@ from genrlhf.integrations.grouping import grouped
 from genrlhf.integrations.registry import columns_of, format_named, recognise
 from genrlhf.integrations.samples import OutputsFormat, Sample, is_missing, mapping, plain_messages, texts_of
 from genrlhf.integrations.tools.openai_batch import batch_prompt
+from genrlhf.integrations.verdicts import verdicts_of
 from genrlhf.json_text import parse_json
 
 __all__ = ["OutputsFile", "load_outputs"]
@@ -42,6 +43,8 @@ class OutputsFile:
         reference_column: the column with the reference.
         group_by: the column whose value samples of one input share; they become one row.
         prompts: another file, which has the prompts: the input of a batch, or a row for every input, in order.
+        verdicts_column: the column that says which outputs are right: a boolean, or a list of them beside a list of
+            outputs; rows then have `verdicts`.
 
     Attributes:
         outputs_left_out: after reading, how many outputs were null.
@@ -58,6 +61,7 @@ class OutputsFile:
     reference_column: str | None = None
     group_by: str | None = None
     prompts: str | os.PathLike[str] | None = None
+    verdicts_column: str | None = None
     outputs_left_out: int = 0
     rows_left_out: int = 0
     first_left_out: str | None = None
@@ -114,15 +118,18 @@ class OutputsFile:
 
     def _samples(self, records: Records, first: Any) -> Iterator[Sample]:
         if self.outputs_column is not None:
-            columns = (self.prompt_column, self.outputs_column, self.reference_column, self.group_by, "prompt")
-            return self._explicit(records.rows(_tops(columns)), first, records)
+            return self._explicit(records.rows(_tops((*self._named(), self.outputs_column, "prompt"))), first, records)
         chosen = format_named(self.format) if self.format else recognise(first, records.name)
         return chosen.read(records.rows(self._read_columns(chosen)), records.name)
 
     def _read_columns(self, chosen: OutputsFormat) -> list[str] | None:
         if chosen.columns is None:
             return None
-        return [*chosen.columns, *_tops((self.prompt_column, self.reference_column, self.group_by))]
+        return [*chosen.columns, *_tops(self._named())]
+
+    def _named(self) -> tuple[str | None, ...]:
+        """Return the columns beside that with the outputs."""
+        return self.prompt_column, self.reference_column, self.group_by, self.verdicts_column
 
     def _explicit(self, rows: Iterable[tuple[str, Any]], first: Any, records: Records) -> Iterator[Sample]:
         """Yield samples out of the column that was named."""
@@ -140,9 +147,8 @@ class OutputsFile:
             yield Sample(place, record, texts_of(cell, where, column), prompt)
 
     def _by_flags(self, samples: Iterable[Sample], file: str, first: Any) -> Iterator[Sample]:
-        """Take prompt, reference and key from the columns that were named."""
-        named = (self.prompt_column, self.reference_column, self.group_by)
-        if named == (None, None, None):
+        """Take prompt, reference, key and verdicts from the columns that were named."""
+        if not any(self._named()):
             yield from samples
             return
         for sample in samples:
@@ -167,6 +173,9 @@ class OutputsFile:
                 changed["reference"] = _reference(
                     _value(sample.record, self.reference_column, where, first), where, self.reference_column
                 )
+            if self.verdicts_column is not None:
+                given = _value(sample.record, self.verdicts_column, where, first)
+                changed["verdicts"] = verdicts_of(given, len(sample.outputs), where, self.verdicts_column)
             yield replace(sample, **changed)
 
     def _with_prompts(self, samples: Iterable[Sample], file: str) -> Iterator[Sample]:
@@ -201,6 +210,9 @@ class OutputsFile:
         if sample.begins_with_prompt and prompt is None and len(outputs) > 1:
             self.rows_alike += _begin_alike(outputs)
         row: Row = {**sample.columns, "prompt": prompt, "outputs": outputs}
+        if sample.verdicts is not None:
+            both = zip(sample.outputs, sample.verdicts, strict=True)
+            row["verdicts"] = [verdict for text, verdict in both if text is not None]
         for name, value in (("reference", sample.reference), ("dataset", sample.dataset)):
             if value is not None:
                 row[name] = value
@@ -319,6 +331,7 @@ def load_outputs(
     reference_column: str | None = None,
     group_by: str | None = None,
     prompts: str | os.PathLike[str] | None = None,
+    verdicts_column: str | None = None,
 ) -> list[Row]:
     r"""Return the rows of a file of outputs in our form, an input a row, from whichever tool it comes.
 
@@ -330,6 +343,7 @@ def load_outputs(
         reference_column: the column with the reference.
         group_by: the column whose value samples of one input share.
         prompts: another file, which has the prompts.
+        verdicts_column: the column that says which outputs are right.
 
     Raises:
         ConfigError: there is no such format.
@@ -343,7 +357,8 @@ def load_outputs(
         >>> load_outputs(file, prompt_column="q", outputs_column="a", group_by="id")
         [{'prompt': 'Name a colour.', 'outputs': ['red', 'blue']}]
     """
-    file = OutputsFile(path, format, prompt_column, outputs_column, reference_column, group_by, prompts)
+    columns = (prompt_column, outputs_column, reference_column, group_by)
+    file = OutputsFile(path, format, *columns, prompts, verdicts_column)
     rows = [row for _, row in file]
     for note in file.notes():
         logger.warning(note)

@@ -40,6 +40,7 @@ class Sample:
         begins_with_prompt: whether the outputs may have the prompt in front of them.
         astray: whether neither record nor order say which prompt it is of, where there are several samples.
         columns: what else the row is to have.
+        verdicts: whether each output is right; None where nobody asked.
     """
 
     place: str
@@ -53,6 +54,7 @@ class Sample:
     begins_with_prompt: bool = False
     astray: bool = False
     columns: Mapping[str, Any] = field(default_factory=dict)
+    verdicts: Sequence[bool] | None = None
 
 
 def is_missing(value: Any) -> bool:

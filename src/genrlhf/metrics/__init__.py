@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         shares_needed,
     )
     from genrlhf.metrics.solutions.passing import pass_at_k
+    from genrlhf.metrics.token_loss import Forgetting, forgetting, forward_kl
 
 _HOMES = {
     "CompressionRatio": "diversity.compression",
@@ -47,6 +48,7 @@ _HOMES = {
     "EmbeddingClasses": "diversity.classes",
     "EntailmentClasses": "diversity.classes",
     "ExactClasses": "diversity.classes",
+    "Forgetting": "token_loss",
     "Homogenisation": "diversity.homogenisation",
     "JudgedClasses": "diversity.classes",
     "LikelihoodEntropy": "diversity.novelty",
@@ -66,6 +68,8 @@ _HOMES = {
     "compare_diversity": "diversity.compare",
     "diversity_inputs_needed": "power",
     "independent_inputs_needed": "power",
+    "forgetting": "token_loss",
+    "forward_kl": "token_loss",
     "inputs_needed": "power",
     "match_lengths": "diversity.lengths",
     "mean_estimate": "estimate",
@@ -88,6 +92,7 @@ __all__ = [
     "EntailmentClasses",
     "Estimate",
     "ExactClasses",
+    "Forgetting",
     "Homogenisation",
     "JudgedClasses",
     "LikelihoodEntropy",
@@ -106,6 +111,8 @@ __all__ = [
     "across_input_diversity",
     "compare_diversity",
     "diversity_inputs_needed",
+    "forgetting",
+    "forward_kl",
     "independent_inputs_needed",
     "inputs_needed",
     "match_lengths",

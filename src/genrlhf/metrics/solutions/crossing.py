@@ -11,7 +11,7 @@ import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.metrics.paired import PairedComparison, paired_shares
-from genrlhf.metrics.solutions.passing import none_of_k
+from genrlhf.metrics.score_interval import score_interval
 from genrlhf.metrics.solutions.verdicts import check_k, right_and_all
 
 __all__ = ["CrossingPoint", "crossing_point"]
@@ -25,9 +25,9 @@ class CrossingPoint:
 
     Attributes:
         k: where the base overtakes; None where it does not, up to `max_k`.
-        ci: the 95 % interval, by a paired bootstrap over inputs: lower and upper end. 1 in it means that the base may
-            be ahead from the start, infinity that it may not overtake up to `max_k`.
-        crossed: the share of the resamples in which the base overtakes.
+        ci: the 95 % interval. A lower end of 1 means that the base may be ahead from the start, an infinite upper one
+            that it may not overtake up to `max_k`.
+        crossed: the share of the samples of a bootstrap in which the base overtakes.
         max_k: the largest k that was looked at.
         n: inputs.
         first: pass@1 of the base less that of the trained model.
@@ -75,9 +75,10 @@ def crossing_point(
 
         k* = min {k ≥ 2 : d(k) > 0}   where d(1) ≤ 0;   none where d(1) > 0, or d(k) ≤ 0 up to max_k
 
-    Inputs are drawn with replacement, both models' outputs of an input together; the interval is that of percentiles,
-    in which a resample where the base is ahead from the start counts as 1, and one where it does not overtake as
-    infinite.
+    The interval is of all k that the data leave: with the 95 % score interval of d(k), a paired difference of values
+    between −1 and 1, it goes from the first k where that reaches above 0 to the first where it lies above 0 (Fieller
+    1954, "Some Problems in Interval Estimation", inverts a test so). With few inputs the percentiles of a bootstrap are
+    too near to each other; a paired bootstrap over inputs says how often the curves cross at all.
 
     Args:
         base: one list per input, of booleans, one an output.
@@ -93,7 +94,7 @@ def crossing_point(
         >>> base = [[True] + [False] * 7] * 8
         >>> trained = [[True] * 8] * 4 + [[False] * 8] * 4
         >>> print(crossing_point(base, trained))  # k/8 against 4/8
-        5 [2, 8]
+        5 [1, 8]
     """
     sides = [right_and_all(side) for side in (base, trained)]
     inputs = len(sides[0][0])
@@ -110,11 +111,11 @@ def crossing_point(
     curves = [_curves(right, count, largest) for right, count in sides]
     differences = curves[0] - curves[1]
     k = _overtaken(differences.mean(axis=0, keepdims=True))[0]
+    ends = np.array([score_interval(each, -1.0, 1.0) for each in differences.T])
     drawn = _resampled(differences, resamples, seed)
-    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
     return CrossingPoint(
         k=int(k) if 1 < k < math.inf else None,
-        ci=(float(low), float(high)),
+        ci=(float(_overtaken(ends[:, 1])), float(_overtaken(ends[:, 0]))),
         crossed=float(((drawn > 1) & np.isfinite(drawn)).mean()),
         max_k=largest,
         n=inputs,
@@ -126,7 +127,10 @@ def crossing_point(
 def _curves(right: np.ndarray, count: np.ndarray, largest: int) -> np.ndarray:
     """Return pass@1 … pass@largest of every input, (inputs, largest) float64."""
     pairs, places = np.unique(np.stack([count, right]), axis=1, return_inverse=True)
-    curves = np.array([[1 - none_of_k(n, c, k) for k in range(1, largest + 1)] for n, c in pairs.T.tolist()])
+    n, c = pairs[:, :, None]
+    i = np.arange(largest)
+    # C(n − c, k) / C(n, k), factor by factor; see `none_of_k`.
+    curves = 1 - np.cumprod(np.maximum(n - c - i, 0) / (n - i), axis=1)
     found: np.ndarray = curves[places.reshape(-1)]
     return found
 

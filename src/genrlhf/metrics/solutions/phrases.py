@@ -132,6 +132,7 @@ class _Counts:
     Attributes:
         sizes: (units,) float64, n-grams of every unit.
         total: of all.
+        square: the sum of the squared shares of the units.
         units_of: of every n-gram, how often each unit has it that does.
     """
 
@@ -145,6 +146,7 @@ class _Counts:
                 self.units_of.setdefault(phrase, {})[number] = count
         self.sizes = np.array(sizes, dtype=np.float64)
         self.total = float(self.sizes.sum())
+        self.square = float(((self.sizes / max(self.total, 1.0)) ** 2).sum())
 
     def count(self, phrase: str) -> int:
         """Return how often all units have a phrase."""
@@ -156,10 +158,12 @@ class _Counts:
         least = max(0.0, 1 / (count + 0.5) - 1 / (self.total + 0.5))
         if not count or units < 2:
             return least
-        moves = -self.sizes / self.total
+        # Units that do not have the phrase move it by their share of the n-grams alone.
         having = self.units_of[phrase]
-        moves[list(having)] += np.array(list(having.values())) / count
-        return max(least, units / (units - 1) * float((moves**2).sum()))
+        shares = self.sizes[list(having)] / self.total
+        moves = np.array(list(having.values())) / count - shares
+        squares = max(0.0, self.square + float((moves**2 - shares**2).sum()))
+        return max(least, units / (units - 1) * squares)
 
 
 def _ngrams(texts: Sequence[list[list[str]]], order: int) -> Iterator[str]:
