@@ -175,7 +175,11 @@ def test_same_seed_same_task_and_the_file_counts(tmp_path: Path) -> None:
     first, second, other = load(file), load(), load(seed=1)
     for name in ("demonstrations", "prompts"):
         assert getattr(first, name).to_list() == getattr(second, name).to_list() != getattr(other, name).to_list()
-    assert first.gold is not None and first.gold.settings() == second.gold.settings()  # type: ignore[attr-defined, union-attr]
+    # Another checker is another reward, though its prompts are the same.
+    aliases = content(a=family("a"), b=family("b", "held_out"))
+    aliases["families"]["a"]["checker"]["aliases"] = {"first": "a0"}
+    rewards = [task.gold.settings() for task in (first, second, other, load(aliases))]  # type: ignore[union-attr]
+    assert rewards[0] == rewards[1] and rewards[0] not in rewards[2:]
 
 
 def test_a_file_must_not_name_code(tmp_path: Path) -> None:

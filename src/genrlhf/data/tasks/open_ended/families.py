@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import gzip
+import hashlib
+import json
 import os
 import string
 from collections.abc import Callable, Mapping, Sequence
@@ -131,11 +133,13 @@ class OpenEnded:
         families: by name.
         train_formats: of training.
         held_out_formats: never trained on.
+        digest: of all that was read, checkers included; functions count by their names.
     """
 
     families: Mapping[str, Family]
     train_formats: Mapping[str, Format] = field(default_factory=dict)
     held_out_formats: Mapping[str, Format] = field(default_factory=dict)
+    digest: str = ""
 
 
 def read_open_ended(
@@ -172,7 +176,8 @@ def read_open_ended(
     if not made["train"]:
         raise DataError(f"{name} has no format in formats.train; add one.")
     families = {family: _family(family, one, name, lexicon, code=family in ours) for family, one in given.items()}
-    return OpenEnded(families, made["train"], made["held_out"])
+    read = json.dumps([given, formats], sort_keys=True, default=lambda one: getattr(one, "__qualname__", repr(one)))
+    return OpenEnded(families, made["train"], made["held_out"], hashlib.sha256(read.encode()).hexdigest()[:16])
 
 
 def _content(file: Path) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import os
@@ -137,7 +138,7 @@ def _chosen(content: OpenEnded, families: Sequence[str] | None) -> OpenEnded:
         if name not in content.families:
             raise DataError(f"There is no family {name!r}; there are {', '.join(content.families)}.")
     kept = {name: content.families[name] for name in families}
-    return OpenEnded(kept, content.train_formats, content.held_out_formats)
+    return dataclasses.replace(content, families=kept)
 
 
 def _check_exemplars(family: Family, n_shots: int) -> None:

@@ -83,11 +83,8 @@ class Verifier:
         ]
 
     def settings(self) -> dict[str, Any]:
-        """Return what tells it from others: its families by their questions and exemplars, and the prompts it knows."""
-        shapes = {
-            name: [f.question, f.size, *map(list, f.exemplars.values())] for name, f in self.content.families.items()
-        }
-        known = json.dumps([shapes, sorted(self.prompts)], sort_keys=True)
+        """Return what tells it from others: families, formats and checkers, and the prompts it knows."""
+        known = json.dumps([self.content.digest, sorted(self.prompts)])
         return {"copies_count": self.copies_count, "digest": hashlib.sha256(known.encode()).hexdigest()[:16]}
 
     def _shown(self, prompt: str, shown: Sequence[str], family: Sequence[str] | None, number: int) -> set[str | None]:
