@@ -137,6 +137,17 @@ def test_a_trainer_that_is_not_there() -> None:
         MINE.build("model", None, None, reward=share_of_letters)
 
 
+def test_a_loop_has_a_trainer() -> None:
+    for loop, like in (("supervised", "gem"), ("sample_and_tune", "rrhf"), ("rollout", "ppo")):
+        method, known = Method("mine", "Mine", "nobody", loop, ("prompts",)), get_method(like)
+        assert (method.trainer, method.config) == (known.trainer, known.config)
+        method.check()
+    with pytest.raises(ConfigError, match="'pairs' needs trainer and config; name both"):
+        Method("mine", "Mine", "nobody", "pairs", ("preferences",))
+    with pytest.raises(ConfigError, match="names one of trainer and config"):
+        Method("mine", "Mine", "nobody", "supervised", ("prompts",), trainer="genrlhf.trainers:SFTTrainer")
+
+
 class Undecorated:
     """Settings without the decorator that makes them some."""
 

@@ -18,6 +18,9 @@ __all__ = ["LOOPS", "NEEDS", "Loop", "Method", "Need"]
 Loop: TypeAlias = Literal["supervised", "sample_and_tune", "rollout", "pairs"]
 LOOPS: tuple[str, ...] = get_args(Loop)
 
+_OF_LOOP = {"supervised": "SFT", "sample_and_tune": "SampleAndTune", "rollout": "PPO"}
+"""How the classes begin that a method of a loop has where it names no others."""
+
 Need: TypeAlias = Literal["demonstrations", "preferences", "labels", "prompts", "reward"]
 NEEDS: tuple[str, ...] = get_args(Need)
 """Rows of `prompt` and `completion`; `chosen` and `rejected`; `completion` and `label`; `prompt`. And a reward."""
@@ -33,8 +36,8 @@ class Method:
         paper: authors, year and arXiv id or venue.
         loop: that it runs on.
         needs: what it is trained with; the first is what its dataset holds.
-        trainer: "module:class" of the trainer.
-        config: "module:class" of its settings.
+        trainer: "module:class" of the trainer; by default that of the loop, which loop "pairs" has none of.
+        config: "module:class" of its settings; likewise.
         recipe: settings whose defaults differ from the config's.
         settings: "module:class" of a dataclass of further settings, whose object the trainer gets as `argument`; None
             for none.
@@ -52,8 +55,8 @@ class Method:
     paper: str
     loop: Loop
     needs: tuple[Need, ...]
-    trainer: str
-    config: str
+    trainer: str = ""
+    config: str = ""
     recipe: Mapping[str, Any] = field(default_factory=dict)
     settings: str | None = None
     argument: str = "objective"
@@ -69,6 +72,14 @@ class Method:
                 f"The method {self.name!r} needs {', '.join(map(repr, self.needs)) or 'nothing'}; give some of "
                 f"{', '.join(NEEDS)}, first what its dataset holds."
             )
+        usual = _OF_LOOP.get(self.loop)
+        if usual is None and not (self.trainer and self.config):
+            raise ConfigError(f"The method {self.name!r} of loop {self.loop!r} needs trainer and config; name both.")
+        if usual is not None and not self.trainer and not self.config:
+            object.__setattr__(self, "trainer", f"genrlhf.trainers:{usual}Trainer")
+            object.__setattr__(self, "config", f"genrlhf.trainers:{usual}Config")
+        if not (self.trainer and self.config):
+            raise ConfigError(f"The method {self.name!r} names one of trainer and config; name both, or neither.")
         object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
 
     def config_class(self) -> type[Any]:
