@@ -25,6 +25,14 @@ DOCUMENTS = [
     ),
 ]
 
+STUDY = """
+task: {name: embedded, n_demonstrations: 8, n_preferences: 8, n_prompts: 8, n_validation: 4, n_evaluation: 4}
+output_dir: study
+sampling: {max_new_tokens: 8, outputs_per_input: 2, diversity_inputs: 4}
+metrics: [ead]
+methods: {base: {}, sft: {max_steps: 1}}
+"""
+
 
 def documented_commands(file: Path) -> list[list[str]]:
     """Return what follows `genrlhf` in every line of the shell's blocks of a document, split as a shell splits it."""
@@ -63,6 +71,7 @@ def prepare(folder: Path) -> None:
         writer = csv.writer(table)
         writer.writerow(["question_id", "question", "answer"])
         writer.writerows([n % 3, f"q{n % 3}", f"an answer {n}"] for n in range(9))
+    (folder / "study.yaml").write_text(STUDY)
     write_example(folder / "demo")
     _recorded(folder)
     tokenizer = tiny_tokenizer(chat_template=True)
