@@ -151,7 +151,7 @@ def token_counter(tokenizer: Any) -> Callable[[Any], int]:
     if isinstance(tokenizer, str):
         from transformers import AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        tokenizer = AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=False)
 
     def count(prompt: Any) -> int:
         if isinstance(prompt, str):
