@@ -133,7 +133,7 @@ class _Card:
             f"# {escaped(self.name)}",
             "",
             f"{what} trained by **{escaped(self.made_by.label)}**{_with_links(self.made_by.paper)}, starting from "
-            f"{start}{digest}, with [genrlhf](https://pypi.org/project/genrlhf/) {__version__}.",
+            f"{start}{digest}, with genrlhf {__version__}.",
         ]
         told = {"objective": "Objective", "transform": "Transform", "advantage_function": "Advantages"}
         for part, what in {**told, "reward": "Reward"}.items():
