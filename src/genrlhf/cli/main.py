@@ -7,7 +7,21 @@ import sys
 from collections.abc import Sequence
 
 from genrlhf import __version__
-from genrlhf.cli import compare, demo, diversity, judge, methods, power, report, sample, study, tasks, train, win_rate
+from genrlhf.cli import (
+    compare,
+    data,
+    demo,
+    diversity,
+    judge,
+    methods,
+    power,
+    report,
+    sample,
+    study,
+    tasks,
+    train,
+    win_rate,
+)
 from genrlhf.cli.frame import Parser, run_to_the_end
 from genrlhf.cli.threads import settle_threads
 
@@ -31,6 +45,7 @@ def build_parser() -> Parser:
     sample.add_command(commands)
     diversity.add_command(commands)
     judge.add_commands(commands)
+    data.add_commands(commands)
     win_rate.add_command(commands)
     power.add_command(commands)
     report.add_command(commands)
