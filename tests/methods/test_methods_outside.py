@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,29 @@ def test_leave_one_out_is_rloo(base: str, module: str, capsys: pytest.CaptureFix
     models = [AutoModelForCausalLM.from_pretrained(place).state_dict() for place in ("ours", "theirs")]
     assert max(float((models[0][name] - models[1][name]).abs().max()) for name in models[0]) < 1e-5
     assert not same("ours", base)
+
+
+def test_all_samples_are_taught_by_their_reward(base: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    few = [
+        "--model",
+        base,
+        "--train_file",
+        "rows.jsonl",
+        "--output_dir",
+        "rwr",
+        "--n",
+        "2",
+        *FEW[:2],
+        *FEW[6:8],
+        *FEW[10:],
+    ]
+    options = ["--reward", f"{module}:vowels", "--beta", "2", "--json"]
+    assert main(["train", f"{module}:RWR", *few, *options]) == 0
+    assert json.loads(capsys.readouterr().out)["steps"] == 2
+    rows = [json.loads(line) for line in (Path() / "rwr" / "rows.jsonl").read_text(encoding="utf-8").splitlines()]
+    texts = [row["completion"]["genrlhf_completion"]["text"] for row in rows]
+    assert [row["weight"] for row in rows] == [math.exp(sum(text.count(c) for c in "aeiou") / 2) for text in texts]
+    assert not same("rwr", base)
 
 
 def test_rarity_has_a_setting_of_its_own(base: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:

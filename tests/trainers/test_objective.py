@@ -148,12 +148,20 @@ def test_a_step_follows_the_gradient_of_the_mean_over_tokens_or_rows(unit: str, 
     assert largest_difference(weights(made.model), expected) < 1e-6
 
 
+UNITS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "token": (likelihood, {}),
+    "row": (RowMeans(), {}),
+    "again": (likelihood_twice, {}),
+    "weighed": (None, {"weight_column": "weight"}),
+}
+
+
 def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
-    for unit, objective in (("token", likelihood), ("row", RowMeans()), ("again", likelihood_twice)):
-        one = trained(tmp_path / f"one {unit}", objective, optim="sgd", max_grad_norm=0.0)
-        run_in_two("tests.trainers.two_objectives", unit, str(tmp_path / f"two {unit}"))
-        two = torch.load(tmp_path / f"two {unit}" / "weights.pt", weights_only=True)
-        assert largest_difference(one, two) < 1e-5
+    run_in_two("tests.trainers.two_objectives", str(tmp_path / "two"))
+    for unit, (objective, options) in UNITS.items():
+        one = trained(tmp_path / "one" / unit, objective, optim="sgd", max_grad_norm=0.0, **options)
+        two = torch.load(tmp_path / "two" / unit / "weights.pt", weights_only=True)
+        assert largest_difference(one, two) < 1e-5, unit
 
 
 def test_columns_reach_the_objective_row_by_row(tmp_path: Path) -> None:

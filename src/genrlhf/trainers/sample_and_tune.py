@@ -242,6 +242,7 @@ class SampleAndTuneTrainer:
             self.tune,
             self.processing_class,
             columns=() if self.objective is None else self.objective.columns,
+            weight_column=self.args.weight_column,
             train_cut_off=self.args.train_cut_off,
             what=self._what,
         )
@@ -351,6 +352,10 @@ class SampleAndTuneTrainer:
     def _tuner(self, folder: Path, rows: Dataset) -> SupervisedTuner | PairTuner:
         args: Any = pairwise_args(self.args) if self.tune == "pairwise" else copy.copy(self.args)
         args.output_dir = str(folder)
+        if self.tune != "pairwise":
+            read = () if self.objective is None else self.objective.columns
+            there = args.weight_column in rows.column_names and args.weight_column not in read
+            args.weight_column = args.weight_column if there else None
         given: dict[str, Any] = {
             "model": self.model,
             "args": args,

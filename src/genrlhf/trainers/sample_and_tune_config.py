@@ -39,6 +39,13 @@ class SampleAndTuneConfig(SamplingSettings, SFTConfig):
             "many."
         },
     )
+    weight_column: str | None = field(
+        default="weight",
+        metadata={
+            "help": "What the transform's rows call their weight, 0 or more, where they have one: their losses are "
+            "multiplied by it. None for no weights."
+        },
+    )
     num_iterations: Annotated[int, AT_LEAST_ONE] = field(
         default=1, metadata={"help": "Rounds of sampling and fine-tuning, each from the last one's model."}
     )

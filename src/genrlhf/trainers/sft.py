@@ -38,6 +38,13 @@ from genrlhf.trainers.objective import (
     refuse_for_objective,
 )
 from genrlhf.trainers.pair_data import check_room
+from genrlhf.trainers.row_weights import (
+    check_row_weights,
+    cross_entropy,
+    refuse_row_weights,
+    weighed,
+    with_weights,
+)
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
@@ -78,6 +85,13 @@ class SFTConfig(FineTuningSettings, trl.SFTConfig):
     """
 
     disable_dropout: bool = field(default=True, metadata={"help": "Switch dropout off."})
+    weight_column: str | None = field(
+        default=None,
+        metadata={
+            "help": "A column with the weight of each row, 0 or more, by which its loss is multiplied; the step still "
+            "divides by the number of tokens, so that 1 everywhere changes nothing. None for no weights."
+        },
+    )
 
 
 class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.SFTTrainer):
@@ -122,6 +136,14 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         args = args if args is not None else SFTConfig("sft")
         make_output_dir(args)
         self.objective = as_objective(objective)
+        self._sources, self._weight_column = (
+            named_datasets(train_dataset, eval_dataset, streams=True),
+            args.weight_column,
+        )
+        if args.weight_column is not None:
+            refuse_row_weights(args, self.objective)
+            check_row_weights(self._sources, args.weight_column)
+            self.objective = self.objective or as_objective(cross_entropy)
         if self.objective is not None:
             refuse_for_objective(self.objective, args, kwargs)
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
@@ -134,7 +156,6 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         args = with_precision_of(loaded.model, args)
         self._stops, self._warned_of_turn_end = stop_token_ids(loaded.model, tokenizer), False
         self._max_length = shorter(args.max_length, context_length(loaded.model))
-        self._sources = named_datasets(train_dataset, eval_dataset, streams=True)
         refuse_endless(train_dataset, args.max_steps)
         refuse_options(args, train_dataset, kwargs.get("formatting_func"))
         self._everything = args.completion_only_loss is False and not args.assistant_only_loss
@@ -170,6 +191,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
     def check_functions(args: SFTConfig, **functions: Any) -> None:
         """Raise `ConfigError` where an `objective` cannot go with settings; of other functions it knows nothing."""
         objective = as_objective(functions.pop("objective", None))
+        if args.weight_column is not None:
+            refuse_row_weights(args, objective)
         if objective is not None:
             refuse_for_objective(objective, args, functions)
 
@@ -184,7 +207,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
 
     @property
     def _columns(self) -> tuple[str, ...]:
-        return () if self.objective is None else self.objective.columns
+        read = () if self.objective is None else self.objective.columns
+        return read if self._weight_column is None else (*read, self._weight_column)
 
     def _prepare_dataset(
         self,
@@ -204,6 +228,9 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             return dataset
         if "input_ids" in columns_of(dataset):
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
+        source = source_of(self._sources, dataset)
+        if self._weight_column is not None:
+            dataset = with_weights(dataset, self._weight_column)
         if is_conversational(dataset):
             self._warn_of_turn_end(processing_class)
         end = turn_end(processing_class)
@@ -218,7 +245,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             kept=self._columns,
             turn_end=None if end is None else processing_class.convert_tokens_to_ids(end),
         )
-        dataset = encode_demonstrations(dataset, encoder, source=source_of(self._sources, dataset), args=args)
+        dataset = encode_demonstrations(dataset, encoder, source=source, args=args)
         if not packing and not getattr(args, "shuffle_dataset", False):
             return dataset
         theirs = trl_args(args, max_length=args.max_length if packing else None)
@@ -270,6 +297,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         unwrapped = self.accelerator.unwrap_model(model)
         batch = SupervisedBatch(model, unwrapped, {**inputs, **given}, columns, self._start)
         losses = batch.checked(objective)
+        if self._weight_column is not None and len(batch.labels):
+            losses = weighed(losses, batch, objective, self._weight_column)
         total, count = losses.sum(), torch.tensor(len(losses), device=losses.device)
         loss = total / (count if num_items is None else torch.as_tensor(num_items)).clamp(min=1)
         if num_items is not None and self.args.average_tokens_across_devices:

@@ -23,6 +23,7 @@ from genrlhf.sampling.decode import prompt_token_ids
 from genrlhf.trainers.group_data import check_lists
 from genrlhf.trainers.groups import Completion
 from genrlhf.trainers.pair_data import split_prompt
+from genrlhf.trainers.row_weights import check_transform_weights
 from genrlhf.trainers.sft_data import DemonstrationEncoder, Encoded, training_template
 
 __all__ = ["COMPLETIONS", "Row", "Tune", "TuningRows", "load_rows", "save_rows", "tokenised", "tuning_rows"]
@@ -115,6 +116,7 @@ def tokenised(
     tokenizer: Any,
     *,
     columns: tuple[str, ...] = (),
+    weight_column: str | None = None,
     train_cut_off: bool = True,
     what: str = "samples",
 ) -> Dataset:
@@ -124,13 +126,15 @@ def tokenised(
         rows: of a transform.
         tune: how they are tuned on.
         tokenizer: of the policy.
-        columns: of groups, which have a value for each completion.
+        columns: that the objective reads; of groups, which have a value for each completion.
+        weight_column: the weight of a row, where rows have one.
         train_cut_off: keep completions that were cut off. Those whose tokens are not known are left out anyway.
         what: they are called in messages.
 
     Raises:
         DataError: for rows that cannot be used, naming the row; where all were cut off, and only others are kept.
     """
+    check_transform_weights(rows, tune, weight_column, columns)
     encoder = _Encoder(tokenizer, template=training_template(tokenizer))
     kept = [each for row in rows if (each := _without_cut_off(row, tune, columns, train_cut_off)) is not None]
     before, after = ([each for row in some for each in _drawn(row, tune)] for some in (rows, kept))
