@@ -17,8 +17,7 @@ from genrlhf.cli import main
 from genrlhf.errors import ConfigError
 from genrlhf.methods import METHODS, Method, get_method, method_names, registry
 from genrlhf.studies import Study
-from tests.helpers import tiny_llama, tiny_tokenizer
-from tests.trainers.runs import QUIET, prompt_rows, share_of_letters
+from tests.trainers.runs import share_of_letters
 
 MINE = Method("mine", "Mine", "nobody", "rollout", ("prompts", "reward"), "nowhere:Trainer", "nowhere:Config")
 
@@ -192,17 +191,3 @@ def test_a_reward_where_it_belongs() -> None:
         MINE.build("model", None, None)
     with pytest.raises(ConfigError, match="'sft' takes no reward"):
         get_method("sft").build("model", None, None, reward=share_of_letters)
-
-
-@pytest.mark.parametrize("name", [name for name in METHODS if "reward" in get_method(name).needs])
-def test_methods_that_sample_train(name: str, tmp_path: Path) -> None:
-    method = get_method(name)
-    few: dict[str, Any] = {
-        "max_steps": 1,
-        "per_device_train_batch_size": 8,
-        "max_new_tokens": 4,
-        "missing_eos_score": None,
-    }
-    args = method.config_class()(str(tmp_path), **{**QUIET, **few, **method.recipe})
-    trainer = method.build(tiny_llama(), args, prompt_rows(8), reward=short, processing_class=tiny_tokenizer())
-    assert trainer.train().global_step == 1
