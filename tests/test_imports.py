@@ -22,6 +22,7 @@ PARTS: dict[str, set[str]] = {
     "tables": {"errors"},
     "pages": set(),
     "places": {"errors"},
+    "yaml_files": {"errors"},
     "scripts": set(),
     "markdown": set(),
     "text": {"scripts"},
@@ -39,9 +40,19 @@ PARTS: dict[str, set[str]] = {
     "integrations/callback": {*BELOW_LOOPS, "markdown", "metrics", "integrations"},
     "studies": {
         *BELOW_LOOPS,
-        *("json_text", "pages", "places", "trainers", "methods", "metrics", "integrations", "tables"),
+        *("json_text", "pages", "places", "yaml_files", "trainers", "methods", "metrics", "integrations", "tables"),
     },
-    "cli": {*BELOW_LOOPS, "places", "trainers", "methods", "metrics", "tables", "integrations", "studies"},
+    "cli": {
+        *BELOW_LOOPS,
+        "places",
+        "yaml_files",
+        "trainers",
+        "methods",
+        "metrics",
+        "tables",
+        "integrations",
+        "studies",
+    },
 }
 """Every part of the package, and the other parts it may import."""
 

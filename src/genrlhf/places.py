@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +15,7 @@ __all__ = ["load_place", "loading"]
 
 
 def load_place(place: str, what: str) -> Any:
-    """Return what "package.module:name" names.
+    """Return what "package.module:name" names; a module may lie in the current folder, as for `python -m`.
 
     Args:
         place: of the object.
@@ -24,6 +25,10 @@ def load_place(place: str, what: str) -> Any:
         ConfigError: there is none, or its module cannot be imported, for whatever reason.
     """
     module, _, name = place.partition(":")
+    # Behind all else, or a file there would stand for a library of its name. It stays: a module may import on its own,
+    # later, and so may whoever looks for its source.
+    if not {"", os.getcwd()} & set(sys.path):
+        sys.path.append(os.getcwd())
     return loading(lambda: getattr(importlib.import_module(module), name), what)
 
 

@@ -68,7 +68,8 @@ def test_settings_of_a_file_under_those_of_the_command(
 ) -> None:
     Path("run.yaml").write_text(
         f"model: {base}\ntrain_file: rows.jsonl\neval_file: rows.jsonl\nmax_steps: 3\nbeta: 0.5\nlora_r: 2\n"
-        "use_peft: true\nlora_target_modules: [q_proj]\noutput_dir: elsewhere\nreport_to: none\nuse_cpu: true\n",
+        "use_peft: true\nlora_target_modules: [q_proj]\noutput_dir: elsewhere\nreport_to: none\nuse_cpu: true\n"
+        "save_strategy: 'no'\n",
         encoding="utf-8",
     )
     assert main(["train", "gem", "--config", "run.yaml", "--max_steps", "2", "--json"]) == 0
@@ -77,6 +78,8 @@ def test_settings_of_a_file_under_those_of_the_command(
     assert "eval_cross_entropy" in found["figures"]
     run = json.loads((folder / "elsewhere" / RUN_FILE).read_text(encoding="utf-8"))
     assert run["objective"]["settings"] == {"beta": 0.5}
+    # The model is there without checkpoints, too.
+    assert not list((folder / "elsewhere").glob("checkpoint-*"))
     # The recipe's, where nothing else is said.
     assert run["learning_rate"] == get_method("gem").recipe["learning_rate"]
     assert json.loads((folder / "elsewhere" / "adapter_config.json").read_text(encoding="utf-8"))["r"] == 2
@@ -178,16 +181,18 @@ def test_help_has_every_setting(name: str, capsys: pytest.CaptureFixture[str], m
         (["ppo", "--task", "embedded", "--reward", "a", "b", "--reward_weights", "1"], 1, "2 rewards and 1"),
         (["ppo", "--task", "embedded", "--reward", "my_rewards:digits"], 1, "'my_rewards:digits' cannot be loaded"),
         (["sft", "--config", "none.yaml"], 1, "none.yaml"),
+        (["sft", "--config", "twice.yaml"], 1, "'seed' is there twice; name each field once"),
         (["sft", "--config"], 1, "cannot be read"),
         (["sft", "--config", "list.yaml"], 1, "mapping"),
         (["sft", "--config", "wrong.yaml"], 1, "The file of --config has --learning_rat, which is no setting"),
-        (["sft", "--config", "broken.yaml"], 1, "cannot be read"),
+        (["sft", "--config", "broken.yaml"], 1, "broken.yaml is no YAML that can be read"),
     ],
 )
 def test_what_cannot_be_trained_is_one_line(
     given: list[str], status: int, words: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name, text in (("list", "- 1\n"), ("wrong", "learning_rat: 1\n"), ("seed", "seed: -1\n"), ("broken", "a: [\n")):
+    texts = {"list": "- 1\n", "wrong": "learning_rat: 1\n", "seed": "seed: -1\n", "broken": "a: [\n"}
+    for name, text in {**texts, "twice": "seed: 1\nbeta: 2\nseed: 2\n"}.items():
         Path(f"{name}.yaml").write_text(text, encoding="utf-8")
     try:
         found = main(["train", *given])
@@ -210,7 +215,7 @@ def test_what_cannot_be_trained_is_one_line(
         ("seed: null", "seed in the file of --config must be a whole number, not None"),
         ("reward: 5", "reward in the file of --config must be a list of which each is a text"),
         ("reward_weights: [a]", "reward_weights in the file of --config must be a list"),
-        ("[" * 5000, "cannot be read"),
+        ("[" * 5000, "run.yaml is no YAML that can be read"),
         # One reward without brackets is one, and not one a letter.
         ("reward: my_rewards:digits\nreward_weights: 1e-1", "The reward 'my_rewards:digits' cannot be loaded"),
     ],

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from genrlhf.errors import ConfigError
-from genrlhf.studies.recipe import Recipe, read_recipe
+from genrlhf.studies.recipe import Recipe, Sampling, read_recipe
 
 LEAST = "task: embedded\nmethods: {sft: {}}\n"
 
@@ -90,6 +91,20 @@ def test_what_is_wrong_is_said_with_its_field(tmp_path: Path, text: str, message
     with pytest.raises(ConfigError, match=message) as raised:
         read(tmp_path, text)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Recipe(task="embedded"), "^methods: is missing"),
+        (lambda: Recipe(task="embedded", methods={"sft": {}}, seeds=[-1]), r"seeds\.0: input should be greater"),
+        (lambda: Recipe(task="embedded", methods={"sft": {"label": 3}}), r"methods\.sft\.label"),
+        (lambda: Sampling(temperatures=[-1.0]), r"Sampling\.temperatures\.0"),
+    ],
+)
+def test_what_is_built_in_python_raises_our_error(build: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build()
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

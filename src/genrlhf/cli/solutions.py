@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -122,9 +120,6 @@ def load_checker(place: str | None) -> Callable[..., Any] | None:
     from genrlhf.places import load_place
     from genrlhf.rewards.calls import CallableReward
 
-    # As `python -m genrlhf` finds it; what is installed as a command does not look here.
-    if not {"", os.getcwd()} & set(sys.path):
-        sys.path.append(os.getcwd())
     what = f"The checker {place!r}"
     if ":" not in place:
         raise ConfigError(f"--checker is {excerpt(place)}; give package.module:function.")

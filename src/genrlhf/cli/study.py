@@ -88,15 +88,15 @@ def _kept(args: argparse.Namespace) -> str | None:
 
 def run(args: argparse.Namespace) -> int:
     """List, export, prune or make the stages, and print the figures."""
-    from genrlhf.studies.folder import StudyFolder
-    from genrlhf.studies.team import join
-
     given = [name for name in ("list", "export", "prune", "only") if getattr(args, name)]
     if len(given) > 1:
         raise ConfigError(f"Give one of --{' and --'.join(given)}.")
-    # Methods and rewards may stand in modules beside the user's files, as for `python -m`.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    if ":" not in args.file and not Path(args.file).is_file():
+        why = "it is no file" if Path(args.file).exists() else "there is no such file"
+        raise ConfigError(f"{args.file} cannot be read ({why}); name the YAML of a study.")
+    from genrlhf.studies.folder import StudyFolder  # and with it torch
+    from genrlhf.studies.team import join
+
     with contextlib.redirect_stdout(sys.stderr):
         join()
         study = _load(args.file, args.output_dir)

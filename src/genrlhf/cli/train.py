@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
@@ -18,6 +17,7 @@ from genrlhf.cli.settings_file import fitting_values
 from genrlhf.cli.terminal import print_json
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.places import load_place
+from genrlhf.yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from genrlhf.data import Task
@@ -97,14 +97,11 @@ def run(args: argparse.Namespace) -> int:
     """Train, and print where the model is and the last figures."""
     from genrlhf.methods import get_method
 
-    # Methods and rewards may stand in modules beside the user's files, as for `python -m`.
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     method = get_method(args.method)
+    as_json = args.json or "--json" in args.fields
+    typed = _with_config([item for item in args.fields if item != "--json"])
     method.check()
-    fields_ = list(args.fields)
-    as_json = args.json or "--json" in fields_
-    given, config, settings = _parse(method, [item for item in fields_ if item != "--json"], args.method)
+    given, config, settings = _parse(method, typed, args.method)
     args.output_dir = config.output_dir
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
@@ -119,10 +116,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _with_config(given: Sequence[str]) -> list[str]:
+    """Return what was typed, with the file of --config in a word of its own.
+
+    Raises:
+        ConfigError: where it cannot be read, or names a setting twice, of which TRL's parser would take the second.
+    """
+    typed = [part for item in given for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
+    if "--config" in typed:
+        if typed[-1] == "--config":
+            raise ConfigError("--config cannot be read: it names no file.")
+        read_yaml(typed[typed.index("--config") + 1], "name a YAML file of settings")
+    return typed
+
+
 def _parse(method: Method, given: list[str], typed: str) -> tuple[RunArguments, Any, Any]:
     """Return the run's arguments, the trainer's settings, and the method's own, None for none."""
     from trl import TrlParser
-    from yaml import YAMLError
 
     class Fields(TrlParser):
         error = Parser.error
@@ -132,9 +142,6 @@ def _parse(method: Method, given: list[str], typed: str) -> tuple[RunArguments, 
 
     config, settings = method.config_class(), method.settings_class()
     kinds: list[type[Any]] = [RunArguments, config, *([settings] if settings else [])]
-    given = [part for item in given for part in (item.split("=", 1) if item.startswith("--config=") else [item])]
-    if given[-1:] == ["--config"]:
-        raise ConfigError(f"The settings of {method.name} cannot be read: --config names no file.")
     names = [each.name for kind in kinds for each in fields(kind)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
@@ -146,7 +153,7 @@ def _parse(method: Method, given: list[str], typed: str) -> tuple[RunArguments, 
         *parsed, unread, unknown = parser.parse_args_and_config(
             args=given, return_remaining_strings=True, separate_remaining_strings=True
         )
-    except (ValueError, TypeError, OSError, YAMLError, RecursionError) as error:
+    except (ValueError, TypeError) as error:
         raise ConfigError(f"The settings of {method.name} cannot be read: {' '.join(str(error).split())}") from error
     if unread:
         raise ConfigError(f"The file of --config has {_unknown(unread[0], names)}.")
@@ -205,6 +212,9 @@ def _train(method: Method, given: RunArguments, config: Any, settings: Any) -> d
     if isinstance(resume, str) and resume.lower() in ("true", "false"):
         resume = resume.lower() == "true"
     output = trainer.train(resume_from_checkpoint=resume)
+    if config.save_strategy == "no":
+        # No checkpoints, that says; whoever types a command wants the model all the same.
+        trainer.save_model()
     figures = dict(output.metrics)
     if evaluation is not None:
         figures |= trainer.evaluate()

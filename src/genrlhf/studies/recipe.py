@@ -7,15 +7,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.types import SamplingParams
+from genrlhf.yaml_files import read_yaml
 
 __all__ = ["Entry", "Recipe", "Sampling", "near_miss", "read_recipe"]
+
+if TYPE_CHECKING:
+    from pydantic._internal._model_construction import ModelMetaclass as _ModelMeta
+else:
+    _ModelMeta = type(BaseModel)
 
 LARGEST_SEED = 2**32 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -29,7 +34,20 @@ def near_miss(name: object, known: Sequence[str]) -> str:
     return f"; did you mean {close[0]!r}" if close else ""
 
 
-class _Part(BaseModel):
+class _Told(_ModelMeta):
+    """Has parts that are built in Python raise errors of ours.
+
+    Not `__init__`, which pydantic calls for parts of parts as well, and it tells where they are.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().__call__(*args, **kwargs)
+        except ValidationError as error:
+            raise ConfigError(_told(error, "" if self.__name__ == "Recipe" else self.__name__)) from error
+
+
+class _Part(BaseModel, metaclass=_Told):
     """A part of a recipe: unknown fields are refused, with what was probably meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
@@ -272,26 +290,6 @@ def _told(error: ValidationError, where: str) -> str:
     return f"{source}{place or 'the study'}: {verb}{'?' if 'did you mean' in verb else '.'}"
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML of which keys come once, and 1e-3 is a number."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        names: list[str] = []
-        for key, _ in node.value:
-            if key.value in names:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"{key.value!r} is there twice; name each field once", key.start_mark
-                )
-            names.append(key.value)
-        return node
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(?:\d[\d_]*)(?:\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
 def read_recipe(path: str | Path, **changes: Any) -> Recipe:
     """Return the recipe that a YAML file holds, with some of its fields changed.
 
@@ -299,12 +297,7 @@ def read_recipe(path: str | Path, **changes: Any) -> Recipe:
         ConfigError: naming the field that is wrong.
     """
     path = Path(path)
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read ({error.strerror or error}); name the YAML of a study.") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no YAML that can be read: {' '.join(str(error).split())}") from error
+    content = read_yaml(path, "name the YAML of a study")
     if not isinstance(content, Mapping):
         raise ConfigError(f"{path} holds {excerpt(content)}; a study is a mapping with task and methods.")
     recipe: Recipe = checked(Recipe, {**content, **changes}, path.name)

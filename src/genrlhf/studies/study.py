@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -234,7 +233,7 @@ class Study:
 
 
 def load_study(path: str | Path, **changes: Any) -> Study:
-    """Return the study that a YAML file describes; modules that it names may lie in the current folder.
+    """Return the study that a YAML file describes.
 
     Args:
         path: of the file.
@@ -243,8 +242,6 @@ def load_study(path: str | Path, **changes: Any) -> Study:
     Raises:
         ConfigError: naming the field that is wrong.
     """
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
     return Study.from_yaml(path, **{name: value for name, value in changes.items() if value is not None})
 
 
