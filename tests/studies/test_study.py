@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
 
 from genrlhf.data import Task, load_task
 from genrlhf.errors import ConfigError, DataError, ModelError
@@ -356,6 +359,44 @@ def load_of(folder: Path, yaml: str, code: str) -> Study:
     found.graph()
     sys.modules.pop("focal_of_mine", None)
     return found
+
+
+def test_changed_data_weights_or_code_make_anew_what_has_them(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    assert task.model is not None
+    task = replace(task, evaluation={"id": task.evaluation["id"]})
+    base, other = (shutil.copytree(task.model, tmp_path / name) for name in ("base", "other"))
+    few = {**FEW, "max_steps": 1}
+    mine = {"method": "focal_of_mine:FOCAL", "start": "sft", **few}
+    methods = {"base": {}, "sft": few, "mine": mine, "other": {"model": str(other)}}
+
+    def made(task: Task, code: str) -> set[str]:
+        (tmp_path / "focal_of_mine.py").write_text(code, encoding="utf-8")
+        sys.modules.pop("focal_of_mine", None)
+        try:
+            return set(made_by(study(task, tmp_path / "study", methods, model=str(base))))
+        finally:
+            sys.modules.pop("focal_of_mine", None)
+
+    def of(*arms: str) -> set[str]:
+        return {name for name in every if any(f"/{arm}@" in name or name.startswith(f"{arm}/") for arm in arms)}
+
+    every = made(task, OWN)
+    distances = {name for name in every if name.startswith("kl/")}
+    assert len(every) == 2 + 4 * 3 + 1 and made(task, OWN) == set()
+    changed = OWN.replace("-((1 -", "-((1.5 -")
+    assert made(task, changed) == of("mine") | {"results"}
+    rows = task.demonstrations.to_list()
+    rows[3]["completion"] += "."
+    other_row = replace(task, demonstrations=Dataset.from_list(rows))
+    # The KL of all of them is that from SFT.
+    assert made(other_row, changed) == of("sft", "mine") | distances | {"results"}
+    weights = load_file(base / "model.safetensors")
+    save_file({name: weight * 1.01 for name, weight in weights.items()}, base / "model.safetensors", {"format": "pt"})
+    assert made(other_row, changed) == every - (of("other") - distances)
 
 
 @pytest.mark.parametrize(
