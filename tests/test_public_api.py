@@ -30,11 +30,11 @@ PUBLIC = {
     "genrlhf.metrics": """
         EAD CompressionRatio DistinctK DistinctN Embedder EmbeddingClasses EntailmentClasses Estimate ExactClasses
         Forgetting Homogenisation JudgedClasses LikelihoodEntropy NLIDiversity NgramCosine OpenAIEmbeddings
-        PairedComparison PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT UtilityK
-        VendiScore across_input_diversity compare_diversity diversity_inputs_needed forgetting forward_kl
-        independent_inputs_needed inputs_needed
+        PairedComparison PairwiseMetric SamplesNeeded SelfBLEU SelfRepetition SemanticEntropy SentenceBERT Shift
+        UtilityK VendiScore across_input_diversity compare_diversity diversity_inputs_needed embedding_distance
+        forgetting forward_kl independent_inputs_needed inputs_needed length_difference
         match_lengths mean_estimate mean_words named_tokenizer pass_at_k per_input_diversity
-        pooled_diversity proportion_estimate shares_needed
+        pooled_diversity proportion_estimate shares_needed shift_between word_difference
     """,
     "genrlhf.metrics.preference": """
         AlpacaEvalJudge AnnotationWinRate AnswerStore ChatEndpoint Comparison GeneralisationGaps JudgeAnswer

@@ -77,6 +77,11 @@ def test_every_method_is_measured_and_a_second_start_makes_nothing(task: Task, t
     written = json.loads((tmp_path / "a" / "results.json").read_text(encoding="utf-8"))
     assert written["methods"] == result and written["quality"] == "pvr" and written["reference"] == "sft"
     assert set(written["curves"]) == set(result)
+    assert set(written["shifts"]) == set(task.evaluation) - {"id"} and set(written["shifts"]["ood"]) == {
+        "words",
+        "length",
+    }
+    assert set(result["sft"]["temperatures"]["1.0"]["gap_per_shift"]) == {"words", "length"}
     for output in written["outputs"]:
         rows = [json.loads(line) for line in (tmp_path / "a" / output["file"]).open(encoding="utf-8")]
         assert [len(row["outputs"]) for row in rows] == ([2, 2, 2, 1, 1] if output["set"] == "id" else [1] * 5)
@@ -180,7 +185,7 @@ def test_what_makes_a_stage_another(task: Task, tmp_path: Path, keys: dict[str, 
     assert others(study(prompts, tmp_path), keys) == after_ppo
     inputs = {**task.evaluation, "ood": task.evaluation["ood"].select(range(4))}
     changed = others(study(replace(task, evaluation=inputs), tmp_path), keys)
-    assert {name.split("/")[0] for name in changed} == {"sample", "reward", "measure", "results"}
+    assert {name.split("/")[0] for name in changed} == {"sample", "reward", "measure", "shifts", "results"}
     measured = others(study(task, tmp_path, metrics=["distinct"]), keys)
     assert {name.split("/")[0] for name in measured} == {"measure", "results"}
     assert "sft" in others(study(task, tmp_path, model=str(save_model(tiny_llama(), tiny_tokenizer(), tmp_path))), keys)

@@ -175,7 +175,8 @@ def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
     """Return PvR in distribution and on every other set, the gaps, and how they grow with the shift of the words."""
     from genrlhf.metrics.estimate import proportion_estimate
     from genrlhf.metrics.preference.counting.annotations import collect_annotations
-    from genrlhf.metrics.preference.counting.generalisation import generalisation_gaps, word_shift
+    from genrlhf.metrics.preference.counting.generalisation import generalisation_gaps
+    from genrlhf.metrics.shift import word_shift
 
     sets = {"id": rows, **_named(args.ood)}
     collected = {name: collect_annotations(given, baseline=args.baseline) for name, given in sets.items()}

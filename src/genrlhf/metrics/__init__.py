@@ -36,6 +36,13 @@ if TYPE_CHECKING:
         inputs_needed,
         shares_needed,
     )
+    from genrlhf.metrics.shift import (
+        Shift,
+        embedding_distance,
+        length_difference,
+        shift_between,
+        word_difference,
+    )
     from genrlhf.metrics.solutions.passing import pass_at_k
     from genrlhf.metrics.token_loss import Forgetting, forgetting, forward_kl
 
@@ -62,15 +69,18 @@ _HOMES = {
     "SelfRepetition": "diversity.self_repetition",
     "SemanticEntropy": "diversity.novelty",
     "SentenceBERT": "diversity.sentence_bert",
+    "Shift": "shift",
     "UtilityK": "diversity.novelty",
     "VendiScore": "diversity.vendi",
     "across_input_diversity": "diversity.levels",
     "compare_diversity": "diversity.compare",
     "diversity_inputs_needed": "power",
     "independent_inputs_needed": "power",
+    "embedding_distance": "shift",
     "forgetting": "token_loss",
     "forward_kl": "token_loss",
     "inputs_needed": "power",
+    "length_difference": "shift",
     "match_lengths": "diversity.lengths",
     "mean_estimate": "estimate",
     "named_tokenizer": "diversity.tokenizers",
@@ -80,6 +90,8 @@ _HOMES = {
     "pooled_diversity": "diversity.levels",
     "proportion_estimate": "estimate",
     "shares_needed": "power",
+    "shift_between": "shift",
+    "word_difference": "shift",
 }
 
 __all__ = [
@@ -106,15 +118,18 @@ __all__ = [
     "SelfRepetition",
     "SemanticEntropy",
     "SentenceBERT",
+    "Shift",
     "UtilityK",
     "VendiScore",
     "across_input_diversity",
     "compare_diversity",
     "diversity_inputs_needed",
+    "embedding_distance",
     "forgetting",
     "forward_kl",
     "independent_inputs_needed",
     "inputs_needed",
+    "length_difference",
     "match_lengths",
     "mean_estimate",
     "mean_words",
@@ -124,6 +139,8 @@ __all__ = [
     "pooled_diversity",
     "proportion_estimate",
     "shares_needed",
+    "shift_between",
+    "word_difference",
 ]
 
 __getattr__, __dir__ = attach(__name__, _HOMES)

@@ -31,7 +31,8 @@ from genrlhf.studies.results import (
     temperature_key,
     write_results,
 )
-from genrlhf.types import DiversityMetric, Judge, RewardFunction
+from genrlhf.studies.shifts import gap_per_shift, shifts_of
+from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction
 
 if TYPE_CHECKING:
     import os
@@ -327,6 +328,10 @@ class Comparison:
             name: _points({t: one for (other, t), one in found.items() if other == name}, quality, self.sets, diversity)
             for name in self.names
         }
+        shifts = self._shifts()
+        for one in found.values():
+            slopes = gap_per_shift(one.figures, quality, self.sets, shifts)
+            one.figures.update({"gap_per_shift": slopes} if slopes else {})
         return {
             "title": f"{', '.join(self.names)} on {len(self.inputs)} prompts",
             "sets": self.sets,
@@ -351,7 +356,13 @@ class Comparison:
             "settings": {},
             "versions": versions(),
             "seconds": 0.0,
+            "shifts": shifts,
         }
+
+    def _shifts(self) -> dict[str, dict[str, Estimate]]:
+        if len(self.sets) < 2:
+            return {}
+        return shifts_of({where: [one.text for one in self.inputs if one.where == where] for where in self.sets})
 
     def _references(self) -> list[str | None]:
         if self.baseline is None:

@@ -21,6 +21,7 @@ from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.results import temperature_key, to_json
+from genrlhf.studies.shifts import shifts_of
 from genrlhf.studies.stages.interpolate import check_vocabularies, interpolate
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
 from genrlhf.studies.stages.preferences import make_preferences, read_preferences, refuse_unrated
@@ -121,6 +122,22 @@ class Plan:
             for arm in compared
             for temperature in arm.sampling.temperatures
         ]
+
+    @cached_property
+    def shifts(self) -> Stage | None:
+        """What measures how far the evaluation sets are from each other; None for a single one."""
+        encoder = self.recipe.encoder
+        sets = {name: self.task.evaluation[name] for name in sorted(self.task.evaluation, key="id".__ne__)}
+        if len(sets) < 2:
+            return None
+
+        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
+            found = shifts_of({name: rows["prompt"][:] for name, rows in sets.items()}, encoder=encoder)
+            return {"shifts": to_json(found)}
+
+        known = model_fingerprint(encoder) if isinstance(encoder, str) else encoder and described(encoder)
+        data = {name: self._digest(rows) for name, rows in sets.items()}
+        return self._stage(Stage("shifts", {"data": data, "encoder": known}, {}, run))
 
     @cached_property
     def reference(self) -> str | None:

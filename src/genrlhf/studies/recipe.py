@@ -24,7 +24,7 @@ else:
 
 LARGEST_SEED = 2**32 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TAKEN = ("auto", "gold", "none", "preferences", "results")
+_TAKEN = ("auto", "gold", "none", "preferences", "results", "shifts")
 _PARAMS = tuple(each.name for each in fields(SamplingParams) if each.name not in ("temperature", "logprobs"))
 
 
@@ -234,6 +234,8 @@ class Recipe(_Part):
         reference: the method from which the KL is measured, and whose quality is that of equal-quality diversity; by
             default sft, where there is one.
         preferences: made where the task has none.
+        encoder: the sentence encoder, a name or folder, by which the distance of the evaluation sets is measured beside
+            their words and lengths; by default none.
     """
 
     task: Any
@@ -248,6 +250,7 @@ class Recipe(_Part):
     metrics: Annotated[list[Any], BeforeValidator(_listed)] = ["ead"]
     reference: str | None = None
     preferences: Preferences | None = None
+    encoder: Any = None
 
     @model_validator(mode="before")
     @classmethod

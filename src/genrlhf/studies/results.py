@@ -51,6 +51,7 @@ class Figures(TypedDict, total=False):
         pvr: by evaluation set, the share of inputs on which the judge prefers the first output to the reference.
         gap: pvr of the first set less that of `ood`.
         gaps: the same for every other set.
+        gap_per_shift: by measure of the shift, how much the gap grows with it, where there are several other sets.
         reward: by set, mean reward of the first outputs.
         gold: by set, mean true score of the first outputs.
         kl: nats an output from the reference model.
@@ -61,6 +62,7 @@ class Figures(TypedDict, total=False):
     pvr: dict[str, Estimate]
     gap: Estimate
     gaps: dict[str, Estimate]
+    gap_per_shift: dict[str, Estimate]
     reward: dict[str, Estimate]
     gold: dict[str, Estimate]
     kl: Estimate
@@ -157,6 +159,8 @@ class Results(TypedDict):
         settings: what was asked for.
         versions: of the packages behind it.
         seconds: that it took.
+        shifts: by set, how far it is from the first one, by measure ("words", "length", "embedding"; see
+            `genrlhf.metrics.Shift`), empty for a single set.
         stages: the seconds of every stage, by name, where there are stages.
     """
 
@@ -172,6 +176,7 @@ class Results(TypedDict):
     settings: dict[str, Any]
     versions: dict[str, str]
     seconds: float
+    shifts: NotRequired[dict[str, dict[str, Estimate]]]
     stages: NotRequired[dict[str, float]]
 
 
@@ -315,7 +320,7 @@ def _parsed(data: bytes, name: str) -> Results:
     record = parse_json(data, name)
     check_kind(record, name)
     try:
-        found = {key: from_json(one) if key in ("methods", "curves") else one for key, one in record.items()}
+        found = {key: from_json(one) if key in ("methods", "curves", "shifts") else one for key, one in record.items()}
     except RecursionError as error:
         raise DataError(f"{name} is nested too deep; it is no record that genrlhf wrote.") from error
     check_record(found, name)

@@ -79,6 +79,10 @@ def check_record(record: dict[str, Any], file: str) -> None:
     for _, version in part["versions"].items():
         version.of(str, "a text")
     part["seconds"].of((int, float), "a number")
+    for shifted, measures in part["shifts"].items() if "shifts" in record else []:
+        if shifted not in record["sets"]:
+            raise _Part(shifted, file, "a name in shifts").refuse(f"one of the sets ({', '.join(record['sets'])})")
+        _check_estimates(measures)
     for _, seconds in part["stages"].items() if "stages" in record else []:
         seconds.of((int, float), "a number")
 
@@ -102,7 +106,7 @@ def _check_figures(figures: _Part) -> None:
     for name, figure in figures.items():
         if name in ("gap", "kl"):
             figure.of(Estimate, "an estimate")
-        elif name in ("pvr", "gaps", "reward", "gold"):
+        elif name in ("pvr", "gaps", "gap_per_shift", "reward", "gold"):
             _check_estimates(figure)
         elif name == "diversity":
             for _, level in figure.items():

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from genrlhf.studies.curves import reference_temperature
 from genrlhf.studies.report.cells import Column, Row, all_groups, overview, rows_of, temperature_text
+from genrlhf.studies.report.shift_part import gap_column, measures_of, methods_with_gaps, slope_of
 from genrlhf.studies.report.tables import metric_label, set_label
 from genrlhf.studies.results import Results, quality_of
 from genrlhf.tables import aligned, display_width
@@ -18,7 +19,7 @@ _SHORT = {"pvr": "PvR", "gap": "gap", "gaps": "gap", "gold": "gold", "reward": "
 
 
 def results_table(results: Results) -> str:
-    """Return a line for every method and temperature, then what the curves say, then warnings.
+    """Return a line for every method and temperature, then what the curves say, the shifts of the sets, and warnings.
 
     PvR and gaps are in percent, with 95 % intervals in brackets; `*` marks points of the Pareto front.
     """
@@ -37,6 +38,8 @@ def results_table(results: Results) -> str:
     table = aligned(lines)
     parts = ["\n".join([table[0], "-" * max(map(display_width, table)), *table[1:]])]
     if plane and (said := _curves(results)):
+        parts.append("\n".join(said))
+    if said := _shifts(results):
         parts.append("\n".join(said))
     if results["warnings"]:
         parts.append("\n".join(f"! {line}" for line in results["warnings"]))
@@ -99,6 +102,27 @@ def _curves(results: Results) -> list[str]:
         if by:
             lines.append(f"{_label(results, name)} is dominated by {', '.join(_label(results, one) for one in by)}")
     return lines
+
+
+def _shifts(results: Results) -> list[str]:
+    """Return a table of the sets: how far each is from the first, and the gap of every method."""
+    shifts, measures = results.get("shifts", {}), measures_of(results)
+    if not shifts:
+        return []
+    methods = list(methods_with_gaps(results))
+    gap, shift = gap_column(results), Column((), "", decimals=3)
+    lines = [[f"shift from {set_label(results['sets'][0])}", *measures]]
+    lines[0] += [f"gap, {_label(results, method)}" for method, *_ in methods]
+    for name, one in shifts.items():
+        cells = [_shown(shift, one[measure]) if measure in one else "" for measure in measures]
+        cells += [_shown(gap, gaps[name]) if name in gaps else "" for *_, gaps in methods]
+        lines.append([set_label(name), *cells])
+    for measure in measures:
+        slopes = [slope_of(results, method, temperature, measure) for method, temperature, *_ in methods]
+        if any(slopes):
+            cells = ["" if slope is None else _shown(gap, slope) for slope in slopes]
+            lines.append([f"gap for 1 of {measure}", *[""] * len(measures), *cells])
+    return aligned(lines)
 
 
 def _level(name: str, quality: Estimate) -> str:

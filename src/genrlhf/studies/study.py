@@ -20,6 +20,7 @@ from genrlhf.studies.record import Record, read_record
 from genrlhf.studies.results import FILE_NAME, Figures, Results, from_json, read_results, write_results
 from genrlhf.studies.running import run
 from genrlhf.studies.seeds import seeds_note
+from genrlhf.studies.shifts import gap_per_shift
 from genrlhf.studies.stages.sample import OUTPUTS
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class Study:
     @cached_property
     def _graph(self) -> Graph:
         measured = [stage for drawn in self.plan.drawn for stage in (*drawn.samples.values(), *drawn.measured.values())]
+        measured += [] if self.plan.shifts is None else [self.plan.shifts]
         return Graph([*measured, self._results(list(Graph(measured)))])
 
     def check(self) -> None:
@@ -181,6 +183,11 @@ class Study:
             methods.setdefault(arm.name, said)["temperatures"][drawn.temperature] = figures[arm.name, drawn.temperature]
         quality, diversity = plane_of(list(figures.values()))
         reference = self.plan.reference if self.plan.reference in methods else None
+        sets = sorted(self.task.evaluation, key="id".__ne__)
+        shifts = from_json(context.figures_of("shifts")["shifts"]) if "shifts" in context.figures else {}
+        for each in figures.values():
+            slopes = gap_per_shift(each, quality, sets, shifts)
+            each |= {"gap_per_shift": slopes} if slopes else {}
         curves = curves_of(
             figures,
             quality=quality,
@@ -193,7 +200,7 @@ class Study:
         known = {name: found.seconds for name, at in context.folders.items() if (found := read_record(at)) is not None}
         return {
             "title": self._title,
-            "sets": sorted(self.task.evaluation, key="id".__ne__),
+            "sets": sets,
             "quality": quality,
             "diversity": diversity,
             "reference": reference,
@@ -204,6 +211,7 @@ class Study:
             "settings": _as_json(self.recipe),
             "versions": versions(),
             "seconds": sum(known.values()),
+            "shifts": shifts,
             "stages": known,
         }
 

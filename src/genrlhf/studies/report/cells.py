@@ -120,11 +120,12 @@ def all_groups(results: Results) -> list[Group]:
     # A gap to the set called "ood" stands among all gaps, too.
     if any(path[0] == "gaps" for path in paths):
         paths = [path for path in paths if path != ("gap",)]
-    first = {"pvr": 0, "gaps": 1, "gap": 1, "gold": 2, "reward": 3, "kl": 4, "diversity": 5}
-    paths.sort(key=lambda path: (first.get(path[0], 6), _place(path, results["sets"])))
+    order = ("pvr", "gaps", "gap_per_shift", "gold", "reward", "kl", "diversity")
+    first = {**{name: place for place, name in enumerate(order)}, "gap": 1}
+    paths.sort(key=lambda path: (first.get(path[0], len(order)), _place(path, results["sets"])))
     groups: dict[str, list[Column]] = {}
     for path in paths:
-        heading, column = _column(path)
+        heading, column = _column(path, results["quality"])
         groups.setdefault(heading, []).append(column)
     return [Group(heading, columns) for heading, columns in groups.items()]
 
@@ -176,8 +177,10 @@ def _place(path: tuple[str, ...], sets: Iterable[str]) -> tuple[int, ...]:
     return (order.index(path[-1]) if path[-1] in order else len(order),)
 
 
-def _column(path: tuple[str, ...]) -> tuple[str, Column]:
+def _column(path: tuple[str, ...], quality: str | None) -> tuple[str, Column]:
     """Return the heading of a figure's group, and its column."""
+    if path[0] == "gap_per_shift" and len(path) == 2:
+        return "Gap for a shift of 1", Column(path, path[1], percent=quality == "pvr", decimals=3)
     if path[0] == "pvr" and len(path) == 2:
         return QUALITY_LABELS["pvr"], Column(path, set_label(path[1]), percent=True)
     if path[0] in ("gap", "gaps"):

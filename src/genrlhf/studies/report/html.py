@@ -18,6 +18,7 @@ from genrlhf.studies.report.markup import element, name, text
 from genrlhf.studies.report.plane_figures import plane_figure
 from genrlhf.studies.report.planes import planes_of, reference_level
 from genrlhf.studies.report.samples import SampleSet, read_samples
+from genrlhf.studies.report.shift_part import shift_planes, shifts_part
 from genrlhf.studies.report.tables import metric_label, set_label
 from genrlhf.studies.results import FILE_NAME, Results, read_results, to_json
 
@@ -98,8 +99,10 @@ def report_page(results: Results, samples: Sequence[SampleSet] = (), *, written:
         "summary": _summary(results, written),
         "warnings": _warnings(results),
         "figures": _figures(results),
-        "planes": "".join(plane_figure(shown, number) for number, shown in enumerate(planes_of(results))),
-        "equal": _equal(results),
+        "planes": "".join(
+            plane_figure(shown, number) for number, shown in enumerate([*planes_of(results), *shift_planes(results)])
+        ),
+        "equal": _equal(results) + shifts_part(results),
         "all_figures": _all_figures(results),
         "outputs": _outputs(samples),
         "making": making(results),

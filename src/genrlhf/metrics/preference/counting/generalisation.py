@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
@@ -12,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from genrlhf.errors import ConfigError, DataError
-from genrlhf.metrics.checks import check_texts
 from genrlhf.metrics.score_interval import difference_interval
+from genrlhf.metrics.shift import word_shift
 from genrlhf.types import Estimate
 
 __all__ = ["GeneralisationGaps", "generalisation_gap", "generalisation_gaps", "word_shift"]
@@ -93,7 +92,7 @@ def generalisation_gaps(
     Args:
         in_distribution: the figure, such as PvR.
         out_of_distribution: the same on other sets, by name.
-        shifts: sizes of the shifts, above 0, by name; of some sets or all. Any measure, such as `word_shift`.
+        shifts: sizes of the shifts, above 0, by name; of some sets or all. Any measure (see `shift_between`).
 
     Raises:
         DataError: there are no other sets.
@@ -139,39 +138,3 @@ def _slope(x: np.ndarray, g: np.ndarray, inside: Estimate, others: Sequence[Esti
         down, up = np.sqrt(weights**2 @ arms**2)
         ci = (value - float(down), value + float(up))
     return Estimate(value=value, stderr=stderr, ci=ci, n=len(x), values=g / x)
-
-
-def word_shift(first: Iterable[str], second: Iterable[str]) -> float:
-    """Return how far apart the words of two sets of inputs are: the Jensen–Shannon divergence in bits, in [0, 1].
-
-    With p and q the frequencies of words (lower case, as `genrlhf.text` splits them) and m their
-    mean, ``½ KL(p ‖ m) + ½ KL(q ‖ m)`` (Lin 1991, "Divergence measures based on the Shannon entropy"). Small sets are
-    apart by chance alone: compare with that of two halves of one set.
-
-    Args:
-        first: texts.
-        second: texts.
-
-    Raises:
-        DataError: a set holds no words.
-
-    Example:
-        >>> word_shift(["a b"], ["c d"]), word_shift(["a b"], ["b a"]), round(word_shift(["a a"], ["a b"]), 4)
-        (1.0, 0.0, 0.3113)
-    """
-    from genrlhf.text import words
-
-    counts = []
-    for name, texts in (("first", first), ("second", second)):
-        counts.append(Counter(word.lower() for text in check_texts(texts, name) for word in words(text)))
-        if not counts[-1]:
-            raise DataError(f"{name} holds no words; give at least one text.")
-    vocabulary = list(counts[0] | counts[1])
-    p, q = (np.array([count[word] for word in vocabulary]) / count.total() for count in counts)
-    m = (p + q) / 2
-
-    def divergence(share: np.ndarray) -> float:
-        there = share > 0
-        return float((share[there] * np.log2(share[there] / m[there])).sum())
-
-    return min(1.0, max(0.0, (divergence(p) + divergence(q)) / 2))
