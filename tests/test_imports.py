@@ -42,8 +42,10 @@ PARTS: dict[str, set[str]] = {
         *BELOW_LOOPS,
         *("json_text", "pages", "places", "yaml_files", "trainers", "methods", "metrics", "integrations", "tables"),
     },
+    "annotators": {*BELOW_LOOPS, "yaml_files", "metrics", "studies"},
     "cli": {
         *BELOW_LOOPS,
+        "annotators",
         "places",
         "yaml_files",
         "trainers",

@@ -22,6 +22,10 @@ PUBLIC = {
         PPOTrainer RewardError RewardModelConfig RewardModelTrainer RunFolderError SFTConfig SFTTrainer
         SampleAndTuneConfig SampleAndTuneTrainer ShapeError Task __version__ load_task
     """,
+    "genrlhf.annotators": """
+        AnnotatedPair AnnotatedPairs Annotation AnnotationFigures Annotator AnnotatorFigures AnnotatorPool OutputPair
+        annotation_figures pairs_from_models pairs_from_samples pairs_to_relabel read_pool
+    """,
     "genrlhf.data": """
         TLDRPost Task as_completion check_rows load_task load_tldr parse_tldr_prompt preferences_from_samples rate
         read_rows rouge_l split_by_length split_by_subreddit split_rows tldr_prompt write_rows

@@ -66,6 +66,8 @@ class Workplace:
             "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(6)],
         }.items():
             (folder / name).write_text("".join(json.dumps(_renamed(row, rename)) + "\n" for row in rows))
+        pool = {"annotators": [{"model": "m", "base_url": server.url, "max_retries": 0}]}
+        (folder / "pool.yaml").write_text(json.dumps(pool))
         self._label(rename)
         self._study(rename)
 
@@ -135,6 +137,11 @@ class Workplace:
                 "key": at["key.jsonl"],
                 "files": at["labels.json"],
                 "--output": str(self.folder / "labelled.jsonl"),
+            },
+            ("data", "annotate"): {
+                "files": [at["a.jsonl"]],
+                "--pool": at["pool.yaml"],
+                "--output": str(self.folder / "preferences.jsonl"),
             },
             ("report",): {"folder": str(self.folder / "study"), "--output": str(self.folder / "report.html")},
             ("power",): {"files": [at["a.jsonl"], at["b.jsonl"]], "--difference": "0.2"},

@@ -33,6 +33,12 @@ metrics: [ead]
 methods: {base: {}, sft: {max_steps: 1}}
 """
 
+POOL = """
+annotators:
+- {name: careful, model: m}
+- {name: quick, model: m, answer: letter}
+"""
+
 
 def documented_commands(file: Path) -> list[list[str]]:
     """Return what follows `genrlhf` in every line of the shell's blocks of a document, split as a shell splits it."""
@@ -72,6 +78,7 @@ def prepare(folder: Path) -> None:
         writer.writerow(["question_id", "question", "answer"])
         writer.writerows([n % 3, f"q{n % 3}", f"an answer {n}"] for n in range(9))
     (folder / "study.yaml").write_text(STUDY)
+    (folder / "pool.yaml").write_text(POOL)
     write_example(folder / "demo")
     _recorded(folder)
     tokenizer = tiny_tokenizer(chat_template=True)

@@ -111,7 +111,15 @@ def test_in_a_folder_that_is_read_only(
         done = run(words, monkeypatch)
         if done.status != 0:
             assert done.status == 1 and len(lines(done)) == 1 and "cannot be written" in lines(done)[0], done.err
-        writing = (["demo"], ["compare"], ["sample"], ["judge", "run"], ["judge", "export"], ["judge", "import"])
+        writing = (
+            ["demo"],
+            ["compare"],
+            ["sample"],
+            ["data"],
+            ["judge", "run"],
+            ["judge", "export"],
+            ["judge", "import"],
+        )
         writes = words[:1] in writing or words[:2] in writing or "--plot" in words
         assert (done.status == 1) == writes, done.err
     assert not server.requests

@@ -15,7 +15,7 @@ from genrlhf.errors import ConfigError, excerpt
 from genrlhf.types import SamplingParams
 from genrlhf.yaml_files import read_yaml
 
-__all__ = ["Entry", "Recipe", "Sampling", "near_miss", "read_recipe"]
+__all__ = ["Entry", "Part", "Recipe", "Sampling", "checked", "near_miss", "read_recipe"]
 
 if TYPE_CHECKING:
     from pydantic._internal._model_construction import ModelMetaclass as _ModelMeta
@@ -47,8 +47,8 @@ class _Told(_ModelMeta):
             raise ConfigError(_told(error, "" if self.__name__ == "Recipe" else self.__name__)) from error
 
 
-class _Part(BaseModel, metaclass=_Told):
-    """A part of a recipe: unknown fields are refused, with what was probably meant."""
+class Part(BaseModel, metaclass=_Told):
+    """A part of a YAML file: unknown fields are refused, with what was probably meant."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True, populate_by_name=True)
 
@@ -88,7 +88,7 @@ Temperatures = Annotated[list[Number], BeforeValidator(_listed), Field(min_lengt
 Texts = Annotated[tuple[str, ...], BeforeValidator(lambda value: tuple(_listed(value)))]
 
 
-class Sampling(_Part):
+class Sampling(Part):
     """How outputs are drawn.
 
     Attributes:
@@ -133,7 +133,7 @@ class Sampling(_Part):
         return self.outputs_per_input if name == "id" and row < self.diversity_inputs else 1
 
 
-class Interpolation(_Part):
+class Interpolation(Part):
     """Weights between two models, (1 − α) θ_start + α θ_end (Wortsman et al. 2022, WiSE-FT, arXiv 2109.01903).
 
     Attributes:
@@ -147,7 +147,7 @@ class Interpolation(_Part):
     alpha: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
 
 
-class Preferences(_Part):
+class Preferences(Part):
     """Preferences between samples of a method's model, where the task has none.
 
     Attributes:
@@ -165,7 +165,7 @@ class Preferences(_Part):
     temperature: Number = 0.0
 
 
-class Entry(_Part):
+class Entry(Part):
     """One entry of `methods`.
 
     Attributes:
@@ -213,7 +213,7 @@ def _named(entries: dict[str, Any]) -> dict[str, Any]:
     return entries
 
 
-class Recipe(_Part):
+class Recipe(Part):
     """A study: methods on one task, how they are trained, sampled and measured.
 
     Attributes:

@@ -1,25 +1,20 @@
-"""`genrlhf data`: data made by models."""
+"""`genrlhf data annotate`."""
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import Any
 
-__all__ = ["add_commands"]
+from genrlhf.cli.data import annotate
 
-_COMMANDS: tuple[ModuleType, ...] = ()
-"""Each has `add_command`."""
+__all__ = ["add_commands"]
 
 
 def add_commands(commands: Any) -> None:
     """Add the group and its commands to the subparsers."""
-    if not _COMMANDS:
-        return
     group = commands.add_parser(
         "data",
-        help="make data with models: preferences, instructions",
+        help="make data to train on with models in place of people",
         description="Make data to train on with models in place of people.",
     )
     actions = group.add_subparsers(dest="action", metavar="COMMAND", required=True)
-    for command in _COMMANDS:
-        command.add_command(actions)
+    annotate.add_command(actions)

@@ -11,7 +11,7 @@ from typing import Any
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.metrics.preference.judging.logprobs import LogprobReader
-from genrlhf.metrics.preference.judging.templates import JudgeTemplate
+from genrlhf.metrics.preference.judging.templates import JudgeTemplate, chat_messages
 from genrlhf.metrics.preference.judging.verdicts import (
     VerdictReader,
     read_patterns,
@@ -38,7 +38,6 @@ _LENGTHS = ("max_tokens", "max_completion_tokens", "max_tokens_to_sample", "max_
 """What the longest answer is called, for one kind of endpoint or another."""
 _DEFAULTS = {"temperature": 0.7, "top_p": 1.0}
 """What AlpacaEval sends where a judge's folder does not say."""
-_MARKED = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ def load_alpaca_eval_judge(folder: str | Path) -> AlpacaEvalJudge:
     read, read_logprobs = _readers(config, file)
     template = JudgeTemplate(
         name=name,
-        messages=_messages(_template_file(place, config.get("prompt_template"))),
+        messages=chat_messages(_template_file(place, config.get("prompt_template")).read_text(encoding="utf-8")),
         read=read,
         max_new_tokens=_longest(called, file),
         read_logprobs=read_logprobs,
@@ -130,15 +129,6 @@ def _template_file(place: Path, path: Any) -> Path:
         if candidate.is_file():
             return candidate
     raise ConfigError(f"The template {path} of {place / 'configs.yaml'} is neither in {place} nor beside it.")
-
-
-def _messages(file: Path) -> list[dict[str, str]]:
-    """Return the conversation of a template in ChatML, or all of it as one user's message."""
-    text = file.read_text(encoding="utf-8").strip()
-    marked = _MARKED.findall(text)
-    if not marked:
-        return [{"role": "user", "content": text}]
-    return [{"role": role.strip(), "content": content.strip()} for role, content in marked]
 
 
 def _readers(config: Mapping[str, Any], file: Path) -> tuple[VerdictReader, LogprobReader | None]:

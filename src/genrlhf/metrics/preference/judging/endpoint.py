@@ -85,6 +85,20 @@ class ChatEndpoint:
         """What the calls have taken so far."""
         return self._spending.usage
 
+    @property
+    def budget(self) -> float | None:
+        """The most that may be spent, all calls so far included; None for no end."""
+        return self._spending.budget
+
+    @budget.setter
+    def budget(self, budget: float | None) -> None:
+        self._spending.set_budget(budget)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether a call was not made for want of money."""
+        return self._spending.exhausted
+
     def key(self, conversation: Sequence[Mapping[str, str]]) -> bytes:
         """Return what an answer is kept under."""
         return AnswerStore.key(self.settings, conversation, self.client.address)

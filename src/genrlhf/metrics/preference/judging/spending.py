@@ -66,18 +66,26 @@ class Spending:
     def __init__(self, prices: tuple[float, float] | None, budget: float | None) -> None:
         if prices is not None and not all(math.isfinite(price) and price >= 0 for price in prices):
             raise ConfigError(f"prices must be 0 or more, and finite, not {prices}.")
-        if budget is not None and not (math.isfinite(budget) and budget > 0):
-            raise ConfigError(f"budget must be above 0, and finite, not {budget}.")
-        if budget is not None and prices is None:
-            raise ConfigError("A budget needs prices, of a million prompt tokens and of a million completion tokens.")
         self.prices = prices
-        self.budget = budget
+        self.set_budget(budget)
         nothing = None if prices is None else 0.0
         self.usage = Usage(cost=nothing, unknown_cost=nothing)
         self.in_flight = 0
         self._reserved = 0.0
         self._counted = False
         self._excess = (0, 0)
+
+    def set_budget(self, budget: float | None) -> None:
+        """Allow so much in all, of which what has been spent is a part.
+
+        Raises:
+            ConfigError: it is nothing, or there are no prices.
+        """
+        if budget is not None and not (math.isfinite(budget) and budget > 0):
+            raise ConfigError(f"budget must be above 0, and finite, not {budget}.")
+        if budget is not None and self.prices is None:
+            raise ConfigError("A budget needs prices, of a million prompt tokens and of a million completion tokens.")
+        self.budget = budget
         self.exhausted = False
 
     def cost(self, prompt_tokens: int, completion_tokens: int) -> float | None:

@@ -17,11 +17,13 @@ from genrlhf.metrics.preference.judging.verdicts import (
     read_verdict,
 )
 
-__all__ = ["JudgeTemplate", "judge_template"]
+__all__ = ["ANSWERS", "TASKS", "JudgeTemplate", "chat_messages", "judge_template", "template_of"]
 
 _PLACEHOLDERS = ("instruction", "output_1", "output_2")
 _PLACEHOLDER = re.compile(r"\{(" + "|".join(_PLACEHOLDERS) + r")\}")
 _PLACEHOLDER_OR_MARK = re.compile(r"\{(" + "|".join((*_PLACEHOLDERS, "mark")) + r")\}")
+
+_MARKED = re.compile(r"<\|im_start\|>([^\n]*)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 
 Task = Literal["instructions", "forum_posts", "news"]
 Answer = Literal["ranking", "letter", "logprobs", "reasoned", "structured"]
@@ -184,4 +186,49 @@ def judge_template(task: Task = "instructions", answer: Answer = "ranking") -> J
         read_logprobs=LogprobReader("m", ("m", "M")) if answer == "logprobs" else None,
         settings=_SETTINGS.get(answer, {}),
         fenced=True,
+    )
+
+
+TASKS = tuple(_TASKS)
+"""What `judge_template` has templates for."""
+ANSWERS = tuple(_ANSWERS)
+"""How a judge can be asked to answer."""
+
+
+def chat_messages(text: str) -> list[dict[str, str]]:
+    """Return the conversation of a text in ChatML, or all of it as one user's message.
+
+    Example:
+        >>> chat_messages("Which is better? {output_1} {output_2}")
+        [{'role': 'user', 'content': 'Which is better? {output_1} {output_2}'}]
+    """
+    marked = _MARKED.findall(text.strip())
+    if not marked:
+        return [{"role": "user", "content": text.strip()}]
+    return [{"role": role.strip(), "content": content.strip()} for role, content in marked]
+
+
+def template_of(text: str, answer: Answer = "ranking", *, name: str) -> JudgeTemplate:
+    """Return a template of one's own words.
+
+    Args:
+        text: in ChatML, or one user's message, with `{instruction}`, `{output_1}` and `{output_2}`, and `{mark}` where
+            texts are to be fenced.
+        answer: the form of answer that the text asks for, which is read as that of `judge_template` is.
+        name: what it is called in files.
+
+    Raises:
+        ConfigError: a placeholder is missing, or there is no such form.
+    """
+    if answer not in _ANSWERS:
+        raise ConfigError(f"There is no answer {answer!r}; the answers are {', '.join(_ANSWERS)}.")
+    _, read, length = _ANSWERS[answer]
+    return JudgeTemplate(
+        name,
+        messages=chat_messages(text),
+        read=read,
+        max_new_tokens=length,
+        read_logprobs=LogprobReader("m", ("m", "M")) if answer == "logprobs" else None,
+        settings=_SETTINGS.get(answer, {}),
+        fenced="{mark}" in text,
     )
