@@ -50,7 +50,7 @@ def folder(prepared: Path, tmp_path: Path, server: ChatServer, monkeypatch: pyte
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     monkeypatch.setattr(
-        demo, "run_demo", lambda output_dir, seed: Path(output_dir).mkdir(exist_ok=True) or {"methods": {}}
+        demo, "run_demo", lambda output_dir, seed, jobs: Path(output_dir).mkdir(exist_ok=True) or {"methods": {}}
     )
     monkeypatch.setattr(demo, "demo_summary", lambda figures: "1.5 [1, 2]")
     monkeypatch.setattr(study, "_load", lambda file, output_dir: toys.study(output_dir or "study"))

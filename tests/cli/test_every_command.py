@@ -68,7 +68,7 @@ def server() -> Iterator[ChatServer]:
 def place(tmp_path: Path, server: ChatServer, monkeypatch: pytest.MonkeyPatch) -> Workplace:
     """A folder to work in, where training takes no time."""
 
-    def quick(output_dir: str, *, seed: int) -> dict[str, Any]:
+    def quick(output_dir: str, *, seed: int, jobs: int | None) -> dict[str, Any]:
         Path(output_dir).mkdir(exist_ok=True, parents=True)
         (Path(output_dir) / "figures.json").write_text("{}")
         return {"methods": {}}

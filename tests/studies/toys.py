@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ def writes_lines(name: str, settings: Mapping[str, Any]) -> Callable[[Path, Stag
             raise DataError("row 3 has no prompt; add one.")
         if not context.is_main:
             return {}
+        time.sleep(float(os.environ.get("TOY_SECONDS", "0")))
         file = folder / "model" / "lines.jsonl"
         needed = {role: recover_records(at / "model" / "lines.jsonl") for role, at in context.folders.items()}
         figures = {role: dict(context.figures_of(role)) for role in context.folders}
@@ -113,4 +115,5 @@ def study(output_dir: str | None = None) -> ToyStudy:
 
 if __name__ == "__main__":
     folder, changes, *only = sys.argv[1:]
-    run(toy_graph(json.loads(changes)), folder, only=only, report=lambda said: print(said, flush=True))
+    jobs = int(os.environ.get("TOY_JOBS", "1"))
+    run(toy_graph(json.loads(changes)), folder, only=only, report=lambda said: print(said, flush=True), jobs=jobs)

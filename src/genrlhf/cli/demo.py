@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.study import number_of_jobs
 from genrlhf.cli.terminal import print_json
+from genrlhf.cli.threads import allowed_processors
 
 __all__ = ["add_command"]
 
@@ -27,6 +29,13 @@ def add_command(commands: Any) -> None:
         kept=_kept,
     )
     parser.add_argument("--output-dir", default="demo", help="where everything goes (default: demo)")
+    parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=number_of_jobs,
+        help="train and sample up to N models at a time (default: 2; 1 on one processor or with an accelerator); the "
+        "figures do not depend on it",
+    )
 
 
 def _kept(args: argparse.Namespace) -> str | None:
@@ -39,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo and print its table, or its figures as JSON."""
     from genrlhf.studies.demo import demo_summary, run_demo
 
-    figures = run_demo(args.output_dir, seed=args.seed)
+    jobs = 1 if args.jobs is None and allowed_processors() == 1 else args.jobs
+    figures = run_demo(args.output_dir, seed=args.seed, jobs=jobs)
     if args.json:
         print_json(figures)
     else:

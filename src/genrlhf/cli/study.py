@@ -8,6 +8,7 @@ import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     from genrlhf.studies.graph import Graph
     from genrlhf.studies.record import Record
 
-__all__ = ["GraphOfStages", "add_command"]
+__all__ = ["GraphOfStages", "add_command", "number_of_jobs"]
 
 _SHOWN = 2
+_MOST_JOBS = 1024
 
 
 class GraphOfStages(Protocol):
@@ -65,6 +67,14 @@ def add_command(commands: Any) -> None:
         help="make this stage alone, the needs of which must be done; may be given several times",
     )
     parser.add_argument(
+        "--jobs",
+        metavar="N",
+        type=number_of_jobs,
+        default=1,
+        help="make up to N stages that do not wait for each other at a time, each in a process of its own with its "
+        "share of the threads, which may round otherwise (default: %(default)s)",
+    )
+    parser.add_argument(
         "--launcher",
         metavar="COMMAND",
         help="start the stages that train or sample with this command, such as "
@@ -76,6 +86,17 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--prune", action="store_true", help="delete the stages in the folder that this file does not have (any more)"
     )
+
+
+def number_of_jobs(text: str) -> int:
+    """Return a number of stages at a time, of an argument."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if not 0 < number <= _MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 to {_MOST_JOBS}, not {text[:40]!r}")
+    return number
 
 
 def _kept(args: argparse.Namespace) -> str | None:
@@ -99,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
 
     with contextlib.redirect_stdout(sys.stderr):
         join()
+        args.threads = _threads(args.jobs)
         study = _load(args.file, args.output_dir)
         places = StudyFolder(study.folder, study.graph())
     args.places = places
@@ -111,6 +133,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         _make(args, study, places)
     return 0
+
+
+def _threads(jobs: int) -> int | None:
+    """Return the threads of each of several processes, which this one only starts; None where it does the work."""
+    if jobs == 1:
+        return None
+    from genrlhf.studies.workers import keep_to_one_thread
+
+    return max(1, keep_to_one_thread() // jobs)
+
+
+def _graph_again(file: str, output_dir: str | None) -> Graph:
+    """Return the graph of a study in another process."""
+    from genrlhf.studies.progress import quiet_libraries
+
+    quiet_libraries()
+    return _load(file, output_dir).graph()
 
 
 def _load(file: str, output_dir: str | None) -> GraphOfStages:
@@ -147,7 +186,16 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
         if not args.only and (check := getattr(study, "check", None)) is not None:
             check()  # before the work, what can be known of every stage
         report = Reporter(quiet=not is_main)
-        records = make(places.graph, places.folder, only=args.only, launcher=launcher, report=report)
+        records = make(
+            places.graph,
+            places.folder,
+            only=args.only,
+            launcher=launcher,
+            report=report,
+            jobs=args.jobs,
+            threads=args.threads,
+            remake=partial(_graph_again, args.file, args.output_dir),
+        )
         results = study.results() if is_main and not args.only else {}
     if not is_main:
         return

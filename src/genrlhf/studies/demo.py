@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from genrlhf.data.log import recover_records
+from genrlhf.models.processes import has_accelerator
 from genrlhf.studies.best_of_n import BestOfNPoint
 from genrlhf.studies.judge_validation import validate_reward_model
 from genrlhf.studies.plan import Drawn
@@ -19,7 +21,7 @@ from genrlhf.studies.results import from_json
 from genrlhf.studies.stages.sample import OUTPUTS, POOL
 from genrlhf.studies.study import Study
 
-__all__ = ["DEMO", "demo_study", "run_demo"]
+__all__ = ["DEMO", "demo_study", "run_demo", "usual_jobs"]
 
 DEMO = Path(__file__).with_name("demo.yaml")
 """The recipe of the demo."""
@@ -32,7 +34,15 @@ def demo_study(output_dir: str | Path = "demo", *, seed: int = 0) -> Study:
     return Study.of(recipe.model_copy(update=changes))
 
 
-def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = False) -> dict[str, Any]:
+def usual_jobs() -> int:
+    """Return how many stages of the demo are made at a time: two, but one on one processor or with an accelerator."""
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 1 if has_accelerator() else min(2, processors)
+
+
+def run_demo(
+    output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = False, jobs: int | None = None
+) -> dict[str, Any]:
     """Train SFT, reward model and PPO on the embedded task, sample best-of-16, and compare what came out.
 
     Writes `outputs/METHOD-SET.jsonl`, `results.json`, `figures.json`, `table.md`, `generalisation_diversity.png` and
@@ -43,6 +53,8 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
         output_dir: where everything goes.
         seed: of task, training and sampling.
         quiet: report no progress on stderr.
+        jobs: stages that are made at a time, each in a process of its own; `usual_jobs()` by default. Without an
+            accelerator each computes with one thread, so that the figures do not depend on it.
 
     Returns:
         `{"methods": {METHOD: {"pvr", "gap", "gaps", "reward", "gold", "diversity", "kl"}}, "judge_validation": {SET:
@@ -52,7 +64,7 @@ def run_demo(output_dir: str | Path = "demo", *, seed: int = 0, quiet: bool = Fa
     quiet_libraries()
     report = Reporter(quiet=quiet)
     study = demo_study(output_dir, seed=seed)
-    results = study.run(report)
+    results = study.run(report, jobs=jobs or usual_jobs(), threads=None if has_accelerator() else 1)
     figures = {**_figures(study), "recipe": results["settings"]}
     folder = study.folder
     text = json.dumps(figures, indent=2, default=lambda value: value.to_dict())

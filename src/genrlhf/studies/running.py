@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from genrlhf.errors import CheckpointError, ConfigError, GenRLHFError
+from genrlhf.errors import ConfigError, excerpt
 from genrlhf.studies.folder import InUseError, StudyFolder
-from genrlhf.studies.graph import Graph, Stage, StageContext
+from genrlhf.studies.graph import Graph, Stage
 from genrlhf.studies.launching import Launcher
-from genrlhf.studies.record import Record, write_record
+from genrlhf.studies.making import Maker, Report, perform
+from genrlhf.studies.record import Record
+from genrlhf.studies.side_by_side import make_side_by_side
 from genrlhf.studies.team import Alone, Team, team_of
 from genrlhf.studies.time_left import TimeLeft, spoken
 
 __all__ = ["run"]
-
-Report = Callable[[str], None]
 
 _LONGEST_WAIT = 5.0
 
@@ -30,6 +29,9 @@ def run(
     only: Sequence[str] = (),
     launcher: Launcher | None = None,
     report: Report = lambda message: None,
+    jobs: int = 1,
+    threads: int | None = None,
+    remake: Callable[[], Graph] | None = None,
 ) -> dict[str, Record]:
     """Make the stages that are not done, and return the records of those that were asked for, by name.
 
@@ -40,10 +42,17 @@ def run(
     Args:
         graph: the stages.
         folder: of the study; each stage has a folder below its `stages`.
-        only: names of stages, where not all are asked for; what they need must be done. One that another process is at
-            is refused, and not waited for: whoever asks for a stage twice would keep a machine waiting.
+        only: names of stages, where not all are asked for; what they need must be done, or come before. One that
+            another process is at is refused, and not waited for: whoever asks for a stage twice would keep a machine
+            waiting.
         launcher: makes the stages that are `launched`, in processes of its own.
         report: says in one line what goes on.
+        jobs: stages that do not wait for each other are made so many at a time, each in a process of its own; of those
+            that can begin, first the one from which the longest path leads to the end. With 1, all are made in this
+            process.
+        threads: of each of these processes; by default those that torch has here, divided by `jobs`.
+        remake: returns the graph once more, where processes cannot be forked (see `genrlhf.studies.workers`); it must
+            be such that it can be pickled.
 
     Returns:
         The records; nothing in the processes of a launcher that are not the main one.
@@ -54,6 +63,9 @@ def run(
         RunFolderError: where `folder` cannot be written, or another process is at a stage of `only`.
         SystemExit: in a process that is not the main one, where the main one ended with an error.
     """
+    for name, value in (("jobs", jobs), ("threads", threads)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ConfigError(f"{name} is {excerpt(value)}; it must be a whole number, 1 or more.")
     places = StudyFolder(folder, graph)
     places.create()
     team = team_of(places.folder)
@@ -61,35 +73,58 @@ def run(
         if status := team.follow(lambda name: _perform_along(graph[name], places)):
             raise SystemExit(status)
         return {}
-    leader, status = _Leader(places, team, launcher, report), 1
+    status = 1
     try:
-        records = leader.make(only)
+        if isinstance(team, Team):
+            for option, given in (("launcher", launcher is not None), ("jobs", jobs > 1)):
+                if given:
+                    raise ConfigError(f"--{option} starts processes; leave it out where a launcher has started this.")
+        asked = [graph[name] for name in dict.fromkeys(only)] or list(graph)
+        places.check([*asked, *(need for stage in asked for need in stage.needed)])
+        if jobs > 1:
+            make_side_by_side(
+                asked, places, launcher, report, jobs=jobs, threads=threads, remake=remake, only=bool(only)
+            )
+        else:
+            with _threads(threads):
+                _Leader(places, team, launcher, report).make(asked, only=bool(only))
         status = 0
     finally:
         team.dismiss(status)
-    return records
+    return {stage.name: places.record_of(stage) for stage in asked}
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """Have torch compute with so many threads for as long as the context lasts; None for those that it has."""
+    if number is None:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Leader:
-    """The process that decides what is made next."""
+    """The process that makes one stage after the other, and decides which is the next."""
 
     def __init__(self, places: StudyFolder, team: Alone, launcher: Launcher | None, report: Report) -> None:
-        self.places, self.team, self.launcher, self.report = places, team, launcher, report
+        self.places, self.report = places, report
+        self.maker = Maker(places, launcher, report, team)
         self.left = TimeLeft(len(places.graph))
         self.pending: list[Stage] = []
 
-    def make(self, only: Sequence[str]) -> dict[str, Record]:
-        if self.launcher is not None and isinstance(self.team, Team):
-            raise ConfigError("--launcher starts processes; leave it out where a launcher has started this one.")
-        graph = self.places.graph
-        asked = [graph[name] for name in dict.fromkeys(only)] or list(graph)
-        self.places.check([*asked, *(need for stage in asked for need in stage.needed)])
+    def make(self, asked: Sequence[Stage], *, only: bool) -> None:
         if only:
             for stage in asked:
                 self._make_now(stage)
         else:
             self._make_all()
-        return {stage.name: self.places.record_of(stage) for stage in asked}
 
     def _make_now(self, stage: Stage) -> None:
         missing = [need.name for need in stage.needed if not self.places.is_done(need)]
@@ -118,7 +153,7 @@ class _Leader:
     def _note_done(self) -> None:
         """Leave out what is pending no more, also by the work of others, and note what it took."""
         for stage in [stage for stage in self.pending if self.places.is_done(stage)]:
-            self.left.add(stage.kind, self.places.record_of(stage).seconds)
+            self.left.add(stage, self.places.record_of(stage).seconds)
             self.pending.remove(stage)
 
     def _make_next(self, pending: Sequence[Stage]) -> InUseError | None:
@@ -139,57 +174,14 @@ class _Leader:
         Raises:
             InUseError: another process is at it.
         """
-        start = time.monotonic()
-        launcher = self.launcher if stage.launched else None
-        # The lock is for the process that makes the stage; here it is seen that none does.
-        with self.places.held(stage) as folder:
-            if self.places.is_done(stage):
-                return
-            self.report(f"{stage.name}: {self.places.begins(stage)}")
-            if launcher is None:
-                figures = self._run(stage)
-                write_record(stage, folder, figures, time.monotonic() - start, self.report)
-        if launcher is not None:
-            launcher(stage.name, folder, self.report)
-            if not self.places.is_done(stage):
-                raise CheckpointError(f"{stage.name}: its launcher has ended and the stage is not done; see {folder}.")
-        took = f"{stage.name}: done in {spoken(time.monotonic() - start)}"
+        seconds = self.maker(stage)
+        if seconds is None:
+            return
         alone = not self.pending
         self._note_done()
+        took = f"{stage.name}: done in {spoken(seconds)}"
         self.report(took if alone else f"{took}; {self.left.said(self.pending)}")
-
-    def _run(self, stage: Stage) -> Mapping[str, Any]:
-        report = lambda said: self.report(f"{stage.name}: {said}")  # noqa: E731
-        perform = partial(_perform, stage, self.places, report=report, is_main=True)
-        if not stage.launched:
-            return perform()
-        self.team.call(stage.name)
-        figures = perform()
-        self.team.gather()
-        return figures
 
 
 def _perform_along(stage: Stage, places: StudyFolder) -> None:
-    _perform(stage, places, report=lambda said: None, is_main=False)
-
-
-def _perform(stage: Stage, places: StudyFolder, *, report: Report, is_main: bool) -> Mapping[str, Any]:
-    """Run a stage; an error names it."""
-    context = StageContext(
-        folders={role: places.of(need) for role, need in stage.needs.items()},
-        figures={role: places.record_of(need).figures for role, need in stage.needs.items()},
-        report=report,
-        is_main=is_main,
-    )
-    try:
-        return stage.run(places.of(stage), context)
-    except GenRLHFError as error:
-        error.args = (f"{stage.name}: {error}",)
-        raise
-    except OSError as error:
-        if error.strerror is None:
-            raise
-        where = "" if error.filename is None else f" {error.filename!r}"
-        raise CheckpointError(
-            f"{stage.name}: {error.strerror}{where}; what was made is kept, and the same command goes on from there."
-        ) from error
+    perform(stage, places, report=lambda said: None, is_main=False)

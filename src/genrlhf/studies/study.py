@@ -104,15 +104,23 @@ class Study:
         """
         self.plan.check()
 
-    def run(self, report: Callable[[str], None] = lambda message: None) -> Results:
+    def run(
+        self, report: Callable[[str], None] = lambda message: None, *, jobs: int = 1, threads: int | None = None
+    ) -> Results:
         """Make the stages that are not there, and return the results.
 
         Args:
             report: says in one line what goes on.
+            jobs: stages that are made at a time, each in a process of its own; with 1, all in this one.
+            threads: of each process; by default those that torch has here, divided by `jobs`. Another number may round
+                otherwise.
         """
         self.check()
-        run(self.graph(), self.folder, report=report)
+        run(self.graph(), self.folder, report=report, jobs=jobs, threads=threads, remake=self.graph)
         return self.results()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Study.of, (self.recipe,)
 
     def summary(self, results: Results) -> str:
         """Return the results as a table for a terminal."""
