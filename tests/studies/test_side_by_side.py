@@ -168,19 +168,36 @@ def test_other_errors_come_with_where_they_were_raised_and_a_process_that_is_gon
 
 
 def test_what_another_command_is_at_is_waited_for_or_refused_where_it_is_asked_for(tmp_path: Path) -> None:
-    graph = Graph([sleeps("slow", 1.0), sleeps("other", 0.0)])
+    go = tmp_path / "go"
+
+    def slow(folder: Path, context: StageContext) -> dict[str, Any]:
+        while not go.exists():
+            time.sleep(0.01)
+        return {"process": os.getpid()}
+
+    graph = Graph([Stage("slow", {}, {}, slow), sleeps("other", 0.0)])
     child = os.fork()
     if child == 0:
         run(Graph([graph["slow"]]), tmp_path)
         os._exit(0)
-    while not (StudyFolder(tmp_path, graph).of(graph["slow"])).exists():
-        time.sleep(0.01)
-    with pytest.raises(RunFolderError, match=rf"^slow: .* is in use by process {child} on .*; wait until it has"):
-        run(graph, tmp_path, only=["slow"], jobs=2)
     said: list[str] = []
-    assert run(graph, tmp_path, report=said.append, jobs=2)["slow"].figures["process"] == child
-    os.waitpid(child, 0)
-    assert any(line.startswith("other: done") for line in said) and any(line.startswith("waits: slow") for line in said)
+
+    def listen(line: str) -> None:
+        said.append(line)
+        if line.startswith("waits"):
+            go.touch()
+
+    try:
+        while not StudyFolder(tmp_path, graph).of(graph["slow"]).exists():
+            time.sleep(0.01)
+        with pytest.raises(RunFolderError, match=rf"^slow: .* is in use by process {child} on .*; wait until it has"):
+            run(graph, tmp_path, only=["slow"], jobs=2)
+        assert run(graph, tmp_path, report=listen, jobs=2)["slow"].figures["process"] == child
+    finally:
+        go.touch()
+        os.waitpid(child, 0)
+    order = [line.split(":")[0] for line in said]
+    assert order.index("other") < order.index("waits") and any(line.startswith("other: done") for line in said)
 
 
 def test_only_some_stages_whose_needs_are_done_or_come_before(whole: Path, tmp_path: Path) -> None:
