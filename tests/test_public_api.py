@@ -56,10 +56,10 @@ PUBLIC = {
     """,
     "genrlhf.trainers": """
         BestOfNConfig BestOfNOutput BestOfNTrainer Completion DPOConfig DPOTrainer Group KTOConfig KTOTrainer Objective
-        PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback SFTConfig SFTTrainer
-        SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch TuningRows
+        PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback Round SFTConfig SFTTrainer
+        SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,
-    "genrlhf.methods": "GEM METHODS RRHF Method get_method method_names",
+    "genrlhf.methods": "DivPO GEM METHODS RRHF SPIN Method get_method method_names",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
 CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig", "SampleAndTuneConfig"]

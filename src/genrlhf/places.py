@@ -11,7 +11,7 @@ from typing import Any
 
 from genrlhf.errors import ConfigError, line_of
 
-__all__ = ["load_place", "loading"]
+__all__ = ["given_or_placed", "load_place", "loading"]
 
 
 def load_place(place: str, what: str) -> Any:
@@ -30,6 +30,28 @@ def load_place(place: str, what: str) -> Any:
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())
     return loading(lambda: getattr(importlib.import_module(module), name), what)
+
+
+def given_or_placed(value: Any, what: str) -> Any:
+    """Return a callable that is given, or what "package.module:name" names; of a class an object. None stays None.
+
+    Args:
+        value: of a setting.
+        what: the setting, for messages.
+
+    Raises:
+        ConfigError: there is none, or it cannot be called.
+    """
+    found = value
+    if isinstance(value, str):
+        if ":" not in value:
+            raise ConfigError(f"{what} is {value!r}; give a function, or where one is: package.module:name.")
+        found = load_place(value, f"{what}={value!r}")
+    if isinstance(found, type):
+        found = loading(found, f"{what}, a {found.__name__},")
+    if found is not None and not callable(found):
+        raise ConfigError(f"{what} is a {type(found).__name__}, which cannot be called; give a function.")
+    return found
 
 
 def loading(load: Callable[[], Any], what: str) -> Any:

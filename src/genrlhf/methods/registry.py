@@ -13,9 +13,9 @@ from genrlhf.places import load_place, loading
 __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 
 METHODS = (
-    *("sft", "gem", "reward_model", "dpo", "kto"),
+    *("sft", "gem", "reward_model", "dpo", "spl", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
-    *("best_of_n", "rrhf"),
+    *("best_of_n", "rrhf", "divpo", "spin"),
 )
 """Those of the package; each is `METHOD` in a module of its name."""
 

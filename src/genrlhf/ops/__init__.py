@@ -21,6 +21,7 @@ from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
+from genrlhf.ops.pairs import class_rarity, good_and_bad, mean_distance, rarest_pair, soft_preference_logits
 from genrlhf.ops.ranking import first_best, ranking_loss
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
@@ -34,26 +35,31 @@ __all__ = [
     "best_of_n_kl",
     "best_of_n_weights",
     "chosen_logprobs",
+    "class_rarity",
     "clipped_policy_loss",
     "clipped_value_loss",
     "dr_grpo_advantages",
     "first_best",
     "generalised_advantages",
+    "good_and_bad",
     "grpo_advantages",
     "kl_estimate",
     "logprobs_and_entropy",
     "masked_mean",
     "masked_moments",
     "maxrl_advantages",
+    "mean_distance",
     "nucleus",
     "only_members",
     "pass_at_k_advantages",
     "position_ids",
     "ranking_loss",
+    "rarest_pair",
     "rloo_advantages",
     "running_sum",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
+    "soft_preference_logits",
     "token_entropy",
     "token_rewards",
     "whiten",

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.sample_and_tune import SampleAndTuneTrainer
     from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
     from genrlhf.trainers.sft import SFTConfig, SFTTrainer
+    from genrlhf.trainers.transforms import Round, Transform
     from genrlhf.trainers.tuning_rows import TuningRows
 
 _HOMES = {
@@ -39,11 +40,13 @@ _HOMES = {
     "RewardModelTrainer": "reward_model",
     "Rollout": "ppo.rollout_record",
     "RolloutCallback": "ppo.callbacks",
+    "Round": "transforms",
     "SFTConfig": "sft",
     "SFTTrainer": "sft",
     "SampleAndTuneConfig": "sample_and_tune_config",
     "SampleAndTuneTrainer": "sample_and_tune",
     "SupervisedBatch": "objective",
+    "Transform": "transforms",
     "TuningRows": "tuning_rows",
 }
 
@@ -64,11 +67,13 @@ __all__ = [
     "RewardModelTrainer",
     "Rollout",
     "RolloutCallback",
+    "Round",
     "SFTConfig",
     "SFTTrainer",
     "SampleAndTuneConfig",
     "SampleAndTuneTrainer",
     "SupervisedBatch",
+    "Transform",
     "TuningRows",
 ]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import trl
 from datasets import Dataset
+from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.data.chat import turn_end
@@ -55,6 +57,13 @@ class DPOConfig(FineTuningSettings, trl.DPOConfig):
     """Settings of `DPOTrainer`, on top of every field of `trl.DPOConfig`."""
 
     learning_rate: float = field(default=1e-6, metadata={"help": "Peak learning rate of AdamW."})
+    alpha: float | None = field(
+        default=None,
+        metadata={
+            "help": "Weight of the policy's log-probabilities, beta then being that of the reference's alone (soft "
+            "preference learning): above beta the optimum is flatter than DPO's, below it sharper; None is beta."
+        },
+    )
 
 
 @dataclass
@@ -98,7 +107,7 @@ class _PreferenceTuning(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows, 
         refuse_reading_ahead(loaded.model, device=device_for_trials(args))
         drop_fused_head(loaded.model)
         self._base_name, self.adapter_base = loaded.name, loaded.adapter_base
-        self._preferences = train_dataset
+        self._preferences, self._beta = train_dataset, args.beta
         self._arguments = kwargs if ref_model is None else {**kwargs, "ref_model": ref_model}
         args = with_precision_of(loaded.model, args)
         self._max_length = shorter(args.max_length, context_length(loaded.model))
@@ -120,7 +129,9 @@ class _PreferenceTuning(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows, 
             super().__init__(  # type: ignore[call-arg]
                 model=loaded.model,
                 ref_model=reference,
-                args=trl_args(args, max_length=self._max_length, pad_token=loaded.tokenizer.pad_token),
+                args=trl_args(
+                    args, max_length=self._max_length, pad_token=loaded.tokenizer.pad_token, **self._for_trl(args)
+                ),
                 train_dataset=train_dataset,
                 eval_dataset=eval_dataset,
                 processing_class=loaded.tokenizer,
@@ -129,6 +140,8 @@ class _PreferenceTuning(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows, 
                 callbacks=callbacks,
                 **kwargs,
             )
+        for name in self._for_trl(args):
+            setattr(self.args, name, getattr(args, name))
         self.model_accepts_loss_kwargs = True
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
@@ -139,6 +152,10 @@ class _PreferenceTuning(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows, 
 
     def _default_args(self) -> Any:
         raise NotImplementedError
+
+    def _for_trl(self, args: Any) -> dict[str, Any]:
+        """Return settings that TRL's trainer is made with in place of the user's."""
+        return {}
 
     def _refuse(self, args: Any, model: Any, ref_model: Any) -> None:
         """Raise `ConfigError` for settings that TRL refuses late, or not."""
@@ -235,7 +252,9 @@ class DPOTrainer(_PreferenceTuning, trl.DPOTrainer):
     """Trains a policy to prefer what people preferred, without a reward model: `trl.DPOTrainer` with checked rows.
 
     The loss is `−log σ(β (log π(w|x)/π_ref(w|x) − log π(l|x)/π_ref(l|x)))` (Rafailov et al. 2023, arXiv 2305.18290,
-    equation 7), a mean over the pairs of an optimizer step; `loss_type` has TRL's others.
+    equation 7), a mean over the pairs of an optimizer step; `loss_type` has TRL's others. With `alpha` it is soft
+    preference learning's, `−log σ(α log (π(w|x)/π(l|x)) − β log (π_ref(w|x)/π_ref(l|x)))` (Slocum et al. 2025, arXiv
+    2511.08594), and logged rewards are α log π − β log π_ref.
 
     Args:
         model: the policy, usually an SFT model: a name, a folder or a module.
@@ -267,6 +286,45 @@ class DPOTrainer(_PreferenceTuning, trl.DPOTrainer):
             check_room(dataset, self._max_length)
             return dataset
         return self._encoded(PairEncoder, dataset, processing_class, args)
+
+    def _refuse(self, args: Any, model: Any, ref_model: Any) -> None:
+        super()._refuse(args, model, ref_model)
+        if args.alpha is None:
+            return
+        if not 0 < args.alpha < float("inf"):
+            raise ConfigError(f"alpha must be above 0 and finite, not {args.alpha!r}.")
+        losses = [args.loss_type] if isinstance(args.loss_type, str) else list(args.loss_type)
+        others = {
+            f"loss_type={', '.join(losses)}": losses != ["sigmoid"],
+            f"f_divergence_type={args.f_divergence_type!s}": str(args.f_divergence_type) != "reverse_kl",
+            f"ld_alpha={args.ld_alpha}": args.ld_alpha is not None,
+            "sync_ref_model=True": args.sync_ref_model,
+        }
+        if changing := [name for name, given in others.items() if given]:
+            raise ConfigError(
+                f"alpha={args.alpha} weighs policy and reference apart in DPO's own loss, which {changing[0]} changes; "
+                "leave one of them out."
+            )
+
+    def _for_trl(self, args: Any) -> dict[str, Any]:
+        decoupled = args.alpha is not None and args.alpha != args.beta
+        return {"beta": args.alpha, "precompute_ref_log_probs": True} if decoupled else {}
+
+    def _precompute_ref_logps(self, dataset: Any, name: str, batch_size: int) -> Any:
+        """Add the log-probabilities of the reference, times β / α where the policy's weight is α.
+
+        TRL keeps them in a file, which older versions of `datasets` do not write for a dataset in memory.
+        """
+        if not isinstance(dataset, Dataset):
+            raise ConfigError("With alpha all pairs are read once before training; give a datasets.Dataset.")
+        rows = self.accelerator.prepare(DataLoader(dataset, batch_size=batch_size, collate_fn=self.data_collator))
+        # Older versions of TRL take the reference from the trainer.
+        asked = (self.ref_model,) if len(inspect.signature(self.compute_ref_log_probs).parameters) > 1 else ()
+        found = [self.accelerator.gather_for_metrics(self.compute_ref_log_probs(*asked, batch)) for batch in rows]
+        weight = 1.0 if self.args.alpha is None else self._beta / self.args.alpha
+        for column, sides in zip(("ref_chosen_logps", "ref_rejected_logps"), zip(*found, strict=True), strict=True):
+            dataset = dataset.add_column(column, (weight * torch.cat(sides).double()).tolist())
+        return dataset
 
 
 class KTOTrainer(_PreferenceTuning, trl.KTOTrainer):

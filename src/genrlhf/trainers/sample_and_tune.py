@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -30,7 +31,7 @@ from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.group_draw import GroupDraw
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
-from genrlhf.trainers.own_code import check_call, named_errors
+from genrlhf.trainers.own_code import named_errors
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
 from genrlhf.trainers.shared import (
@@ -42,6 +43,7 @@ from genrlhf.trainers.shared import (
     named_datasets,
     shows_bars,
 )
+from genrlhf.trainers.transforms import ROWS_FILE, Round, as_transform
 from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, every_group, kind_of, pairwise_args
 from genrlhf.trainers.tuning_rows import Tune, load_rows, save_rows, tokenised, tuning_rows
 
@@ -53,8 +55,6 @@ if TYPE_CHECKING:
     from genrlhf.types import Sampler
 
 __all__ = ["SampleAndTuneTrainer"]
-
-ROWS_FILE = "rows.jsonl"
 
 
 class SampleAndTuneTrainer:
@@ -68,10 +68,11 @@ class SampleAndTuneTrainer:
         model: the policy: a name, a folder or a module.
         args: the settings.
         train_dataset: rows with a `prompt`, text or messages; further columns reach reward and transform.
-        transform: `groups -> rows`, a function of a list of `Group`: the same rows for the same groups. Rows hold what
-            `tune` asks for: `prompt` and `completion`; `prompt`, `completions` and `rewards`; or `prompt`, `chosen` and
-            `rejected`. A completion is text, messages, or one of a group's, which is trained as it was sampled. May
-            return a `TuningRows` to say why groups gave none. None ranks all completions, where `tune` is "ranking".
+        transform: `groups -> rows`, a function of a list of `Group`, or a `Transform`, which may say more: the same
+            rows for the same groups. Rows hold what `tune` asks for: `prompt` and `completion`; `prompt`, `completions`
+            and `rewards`; or `prompt`, `chosen` and `rejected`. A completion is text, messages, or one of a group's,
+            which is trained as it was sampled. May return a `TuningRows` to say why groups gave none. None ranks all
+            completions, where `tune` is "ranking".
         tune: "supervised" (`SFTTrainer`), "ranking" (the same, by an objective of groups), or "pairwise" (`DPOTrainer`,
             against the model that the iteration began with). By default what the transform names as its `tune`, or what
             the objective's unit asks for.
@@ -120,9 +121,8 @@ class SampleAndTuneTrainer:
         given = objective if objective is not None else getattr(transform, "objective", None)
         self.objective: Objective | None = as_objective(given)
         self.tune = kind_of(tune, transform, self.objective)
-        if transform is not None:
-            check_call(transform, ("groups",), "transform")
-        self.transform: Callable[[list[Group]], Any] = every_group if transform is None else transform
+        self.transform = as_transform(every_group if transform is None else transform)
+        self.transform.check_settings(self.args)
         self._given = {"transform": transform, "tune": self.tune, "objective": given, "sampler": sampler}
         if self.tune == "pairwise":
             pairwise_args(self.args)
@@ -139,12 +139,27 @@ class SampleAndTuneTrainer:
                 device=self.args.device,
                 trust_remote_code=self.args.trust_remote_code,
             )
-        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
+        named = named_datasets(train_dataset, eval_dataset)
+        if train_dataset is not None:
+            self.transform.check(train_dataset)
+        asked = {name: self.transform.asked(dataset) for name, dataset in named}
+        self.train_dataset, self.eval_dataset = asked.get("train_dataset"), eval_dataset
         self.peft_config, self.callbacks = peft_config, callbacks
         self.tuner: SupervisedTuner | PairTuner | None = None
         self._base_name = str(getattr(getattr(self.model, "config", None), "_name_or_path", ""))
-        for name, dataset in named_datasets(train_dataset, eval_dataset):
+        for name, dataset in asked.items():
             self._check(dataset, name)
+
+    @staticmethod
+    def check_functions(args: SampleAndTuneConfig, **functions: Any) -> None:
+        """Raise `ConfigError` where a `transform` or an `objective` cannot go with settings."""
+        transform, objective = functions.get("transform"), functions.get("objective")
+        given = objective if objective is not None else getattr(transform, "objective", None)
+        kind = kind_of(functions.get("tune"), transform, as_objective(given))
+        if transform is not None:
+            as_transform(transform).check_settings(args)
+        if kind == "pairwise":
+            pairwise_args(args)
 
     def _load(self, model: Any, processing_class: Any, sampler: Any) -> None:
         trust = self.args.trust_remote_code
@@ -208,16 +223,27 @@ class SampleAndTuneTrainer:
         dataset, folder, state = self.train_dataset, self._folder(iteration), PartialState()
         columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}
         prompts = list(columns.pop("prompt"))
+        seed = self._seed(iteration)
+        if not self.transform.draws(dataset.column_names):
+            rows_of = ({name: values[row] for name, values in columns.items()} for row in range(len(prompts)))
+            return [Group(prompts[row], [], columns=held, row=row, seed=seed) for row, held in enumerate(rows_of)]
         there = self._files.load(folder, prompts) if state.is_main_process else {}
         state.wait_for_everyone()
         there = there or self._files.load(folder, prompts)
         rows = range(state.process_index, len(prompts), state.num_processes)
-        seed = self.args.seed if iteration == 0 else sample_seeds(self.args.seed, [iteration], 1)[0]
         for groups in self._batches(prompts, columns, rows, seed, done=there):
             self._files.append(folder, state.process_index, groups)
         state.wait_for_everyone()
         drawn = sorted(self._files.load(folder, prompts).items())
         return [group.at(row, seed, {name: values[row] for name, values in columns.items()}) for row, group in drawn]
+
+    def _seed(self, iteration: int) -> int:
+        return self.args.seed if iteration == 0 else int(sample_seeds(self.args.seed, [iteration], 1)[0])
+
+    def _round(self, iteration: int) -> Round:
+        earlier = tuple(self._folder(number) for number in range(iteration))
+        given = self.model, self.processing_class, self.args, self._seed(iteration)
+        return Round(self._folder(iteration), iteration, earlier, *given)
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
         """Return what is tuned on: the rows that the transform makes of the iteration's groups, with their tokens."""
@@ -229,7 +255,7 @@ class SampleAndTuneTrainer:
             if there:
                 return there
             with named_errors("The transform"):
-                found = self.transform(self._by_rule(groups))
+                found = self.transform.in_round(self._round(iteration))(self._by_rule(groups))
             made = tuning_rows(found, self.tune, len(groups))
             if not self._keeps_rows:
                 return made
@@ -332,6 +358,7 @@ class SampleAndTuneTrainer:
     def _remove_rows(self) -> None:
         for folder in self._folders():
             (folder / ROWS_FILE).unlink(missing_ok=True)
+            shutil.rmtree(folder / "steps", ignore_errors=True)
 
     def _has_begun(self) -> bool:
         return any(self._files.any_in(folder) or checkpoints_in(folder) for folder in self._folders())
@@ -385,6 +412,7 @@ class SampleAndTuneTrainer:
             for key, part in dataset.items():
                 figures.update(self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{key}"))
             return figures
+        dataset = self.transform.asked(dataset)
         if eval_dataset is not None:
             self._check(dataset, "eval_dataset")
         columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}

@@ -12,6 +12,7 @@ from genrlhf.trainers.groups import Group
 from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.preference_tuning import DPOConfig, DPOTrainer
 from genrlhf.trainers.sft import SFTTrainer
+from genrlhf.trainers.transforms import as_transform
 from genrlhf.trainers.tuning_rows import COMPLETIONS, Tune
 
 __all__ = ["PairTuner", "SupervisedTuner", "every_group", "kind_of", "pairwise_args"]
@@ -74,8 +75,8 @@ def kind_of(tune: Any, transform: Any, objective: Objective | None) -> Tune:
     kind = cast("Tune", found)
     if transform is None and kind != "ranking":
         raise ConfigError(f"tune={kind!r} needs a transform, a function of groups that returns rows; give one.")
-    if transform is not None and (isinstance(transform, type) or not callable(transform)):
-        raise ConfigError(f"transform is {transform!r}; give a function of groups, or an object that is called.")
+    if transform is not None:
+        as_transform(transform)
     if kind == "pairwise" and objective is not None:
         raise ConfigError(f"tune='pairwise' is DPO, and objective={objective.title} another loss; leave one out.")
     if of_groups != (kind == "ranking"):
