@@ -139,16 +139,14 @@ class SampleAndTuneTrainer:
                 device=self.args.device,
                 trust_remote_code=self.args.trust_remote_code,
             )
-        named = named_datasets(train_dataset, eval_dataset)
-        if train_dataset is not None:
-            self.transform.check(train_dataset)
-        asked = {name: self.transform.asked(dataset) for name, dataset in named}
-        self.train_dataset, self.eval_dataset = asked.get("train_dataset"), eval_dataset
+        self.train_dataset, self.eval_dataset = train_dataset, eval_dataset
         self.peft_config, self.callbacks = peft_config, callbacks
         self.tuner: SupervisedTuner | PairTuner | None = None
         self._base_name = str(getattr(getattr(self.model, "config", None), "_name_or_path", ""))
-        for name, dataset in asked.items():
+        for name, dataset in named_datasets(train_dataset, eval_dataset):
             self._check(dataset, name)
+        if train_dataset is not None:
+            self.transform.check(train_dataset)
 
     @staticmethod
     def check_functions(args: SampleAndTuneConfig, **functions: Any) -> None:
@@ -412,7 +410,6 @@ class SampleAndTuneTrainer:
             for key, part in dataset.items():
                 figures.update(self.evaluate(part, metric_key_prefix=f"{metric_key_prefix}_{key}"))
             return figures
-        dataset = self.transform.asked(dataset)
         if eval_dataset is not None:
             self._check(dataset, "eval_dataset")
         columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}

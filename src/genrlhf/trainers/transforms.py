@@ -46,12 +46,8 @@ class Transform:
     def check(self, rows: Dataset) -> None:
         """Raise `DataError` where it could make nothing of the training prompts, before any are drawn for."""
 
-    def asked(self, rows: Dataset) -> Dataset:
-        """Return rows with what the policy is asked as their `prompt`, where that is another than theirs."""
-        return rows
-
     def draws(self, columns: Sequence[str]) -> bool:
-        """Whether completions are drawn for prompts with these columns; a group has none otherwise."""
+        """Whether completions are drawn for prompts with these columns; otherwise groups have none."""
         return True
 
     def in_round(self, round_: Round) -> Callable[[list[Group]], Any]:
@@ -65,6 +61,11 @@ class _PlainTransform(Transform):
 
     def __call__(self, groups: list[Group]) -> Any:
         return self.function(groups)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "function":  # of a copy that is not filled yet
+            raise AttributeError(name)
+        return getattr(self.function, name)
 
 
 def as_transform(transform: Any) -> Transform:
