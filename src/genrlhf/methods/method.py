@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
-import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, get_args
 
 from genrlhf.errors import ConfigError
+from genrlhf.methods.checks import check_named, check_parts, check_words
 from genrlhf.places import load_place
 
 __all__ = ["LOOPS", "NEEDS", "Loop", "Method", "Need"]
@@ -63,23 +61,12 @@ class Method:
     makes: Literal["policy", "reward"] = "policy"
 
     def __post_init__(self) -> None:
-        if self.loop not in LOOPS:
-            raise ConfigError(f"The method {self.name!r} has loop {self.loop!r}; it must be one of {', '.join(LOOPS)}.")
-        if isinstance(self.needs, str):
-            raise ConfigError(f"The method {self.name!r} has needs={self.needs!r}, a text; give a tuple of them.")
-        if not self.needs or set(self.needs) - set(NEEDS):
-            raise ConfigError(
-                f"The method {self.name!r} needs {', '.join(map(repr, self.needs)) or 'nothing'}; give some of "
-                f"{', '.join(NEEDS)}, first what its dataset holds."
-            )
+        check_words(self.name, self.loop, self.needs, LOOPS, NEEDS)
         usual = _OF_LOOP.get(self.loop)
-        if usual is None and not (self.trainer and self.config):
-            raise ConfigError(f"The method {self.name!r} of loop {self.loop!r} needs trainer and config; name both.")
-        if usual is not None and not self.trainer and not self.config:
+        check_named(self.name, self.loop, self.trainer, self.config, usual)
+        if usual is not None and not self.trainer:
             object.__setattr__(self, "trainer", f"genrlhf.trainers:{usual}Trainer")
             object.__setattr__(self, "config", f"genrlhf.trainers:{usual}Config")
-        if not (self.trainer and self.config):
-            raise ConfigError(f"The method {self.name!r} names one of trainer and config; name both, or neither.")
         object.__setattr__(self, "recipe", MappingProxyType(dict(self.recipe)))
 
     def config_class(self) -> type[Any]:
@@ -110,21 +97,12 @@ class Method:
             ConfigError: for a part that is not there, a recipe of what is no setting, or a trainer that does not take
                 the method's own object.
         """
-        trainer = _load(self.trainer, self.name)
-        known = [each.name for each in fields(self.config_class())]
-        if unknown := sorted(set(self.recipe) - set(known)):
-            raise ConfigError(f"The recipe of {self.name!r} has {unknown[0]!r}, which is no setting of its trainer.")
-        if self.settings_class() is not None and not _takes(trainer, self.argument):
-            raise ConfigError(
-                f"The method {self.name!r} has argument={self.argument!r}, which {self.trainer} does not take; name "
-                "the argument of the trainer that gets the object of `settings`, such as objective or advantage."
-            )
-        wanted = _settings_of(trainer)
-        if wanted and not issubclass(self.config_class(), wanted):
-            raise ConfigError(
-                f"The method {self.name!r} has config={self.config!r}, and the settings of {self.trainer} are "
-                f"{' or '.join(kind.__name__ for kind in wanted)}."
-            )
+        check_parts(
+            self,
+            trainer=_load(self.trainer, self.name),
+            config=self.config_class(),
+            has_settings=self.settings_class() is not None,
+        )
 
     def check_settings(self, args: Any, settings: Any) -> None:
         """Check what goes together as the trainer will, where it has a `check_functions`, without building it.
@@ -191,31 +169,6 @@ class Method:
             "trainer": self.trainer,
             "recipe": dict(self.recipe),
         }
-
-
-def _takes(trainer: Any, argument: str) -> bool:
-    """Whether a class takes an argument by its name, itself or where it hands on what it does not know."""
-    for kind in getattr(trainer, "__mro__", [trainer]):
-        begin = vars(kind).get("__init__") if isinstance(kind, type) else kind
-        if begin is None:
-            continue
-        parameters = inspect.signature(begin).parameters
-        if argument in parameters:
-            return True
-        if not any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
-            return False
-    return False
-
-
-def _settings_of(trainer: Any) -> tuple[type[Any], ...]:
-    """Return the dataclasses that a trainer says its `args` are of; none where it does not say."""
-    if not isinstance(trainer, type) or "args" not in inspect.signature(trainer).parameters:
-        return ()
-    # As a text, which cannot be resolved as a whole: what only a type checker sees stands in it too.
-    said = str(inspect.signature(trainer).parameters["args"].annotation)
-    there = vars(sys.modules[trainer.__module__])
-    found = (there.get(word) for word in re.findall(r"\w+", said))
-    return tuple(each for each in found if isinstance(each, type) and is_dataclass(each))
 
 
 def _load(place: str, name: str) -> Any:
