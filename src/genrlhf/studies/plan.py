@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import recover_records
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.models.loading import check_causal_lm
-from genrlhf.rewards import load_reward
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
-from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, resolve_arms, rows_of
-from genrlhf.studies.code import method_code_digest
-from genrlhf.studies.draws import policy_draw
+from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, resolve_arms
 from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
+from genrlhf.studies.ingredients import Ingredients
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.results import temperature_key, to_json
 from genrlhf.studies.shifts import shifts_of
-from genrlhf.studies.stages.interpolate import check_vocabularies, interpolate
+from genrlhf.studies.stages.interpolate import check_vocabularies
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
-from genrlhf.studies.stages.preferences import make_preferences, read_preferences, refuse_unrated
 from genrlhf.studies.stages.sample import OUTPUTS, POOL, sample
-from genrlhf.studies.stages.train import peft_config, train
+from genrlhf.studies.stages.train import peft_config
 from genrlhf.studies.workshop import Workshop
 
 if TYPE_CHECKING:
@@ -57,26 +53,6 @@ class Drawn:
     seed: int
     samples: Mapping[str, Stage]
     measured: Mapping[str, Stage]
-
-
-@dataclass(frozen=True)
-class _Found:
-    """Something that stages need: what tells it from others, the stages it is made by, and where it then is.
-
-    Attributes:
-        known: settings of the stage that needs it.
-        needs: by role.
-        at: it, once these stages are done.
-    """
-
-    known: Any
-    needs: Mapping[str, Stage]
-    at: Callable[[StageContext], Any]
-
-    @property
-    def identity(self) -> Any:
-        """What it is, whatever role it has."""
-        return [stage.key for stage in self.needs.values()] or self.known
 
 
 @dataclass
@@ -111,8 +87,7 @@ class Plan:
         self.metrics = metrics_of(self.recipe.metrics)
         self.judge: JudgeOf | None = judge_of(self.recipe.judge, self.task, self.folder / "judge-answers.sqlite")
         self.shop = Workshop(self.recipe.sampling.batch_size)
-        self._stages: dict[str, Stage] = {}
-        self._digests: dict[int, Any] = {}
+        self.made = Ingredients(self.recipe, self.task, self.arms, self.settings, self.shop)
         compared = [arm for arm in self.arms.values() if arm.compare]
         # In the recipe's order, and each whole before the next.
         compared.sort(key=lambda arm: list(self.recipe.methods).index(arm.name))
@@ -136,8 +111,8 @@ class Plan:
             return {"shifts": to_json(found)}
 
         known = model_fingerprint(encoder) if isinstance(encoder, str) else encoder and described(encoder)
-        data = {name: self._digest(rows) for name, rows in sets.items()}
-        return self._stage(Stage("shifts", {"data": data, "encoder": known}, {}, run))
+        data = {name: self.made.digest(rows) for name, rows in sets.items()}
+        return self.made.stage(Stage("shifts", {"data": data, "encoder": known}, {}, run))
 
     @cached_property
     def reference(self) -> str | None:
@@ -178,152 +153,6 @@ class Plan:
             return model.name
         return self._origin(arm.ends[1] if arm.ends is not None else arm.start or arm.model)
 
-    def _stage(self, stage: Stage) -> Stage:
-        return self._stages.setdefault(stage.name, stage)
-
-    def _digest(self, rows: Any) -> Any:
-        """Return what tells rows from others by their contents."""
-        if id(rows) not in self._digests:
-            found = dataset_fingerprint(rows)
-            # With the rows, or others might come to lie in their place.
-            self._digests[id(rows)] = rows, None if found is None else found["digest"]
-        return self._digests[id(rows)][1]
-
-    def _model(self, model: ModelOf, seed: int, role: str) -> _Found:
-        """Return a model: made by a stage, or as it is."""
-        arm = self.arms[model.arm] if model.arm is not None else None
-        if arm is None:
-            return _Found(model_fingerprint(model.name), {}, lambda context: model.name)
-        if arm.method is None and arm.ends is None:
-            return self._model(arm.model, seed, role)
-        made = self._trained(arm, seed) if arm.method is not None else self._interpolated(arm, seed)
-        return _Found(role, {role: made}, lambda context: str(context.folder_of(role)))
-
-    def _reward(self, terms: tuple[RewardTerm, ...], seed: int) -> _Found | None:
-        """Return a reward as trainers take it; None for none."""
-        if not terms:
-            return None
-        found = [self._term(term, seed, f"reward-{place}") for place, term in enumerate(terms)]
-        weights = [term.weight for term in terms]
-
-        def at(context: StageContext) -> Any:
-            parts = [one.at(context) for one in found]
-            return parts[0] if weights == [1.0] else list(zip(parts, weights, strict=True))
-
-        known = [[one.known, weight] for one, weight in zip(found, weights, strict=True)]
-        return _Found(known, {role: stage for one in found for role, stage in one.needs.items()}, at)
-
-    def _term(self, term: RewardTerm, seed: int, role: str) -> _Found:
-        if isinstance(term.source, ModelOf):
-            return self._model(term.source, seed, role)
-        function = self.task.gold if term.source == "gold" else term.source
-        return _Found(described(function), {}, lambda context: function)
-
-    def _scorer(self, terms: tuple[RewardTerm, ...], seed: int) -> tuple[_Found | None, Callable[[StageContext], Any]]:
-        """Return a reward, and what makes a function of it, loaded once."""
-        found = self._reward(terms, seed)
-
-        def at(context: StageContext) -> Any:
-            given = found.at(context) if found is not None else None
-            return self.shop.reward(given) if isinstance(given, str) else given if given is None else load_reward(given)
-
-        return found, at
-
-    def _rows(self, kind: str, seed: int) -> _Found:
-        """Return rows to train on and rows that are held out, of the task or made."""
-        rows = rows_of(self.task, kind)
-        if rows is not None:
-            held_out = self.task.validation.get(kind)
-            if kind == "labels" and held_out is None:
-                held_out = self._as_labels(self.task.validation.get("preferences"))
-            known = {"as": kind, "data": self._digest(rows), "held_out": self._digest(held_out)}
-            return _Found(known, {}, lambda context: (rows, held_out))
-
-        def made(context: StageContext) -> Any:
-            sides = read_preferences(context.folder_of("preferences"))
-            return [self._as_labels(side) for side in sides] if kind == "labels" else sides
-
-        return _Found({"as": kind}, {"preferences": self._preferences(seed)}, made)
-
-    def _as_labels(self, preferences: Any) -> Any:
-        return replace(self.task, preferences=preferences).labels
-
-    def _preferences(self, seed: int) -> Stage:
-        recipe, gold = self.recipe.preferences, self.task.gold
-        assert recipe is not None
-        refuse_unrated(self.task.prompts, gold)
-        model = self._model(ModelOf(arm=recipe.source), seed, "model")
-        sampling = self.recipe.sampling
-        params = Sampling(max_new_tokens=sampling.max_new_tokens).params(1.0)
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            context.report(f"{recipe.samples} samples of each of {min(recipe.prompts, len(self.task.prompts))} prompts")
-            draw = policy_draw(self.shop.sampler(model.at(context)), params, seed)
-            made = make_preferences(
-                folder, self.task.prompts, draw, recipe, gold=gold, seed=seed, batch_size=sampling.batch_size
-            )
-            return made
-
-        settings = {
-            **recipe.model_dump(exclude={"source"}),
-            "model": model.known,
-            "max_new_tokens": sampling.max_new_tokens,
-            "prompts_digest": self._digest(self.task.prompts),
-            "rated_by": "reference" if gold is None else described(gold),
-            "seed": seed,
-        }
-        return self._stage(Stage(f"preferences/seed-{seed}", settings, model.needs, run, launched=True))
-
-    def _trained(self, arm: Arm, seed: int) -> Stage:
-        method, settings = arm.method, self.settings[arm.name]
-        assert method is not None and arm.start is not None
-        name = f"{arm.name}/seed-{seed}"
-        if name in self._stages:
-            return self._stages[name]
-        start, rows = self._model(arm.start, seed, "start"), self._rows(method.needs[0], seed)
-        reward = self._reward(arm.reward, seed)
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            self.shop.clear()
-            config, own = settings.build(arm, str(folder), seed)
-            train_rows, held_out = rows.at(context)
-            return train(
-                folder,
-                method,
-                model=start.at(context),
-                config=config,
-                settings=own,
-                rows=train_rows,
-                held_out=held_out,
-                reward=None if reward is None else reward.at(context),
-                peft=peft_config(arm.entry.peft, f"methods.{arm.name}"),
-                report=context.report,
-            )
-
-        known = {
-            **settings.known(),
-            "code": method_code_digest(method),
-            "start": start.known,
-            "rows": rows.known,
-            "reward": None if reward is None else reward.known,
-            "peft": arm.entry.peft,
-            "seed": seed,
-        }
-        needs = {**start.needs, **rows.needs, **(reward.needs if reward is not None else {})}
-        return self._stage(Stage(name, known, needs, run, launched=True, kind="train"))
-
-    def _interpolated(self, arm: Arm, seed: int) -> Stage:
-        assert arm.ends is not None and arm.entry.interpolate is not None
-        alpha = arm.entry.interpolate.alpha
-        ends = [self._model(model, seed, role) for model, role in zip(arm.ends, ("start", "end"), strict=True)]
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            return interpolate(folder, ends[0].at(context), ends[1].at(context), alpha)
-
-        settings = {"alpha": alpha, "ends": [end.known for end in ends]}
-        needs = {**ends[0].needs, **ends[1].needs}
-        return self._stage(Stage(f"{arm.name}/seed-{seed}", settings, needs, run, kind="interpolate"))
-
     def _of(self, arm: Arm, temperature: float, seed: int) -> Drawn:
         """Return all stages of an arm at one temperature."""
         key = temperature_key(temperature)
@@ -337,8 +166,8 @@ class Plan:
         return Drawn(arm, key, seed, samples, {stage.kind: stage for stage in found if stage is not None})
 
     def _sampled(self, arm: Arm, temperature: float, name: str, seed: int, at: str) -> Stage:
-        model, dataset, sampling = self._model(arm.model, seed, "model"), self.task.evaluation[name], arm.sampling
-        choice, scorer = self._scorer(arm.choice, seed)
+        model, dataset, sampling = self.made.model(arm.model, seed, "model"), self.task.evaluation[name], arm.sampling
+        choice, scorer = self.made.scorer(arm.choice, seed)
 
         def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
             return sample(
@@ -362,10 +191,10 @@ class Plan:
             "temperature": temperature,
             "seed": seed,
             "set": name,
-            "data": self._digest(dataset),
+            "data": self.made.digest(dataset),
         }
         needs = {**model.needs, **(choice.needs if choice is not None else {})}
-        return self._stage(Stage(f"sample/{at}/{name}/seed-{seed}", settings, needs, run, launched=True))
+        return self.made.stage(Stage(f"sample/{at}/{name}/seed-{seed}", settings, needs, run, launched=True))
 
     def _kl(self, arm: Arm, temperature: float, seed: int, at: str) -> Stage | None:
         """Return what measures the KL; None where there is nothing to measure it from, or drawn otherwise."""
@@ -374,8 +203,8 @@ class Plan:
         params, n = arm.sampling.params(temperature), arm.sampling.best_of_n
         if params != Sampling(max_new_tokens=params.max_new_tokens, stop=params.stop).params(temperature):
             return None
-        model = self._model(arm.model, seed, "model")
-        reference = self._model(self.arms[self.reference].model, seed, "reference")
+        model = self.made.model(arm.model, seed, "model")
+        reference = self.made.model(self.arms[self.reference].model, seed, "reference")
         same = model.identity == reference.identity
         if n is not None and not same:
             return None
@@ -398,14 +227,14 @@ class Plan:
             "max_new_tokens": params.max_new_tokens,
             "stop": list(params.stop),
             "seed": seed,
-            "data": self._digest(self.task.evaluation["id"]),
+            "data": self.made.digest(self.task.evaluation["id"]),
         }
-        return self._stage(Stage(f"kl/{at}/seed-{seed}", settings, {**model.needs, **reference.needs}, run))
+        return self.made.stage(Stage(f"kl/{at}/seed-{seed}", settings, {**model.needs, **reference.needs}, run))
 
     def _rewarded(self, arm: Arm, samples: Mapping[str, Stage], seed: int, at: str) -> Stage | None:
         if self.reward is None:
             return None
-        reward, scorer = self._scorer((RewardTerm(self.reward),), seed)
+        reward, scorer = self.made.scorer((RewardTerm(self.reward),), seed)
         assert reward is not None
 
         def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
@@ -413,7 +242,7 @@ class Plan:
             return {"reward": to_json(found, values=True)}
 
         needs = {**{f"sample-{name}": stage for name, stage in samples.items()}, **reward.needs}
-        return self._stage(Stage(f"reward/{at}/seed-{seed}", {"reward": reward.known}, needs, run))
+        return self.made.stage(Stage(f"reward/{at}/seed-{seed}", {"reward": reward.known}, needs, run))
 
     def _measured(self, arm: Arm, samples: Mapping[str, Stage], seed: int, at: str) -> Stage:
         judge, gold, n = self.judge, self.task.gold, arm.sampling.best_of_n
@@ -421,7 +250,7 @@ class Plan:
         if judge is not None and judge.reward is not None:
             named = judge.reward
             terms = (RewardTerm(ModelOf(arm=named) if named in self.arms else ModelOf(name=named)),)
-        reward, scorer = self._scorer(terms, seed)
+        reward, scorer = self.made.scorer(terms, seed)
 
         def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
             judging = None if judge is None else judge.make(scorer(context))
@@ -444,7 +273,7 @@ class Plan:
         }
         needs = {f"sample-{name}": stage for name, stage in samples.items()}
         needs |= reward.needs if reward is not None else {}
-        return self._stage(Stage(f"measure/{at}/seed-{seed}", settings, needs, run))
+        return self.made.stage(Stage(f"measure/{at}/seed-{seed}", settings, needs, run))
 
 
 def _read(samples: Mapping[str, Stage], context: StageContext) -> dict[str, list[dict[str, Any]]]:
