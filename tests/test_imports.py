@@ -34,7 +34,7 @@ PARTS: dict[str, set[str]] = {
     "sampling": {"errors", "types", "text", "openai_client", "ops", "data", "models"},
     "rewards": {"errors", "types", "text", "ops", "data", "models"},
     "trainers": {*BELOW_LOOPS, "markdown"},
-    "methods": {*BELOW_LOOPS, "places", "trainers"},
+    "methods": {*BELOW_LOOPS, "places", "trainers", "metrics"},
     "metrics": {"errors", "types", "pages", "scripts", "text", "openai_client"},
     "integrations": {"errors", "types", "text", "json_text"},
     "integrations/callback": {*BELOW_LOOPS, "markdown", "metrics", "integrations"},

@@ -47,10 +47,20 @@ FEW: dict[str, Any] = {
     "missing_eos_score": None,
 }
 
+
+def lengths(texts: list[str]) -> list[list[float]]:
+    """An encoder of texts."""
+    return [[1.0, float(len(text))] for text in texts]
+
+
 OWN: dict[str, dict[str, Any]] = {
     # Its KL is estimated over the completions of a micro-batch, of which it wants two.
     "kto": {"splits": []},
     "pass_at_k": {"config": {"pass_k": 2, "samples_per_prompt": 4}},
+    "dqo": {"settings": {"encoder": lengths}},
+    # Their covariances are over a micro-batch.
+    "kl_cov": {"config": {"num_ppo_epochs": 2}, "splits": []},
+    "clip_cov": {"splits": []},
 }
 """What is particular of a method.
 

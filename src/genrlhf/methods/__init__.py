@@ -7,22 +7,52 @@ from typing import TYPE_CHECKING
 from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
+    from genrlhf.methods.clip_cov import ClipCov
+    from genrlhf.methods.darling import Darling
     from genrlhf.methods.divpo import DivPO
+    from genrlhf.methods.dqo import DQO
+    from genrlhf.methods.frequency import Frequency
     from genrlhf.methods.gem import GEM
+    from genrlhf.methods.kl_cov import KLCov
+    from genrlhf.methods.mara import MARA
     from genrlhf.methods.method import Method
     from genrlhf.methods.registry import METHODS, get_method, method_names
     from genrlhf.methods.rrhf import RRHF
     from genrlhf.methods.spin import SPIN
+    from genrlhf.methods.uniqueness import Uniqueness
 
-__all__ = ["GEM", "METHODS", "RRHF", "SPIN", "DivPO", "Method", "get_method", "method_names"]
+__all__ = [
+    "DQO",
+    "GEM",
+    "MARA",
+    "METHODS",
+    "RRHF",
+    "SPIN",
+    "ClipCov",
+    "Darling",
+    "DivPO",
+    "Frequency",
+    "KLCov",
+    "Method",
+    "Uniqueness",
+    "get_method",
+    "method_names",
+]
 
 _HOMES = {
+    "ClipCov": "clip_cov",
+    "DQO": "dqo",
+    "Darling": "darling",
+    "Frequency": "frequency",
     "GEM": "gem",
+    "KLCov": "kl_cov",
+    "MARA": "mara",
     "METHODS": "registry",
     "RRHF": "rrhf",
     "SPIN": "spin",
     "DivPO": "divpo",
     "Method": "method",
+    "Uniqueness": "uniqueness",
     "get_method": "registry",
     "method_names": "registry",
 }

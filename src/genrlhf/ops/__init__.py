@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from genrlhf.ops.advantages import generalised_advantages, token_rewards
+from genrlhf.ops.anchored import anchored_rewards
 from genrlhf.ops.best_of_n import (
     best_of_n_kl,
     best_of_n_weights,
     simulate_best_of_n,
     soft_best_of_n_weights,
 )
+from genrlhf.ops.covariance import clip_cov_loss, kl_cov_loss, token_covariance
+from genrlhf.ops.entropy_control import adaptive_entropy_coef
 from genrlhf.ops.group_advantages import (
     GROUP_ADVANTAGES,
     dr_grpo_advantages,
@@ -16,6 +19,14 @@ from genrlhf.ops.group_advantages import (
     maxrl_advantages,
     pass_at_k_advantages,
     rloo_advantages,
+)
+from genrlhf.ops.group_rewards import (
+    class_sizes,
+    determinant_gains,
+    distinct_rewards,
+    shared_rewards,
+    shifted_above_zero,
+    uniqueness_weights,
 )
 from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
@@ -31,18 +42,25 @@ __all__ = [
     "KL_ESTIMATORS",
     "ClippedLoss",
     "EarlyTokens",
+    "adaptive_entropy_coef",
     "adaptive_kl_coef",
+    "anchored_rewards",
     "best_of_n_kl",
     "best_of_n_weights",
     "chosen_logprobs",
     "class_rarity",
+    "class_sizes",
+    "clip_cov_loss",
     "clipped_policy_loss",
     "clipped_value_loss",
+    "determinant_gains",
+    "distinct_rewards",
     "dr_grpo_advantages",
     "first_best",
     "generalised_advantages",
     "good_and_bad",
     "grpo_advantages",
+    "kl_cov_loss",
     "kl_estimate",
     "logprobs_and_entropy",
     "masked_mean",
@@ -57,11 +75,15 @@ __all__ = [
     "rarest_pair",
     "rloo_advantages",
     "running_sum",
+    "shared_rewards",
+    "shifted_above_zero",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
     "soft_preference_logits",
+    "token_covariance",
     "token_entropy",
     "token_rewards",
+    "uniqueness_weights",
     "whiten",
     "widened",
     "widest_dtype",

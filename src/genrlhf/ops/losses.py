@@ -24,7 +24,12 @@ class ClippedLoss(NamedTuple):
 
 
 def clipped_policy_loss(
-    logprobs: torch.Tensor, old_logprobs: torch.Tensor, advantages: torch.Tensor, *, clip_range: float
+    logprobs: torch.Tensor,
+    old_logprobs: torch.Tensor,
+    advantages: torch.Tensor,
+    *,
+    clip_range: float,
+    clip_range_high: float | None = None,
 ) -> ClippedLoss:
     """Return the clipped surrogate loss of every token.
 
@@ -32,16 +37,20 @@ def clipped_policy_loss(
 
         loss_t = max(−ρ_t A_t, −clip(ρ_t, 1 − ε, 1 + ε) A_t)
 
+    With another ε above 1 than below it is the "clip-higher" of DAPO (Yu et al. 2025, arXiv 2503.14476, equation 10).
+
     Args:
         logprobs: (B, T) float, under the policy being trained.
         old_logprobs: (B, T) float, under the policy that sampled.
         advantages: (B, T) float.
         clip_range: ε.
+        clip_range_high: ε above 1; None for the same.
     """
     check_same_shape(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages)
     ratio = (logprobs - old_logprobs).exp()
     unclipped = -advantages * ratio
-    clipped = -advantages * ratio.clamp(1 - clip_range, 1 + clip_range)
+    high = clip_range if clip_range_high is None else clip_range_high
+    clipped = -advantages * ratio.clamp(1 - clip_range, 1 + high)
     return ClippedLoss(torch.maximum(unclipped, clipped), clipped > unclipped)
 
 

@@ -98,7 +98,7 @@ def test_failing_reward_leaves_the_last_good_checkpoint(tmp_path: Path, wrong: s
         ({"score_count": True}, "has score_count True, which must be a finite number"),
         ({"stopped": 1}, "has stopped 1, which must be true or false"),
         ({"__class__": 1.0}, "has the unknown fields __class__"),
-        (None, "lacks kl_coef, score_count, score_mean, score_squares, stopped"),
+        (None, "lacks entropy_coef, kl_coef, score_count, score_mean, score_squares, stopped"),
         ([1], r"holds \[1\] in place of the state of a run"),
     ],
 )

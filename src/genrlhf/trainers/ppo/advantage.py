@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,8 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GroupAdvantage", "group_advantage", "spread_over_tokens"]
 
-GroupAdvantage: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
-"""`rewards, (G, n) float32 -> advantages, (G, n)`, of the n completions of each of G prompts."""
+GroupAdvantage: TypeAlias = Callable[..., torch.Tensor]
+"""`rewards, (G, n) float32 -> advantages, (G, n)`, of the n completions of each of G prompts.
+
+Where it has a parameter `completions`, it gets them by that name, as G lists of n texts.
+"""
+
+_TEXTS = "completions"
 
 
 def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> GroupAdvantage | None:
@@ -43,18 +49,27 @@ def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> 
         raise ConfigError(
             f"PPOConfig(advantage={args.advantage!r}) and PPOTrainer(advantage=…) both say how; leave one of them out."
         )
-    check_call(function, ("rewards",), "advantage")
+    check_call(partial(function, **{_TEXTS: []}) if _reads_texts(function) else function, ("rewards",), "advantage")
     # Whoever writes an estimator may want it normalised over the rollout, as that of REINFORCE++ is.
     check_groups(args, "an advantage function", whitened=True)
     return function
 
 
-def spread_over_tokens(rewards: torch.Tensor, n: int, estimate: GroupAdvantage, mask: torch.Tensor) -> torch.Tensor:
+def _reads_texts(function: Any) -> bool:
+    try:
+        return _TEXTS in inspect.signature(function).parameters
+    except (ValueError, TypeError):  # of a function that is not written in Python
+        return False
+
+
+def spread_over_tokens(
+    rewards: torch.Tensor, texts: Sequence[Sequence[str]], estimate: GroupAdvantage, mask: torch.Tensor
+) -> torch.Tensor:
     """Return the advantages of all tokens, (B, T) float32: one of a completion for each of its tokens.
 
     Args:
         rewards: (B,) float32, of completions, the n of a prompt side by side.
-        n: completions of a prompt.
+        texts: the n completions of each prompt.
         estimate: the estimator.
         mask: (B, T) bool.
 
@@ -62,9 +77,10 @@ def spread_over_tokens(rewards: torch.Tensor, n: int, estimate: GroupAdvantage, 
         ShapeError: where the estimator returns another shape.
         RewardError: where it returns what is not finite.
     """
-    groups = rewards.float().view(-1, n)
+    groups = rewards.float().view(len(texts), -1)
+    given = {_TEXTS: texts} if _reads_texts(estimate) else {}
     with named_errors("The advantage function"):
-        found: Any = estimate(groups)
+        found: Any = estimate(groups, **given)
     if not isinstance(found, torch.Tensor) or found.shape != groups.shape:
         shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         raise ShapeError(

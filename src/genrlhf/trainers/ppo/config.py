@@ -159,13 +159,33 @@ class PPOConfig(SamplingSettings, TrainingArguments):
     clip_range: Annotated[float, ABOVE_ZERO] = field(
         default=0.2, metadata={"help": "Clip range ε of the policy ratio."}
     )
+    clip_range_high: Annotated[float | None, ABOVE_ZERO] = field(
+        default=None,
+        metadata={
+            "help": "Clip range of the ratio above 1, where unlikely tokens gain: 0.28 in DAPO (Yu et al. 2025, arXiv "
+            "2503.14476); None for clip_range on both sides."
+        },
+    )
     value_clip_range: Annotated[float | None, ABOVE_ZERO] = field(
         default=0.2, metadata={"help": "Clip range of the value around its old prediction; None switches it off."}
     )
     vf_coef: Annotated[float, ZERO_OR_MORE] = field(default=0.1, metadata={"help": "Weight of the value loss."})
     entropy_coef: Annotated[float, ZERO_OR_MORE] = field(
         default=0.0,
-        metadata={"help": "Weight of the entropy bonus (Schulman et al. 2017, equation 9), per token, in nats."},
+        metadata={
+            "help": "Weight of the entropy bonus (Schulman et al. 2017, equation 9), per token, in nats; with "
+            "entropy_target, where it starts."
+        },
+    )
+    entropy_target: Annotated[float | None, ABOVE_ZERO] = field(
+        default=None,
+        metadata={
+            "help": "Mean entropy of a token, in nats, that an adaptive weight holds: after a rollout it moves by "
+            "entropy_step, up where the entropy is lower, else down, within 0 and 1. None keeps the weight fixed."
+        },
+    )
+    entropy_step: Annotated[float, ABOVE_ZERO] = field(
+        default=0.005, metadata={"help": "By how much a rollout moves an adaptive entropy_coef."}
     )
     early_stop_kl: Annotated[float | None, ABOVE_ZERO] = field(
         default=None,

@@ -57,6 +57,8 @@ def check_hooks(
 ) -> Hooks:
     """Return the functions of a run; arguments as of `PPOTrainer`.
 
+    An object that has `check_args(args)` is asked whether the settings suit it.
+
     Raises:
         ConfigError: where one of them is none, or cannot go with the settings.
     """
@@ -72,12 +74,15 @@ def check_hooks(
         )
     if policy_loss is not None:
         check_call(policy_loss, ("logprobs", "old_logprobs", "advantages", "mask"), "policy_loss")
-    given = {
+    given: dict[str, Any] = {
         "advantage_function": advantage,
         "group_reward": None if grouped is None else grouped.function,
         "shape_reward": None if shaping is None else shaping.function,
         "policy_loss": policy_loss,
     }
+    for function in given.values():
+        if hasattr(function, "check_args"):
+            function.check_args(args)
     return Hooks(
         estimate=group_advantage(args, advantage),
         group_reward=grouped,

@@ -32,7 +32,7 @@ class PPOLoss:
 
     Attributes:
         args: the settings.
-        state: holds the KL coefficient.
+        state: holds the coefficients of KL and entropy.
         tally: where figures go.
         health: looks at the ratios of the first update of a rollout.
         function: of the policy, in place of the clipped surrogate.
@@ -69,7 +69,7 @@ class PPOLoss:
             estimator: Any = args.kl_estimator
             loss = loss + self.state.kl_coef * kl_estimate(compared, batch.ref_logprobs, estimator)
         if output.entropy is not None:
-            loss = loss - args.entropy_coef * output.entropy
+            loss = loss - self.state.entropy_coef * output.entropy
             self.tally.add("policy/entropy", output.entropy, batch.completion_mask)
         self._watch(policy, value, (output.logprobs - batch.logprobs).detach(), batch.completion_mask)
         return loss
@@ -78,7 +78,8 @@ class PPOLoss:
         """Return the loss of the policy."""
         new, old, advantages, mask = output.logprobs, batch.logprobs, batch.advantages, batch.completion_mask
         if self.function is None:
-            return clipped_policy_loss(new, old, advantages, clip_range=self.args.clip_range)
+            low, high = self.args.clip_range, self.args.clip_range_high
+            return clipped_policy_loss(new, old, advantages, clip_range=low, clip_range_high=high)
         # 0 behind the end: what a function makes of other numbers there could reach the gradient as 0 · ∞.
         new, old, advantages = (torch.where(mask, each, 0.0) for each in (new, old, advantages))
         with named_errors("policy_loss"):

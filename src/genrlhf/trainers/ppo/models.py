@@ -116,7 +116,7 @@ def build_models(
         temperature=args.temperature,
         depth=depth,
         value_depth=depth if models.shares(models.value) else 0,
-        entropy_bonus=args.entropy_coef > 0,
+        entropy_bonus=args.entropy_coef > 0 or args.entropy_target is not None,
         support=args.support(stop_token_ids(models.policy, policy.tokenizer)),
     )
     return PPOModels(

@@ -61,7 +61,7 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
         hooks: what a method hands to the loop.
     """
     args, accelerator = trainer.args, trainer.accelerator
-    state, tally = PPOState(kl_coef=args.kl_coef), Tally()
+    state, tally = PPOState(args.kl_coef, args.entropy_coef), Tally()
     masking = LaggingPolicy(models.policy, args.mask_top_p) if args.mask_top_p is not None else None
     # Not args.bf16: `accelerate launch` may have set the precision.
     low_precision = is_low_precision(models.policy, accelerator.mixed_precision)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -21,7 +23,7 @@ from genrlhf.trainers.ppo.advantage import spread_over_tokens
 from genrlhf.trainers.ppo.hooks import SHAPING
 from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch, in_groups
 from genrlhf.trainers.ppo.scoring import Scorer
-from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_kl_coef
+from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_entropy_coef, update_kl_coef
 from genrlhf.trainers.tally import Reduce, Tally
 from genrlhf.types import Generation, MaskingPolicy, Support
 
@@ -170,6 +172,7 @@ class RolloutCollector:
         scores = self.shape(scored, self.tally)
         rewards = shaped_token_rewards(scores, scored.kl, mask, self.args, self.state, self.reduce)
         advantages, returns = self._advantages(scored, rewards)
+        update_entropy_coef(scored.entropy, mask, self.args, self.state, self.reduce)
         self._record(scored, scores, rewards, returns)
         update_kl_coef(scored.log_ratio.sum(-1), self.args, self.state, self.reduce)
         rollout = RolloutTensors(
@@ -235,7 +238,8 @@ class RolloutCollector:
         """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""
         mask, args = scored.completion_mask, self.args
         if self.hooks.estimate is not None:
-            found = spread_over_tokens(rewards.sum(-1), args.samples_per_prompt, self.hooks.estimate, mask)
+            texts = in_groups(scored.texts, args.samples_per_prompt)
+            found = spread_over_tokens(rewards.sum(-1), texts, self.hooks.estimate, mask)
             return whiten(found, mask, reduce=self.reduce) if args.whiten_advantages else found, None
         assert scored.values is not None
         advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)
@@ -251,6 +255,8 @@ class RolloutCollector:
         self.tally.add("objective/shaped_scores", scores)
         self.tally.add("objective/rlhf_reward", rewards.sum(-1))
         self.tally.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
+        if self.args.entropy_target is not None:
+            self.tally.add("objective/entropy_coef", torch.full((), self.state.entropy_coef, device=mask.device))
         if returns is None or scored.values is None:
             return
         _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
@@ -277,5 +283,9 @@ def record_groups(tally: Tally, texts: Sequence[str], rewards: torch.Tensor) -> 
         rewards: (G, n) float, what is maximised.
     """
     tally.add("objective/equal_groups", (rewards == rewards[:, :1]).all(-1).float())
-    distinct = [len(set(group)) for group in in_groups(texts, rewards.shape[1])]
-    tally.add("objective/distinct_completions", torch.tensor(distinct, dtype=torch.float32))
+    groups = in_groups(texts, rewards.shape[1])
+    counts = [Counter(group).values() for group in groups]
+    tally.add("objective/distinct_completions", torch.tensor([float(len(each)) for each in counts]))
+    shares = [[count / rewards.shape[1] for count in each] for each in counts]
+    entropies = [-sum(share * math.log(share) for share in each) for each in shares]
+    tally.add("objective/completion_entropy", torch.tensor(entropies))

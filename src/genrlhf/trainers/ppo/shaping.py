@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from genrlhf.ops import adaptive_kl_coef, masked_moments, token_rewards, whiten, widened
+from genrlhf.ops import adaptive_entropy_coef, adaptive_kl_coef, masked_moments, token_rewards, whiten, widened
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.state import PPOState
 
-__all__ = ["shape_scores", "shaped_token_rewards", "update_kl_coef"]
+__all__ = ["shape_scores", "shaped_token_rewards", "update_entropy_coef", "update_kl_coef"]
 
 
 def shape_scores(
@@ -92,3 +92,26 @@ def update_kl_coef(
     state.kl_coef = adaptive_kl_coef(
         state.kl_coef, total / count, target=args.kl_target, horizon=args.kl_horizon, num_samples=int(count)
     )
+
+
+def update_entropy_coef(
+    entropy: torch.Tensor,
+    mask: torch.Tensor,
+    args: PPOConfig,
+    state: PPOState,
+    reduce: Callable[[torch.Tensor], torch.Tensor],
+) -> None:
+    """Move an adaptive weight of the entropy bonus after a rollout, for its updates.
+
+    Args:
+        entropy: (B, T) float32, of the distribution that tokens were drawn from, in nats.
+        mask: (B, T) bool.
+        args: the settings.
+        state: holds the weight.
+        reduce: sums over processes.
+    """
+    if args.entropy_target is None:
+        return
+    total, count = reduce(torch.stack([widened(entropy * mask).sum(), widened(mask.sum())])).tolist()
+    options = {"target": args.entropy_target, "step": args.entropy_step}
+    state.entropy_coef = adaptive_entropy_coef(state.entropy_coef, total / count, **options)

@@ -19,6 +19,7 @@ class PPOState:
 
     Attributes:
         kl_coef: the KL coefficient β of the next rollout.
+        entropy_coef: the weight of the entropy bonus of its updates.
         score_count: scores seen since the start, over all processes.
         score_mean: their mean.
         score_squares: the sum of their squared deviations from it.
@@ -26,6 +27,7 @@ class PPOState:
     """
 
     kl_coef: float
+    entropy_coef: float = 0.0
     score_count: float = 0.0
     score_mean: float = 0.0
     score_squares: float = 0.0
