@@ -22,7 +22,7 @@ BAR = (
     *(Claim("answers", arm, rival, at_least=11.5) for arm in ("DARLING", "shared rewards") for rival in RIVALS),
     *(Claim("valid", arm, at_least=0.99) for arm in ("DARLING", "shared rewards")),
 )
-SMALL = {"steps": 700, "arms": ("Dr. GRPO", "DARLING", "shared rewards", "entropy bonus .05", "entropy bonus .02")}
+SMALL = {"steps": 1100, "arms": ("Dr. GRPO", "DARLING", "shared rewards", "entropy bonus .05", "entropy bonus .02")}
 
 
 def by_answer(sets: Sequence[Sequence[str]]) -> list[list[str]]:
