@@ -59,7 +59,8 @@ PUBLIC = {
         PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback Round SFTConfig SFTTrainer
         SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,
-    "genrlhf.methods": "DivPO GEM METHODS RRHF SPIN Method get_method method_names",
+    "genrlhf.methods": "ClipCov DQO Darling DivPO Frequency GEM KLCov MARA METHODS RRHF SPIN Method Uniqueness "
+    "get_method method_names",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
 CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig", "SampleAndTuneConfig"]
