@@ -61,7 +61,8 @@ def figures(found: Study) -> Any:
 
 
 def test_every_method_is_measured_and_a_second_start_makes_nothing(task: Task, tmp_path: Path) -> None:
-    first = study(task, tmp_path / "a")
+    asked: dict[str, Any] = {"forgetting": {"texts": "demonstrations", "limit": 4}, "checker": {"gold": 0.2}}
+    first = study(task, tmp_path / "a", **asked)
     result = figures(first)
     assert list(result) == ["base", "sft", "ppo", "best_of_n"]
     for method in result.values():
@@ -86,9 +87,10 @@ def test_every_method_is_measured_and_a_second_start_makes_nothing(task: Task, t
         rows = [json.loads(line) for line in (tmp_path / "a" / output["file"]).open(encoding="utf-8")]
         assert [len(row["outputs"]) for row in rows] == ([2, 2, 2, 1, 1] if output["set"] == "id" else [1] * 5)
     check_pool(first)
-    assert made_by(study(task, tmp_path / "a")) == []
+    check_forgetting_and_crossing({name: method["temperatures"]["1.0"] for name, method in result.items()})
+    assert made_by(study(task, tmp_path / "a", **asked)) == []
     # The same in another folder, to the bit.
-    assert figures(study(task, tmp_path / "b")) == result
+    assert figures(study(task, tmp_path / "b", **asked)) == result
 
 
 def test_a_study_that_is_not_finished_has_the_results_of_what_is_measured(task: Task, tmp_path: Path) -> None:
@@ -110,6 +112,18 @@ def test_a_study_that_is_not_finished_has_the_results_of_what_is_measured(task: 
     assert found.so_far()["methods"].keys() == whole["methods"].keys()
     report = write_report(tmp_path)
     assert report["inputs"]["id"] == {"shown": 5, "total": 5} and (tmp_path / "report.html").is_file()
+
+
+def check_forgetting_and_crossing(found: dict[str, Any]) -> None:
+    """The base is what others come from; best-of-n samples the model of SFT."""
+    assert [name for name in found if "forgetting" not in found[name]] == ["base"]
+    assert found["best_of_n"]["forgetting"] == found["sft"]["forgetting"] != found["ppo"]["forgetting"]
+    assert found["ppo"]["forgetting"]["loss"]["n"] == 4 and found["ppo"]["forgetting"]["forward_kl"]["value"] > 0
+    assert [name for name in found if "crossing" not in found[name]] == ["base"]
+    for figures in found.values():
+        assert set(figures["pass_at_k"]) == {"1", "2"} and figures["pass_at_k"]["1"]["n"] == 3
+        assert "verdicts" not in figures and "verdicts" not in figures["seeds"]["0"]
+    assert {found[name]["crossing"]["base"] for name in ("sft", "ppo", "best_of_n")} == {"base"}
 
 
 def check_pool(found: Study) -> None:

@@ -15,7 +15,7 @@ from genrlhf.studies.recipe import Entry, Interpolation, Recipe, Sampling, near_
 if TYPE_CHECKING:
     from genrlhf.data import Task
 
-__all__ = ["Arm", "ModelOf", "RewardTerm", "resolve_arms", "reward_terms", "rows_of"]
+__all__ = ["Arm", "ModelOf", "RewardTerm", "model_of", "resolve_arms", "reward_terms", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,14 @@ def resolve_arms(recipe: Recipe, task: Task, base: str | None) -> dict[str, Arm]
             )
         if arm.method is not None:
             _check_needs(arm, recipe, task)
-    for role, name in (("reference", recipe.reference), ("preferences.from", _source(recipe))):
+    forgetting = recipe.forgetting.base if recipe.forgetting is not None and recipe.forgetting.base in arms else None
+    roles = ("reference", recipe.reference), ("preferences.from", _source(recipe)), ("forgetting.base", forgetting)
+    for role, name in roles:
         if name is not None and (name not in arms or arms[name].makes_reward):
             raise ConfigError(f"{role} is {name!r}, which is no method that writes anything{near_miss(name, [*arms])}.")
     wanted = [name for name, arm in arms.items() if arm.compare]
     wanted += [_arm_named(recipe.reward, arms, "reward"), _arm_named(_judging(recipe), arms, "judge")]  # type: ignore[list-item]
+    wanted += [] if forgetting is None else [forgetting]
     pending, used = [name for name in wanted if name], set()
     while pending:
         name = pending.pop()
@@ -171,11 +174,19 @@ def _reward(given: Any, names: Mapping[str, Any], where: str) -> Any:
         return "gold"
     if given not in names and ":" in given and not Path(given).exists():
         return load_place(given, f"{where}, {given!r},")
-    return _model(given, names, where, kind="reward model")
+    return model_of(given, names, where, kind="reward model")
 
 
-def _model(given: str, names: Mapping[str, Any], where: str, base: str | None = None, kind: str = "model") -> ModelOf:
-    """Return the model that a name in a recipe means: of an arm, the base, a folder or on the hub."""
+def model_of(given: str, names: Mapping[str, Any], where: str, base: str | None = None, kind: str = "model") -> ModelOf:
+    """Return the model that a name in a recipe means: of an arm, the base, a folder or on the hub.
+
+    Args:
+        given: the name.
+        names: of the arms.
+        where: the name stands, for messages.
+        base: the base model, where it may be meant.
+        kind: of the model, for messages.
+    """
     if given in names:
         return ModelOf(arm=given)
     if given == "base" and base is not None:
@@ -211,7 +222,7 @@ def _untrained(entry: Entry, where: str, names: Mapping[str, Entry], base: str |
     common = {**common, "compare": entry.compare is not False, "loop": "", "free": True, "paper": ""}
     common["label"] = entry.label or common["name"]
     if entry.source is not None:
-        return Arm(model=_model(entry.source, names, f"{where}.from", base), **common)
+        return Arm(model=model_of(entry.source, names, f"{where}.from", base), **common)
     if entry.interpolate is not None:
         ends = _ends(entry.interpolate, where, names, base)
         common["paper"] = "Wortsman et al. 2022, arXiv 2109.01903"
@@ -225,7 +236,7 @@ def _untrained(entry: Entry, where: str, names: Mapping[str, Entry], base: str |
 
 def _ends(between: Interpolation, where: str, names: Mapping[str, Entry], base: str | None) -> tuple[ModelOf, ModelOf]:
     where = f"{where}.interpolate"
-    return _model(between.start, names, f"{where}.start", base), _model(between.end, names, f"{where}.end", base)
+    return model_of(between.start, names, f"{where}.start", base), model_of(between.end, names, f"{where}.end", base)
 
 
 def _trained(entry: Entry, where: str, names: Mapping[str, Entry], base: str | None, common: dict[str, Any]) -> Arm:
@@ -244,7 +255,7 @@ def _trained(entry: Entry, where: str, names: Mapping[str, Entry], base: str | N
         )
     if entry.start is None and base is None:
         raise ConfigError(f"{where} starts from the base model, and there is none; give `model:` a name or folder.")
-    start = ModelOf(name=base or "") if entry.start is None else _model(entry.start, names, f"{where}.start", base)
+    start = ModelOf(name=base or "") if entry.start is None else model_of(entry.start, names, f"{where}.start", base)
     return Arm(
         label=entry.label or (method.label if name == method.name else name),
         paper=method.paper,
@@ -326,5 +337,5 @@ def _arm_named(name: str | None, arms: Mapping[str, Arm], field: str) -> str | N
     if name in arms and not arms[name].makes_reward:
         raise ConfigError(f"{field} is {name!r}, a model that writes; it must be a reward model.")
     if name not in arms:
-        _model(name, arms, field, kind="reward model")
+        model_of(name, arms, field, kind="reward model")
     return name if name in arms else None

@@ -17,6 +17,7 @@ from genrlhf.types import Estimate
 __all__ = ["curves_of", "over_seeds", "plane_of", "versions"]
 
 _UNIT = (0.0, 1.0)
+_SHARES = ("pvr", "pass_at_k")
 _VERSIONS = ("genrlhf", "torch", "transformers", "trl", "peft", "datasets")
 
 
@@ -36,7 +37,7 @@ def over_seeds(by_seed: Mapping[int, Mapping[str, Any]]) -> Figures:
     found: dict[str, Any] = {
         name: _each(name, [figures[name] for figures in seeds])
         for name in seeds[0]
-        if name not in ("gap", "gaps") and all(name in figures for figures in seeds)
+        if name not in ("gap", "gaps", "verdicts") and all(name in figures for figures in seeds)
     }
     if all("gaps" in figures for figures in seeds):
         found["gaps"] = {name: _gap(seeds, name) for name in seeds[0]["gaps"]}
@@ -47,7 +48,7 @@ def over_seeds(by_seed: Mapping[int, Mapping[str, Any]]) -> Figures:
 def _each(name: str, figures: Sequence[Any]) -> Any:
     """Return a figure, or every figure in a mapping, over all seeds."""
     if isinstance(figures[0], Estimate):
-        return _together(figures, share_over_seeds if name == "pvr" else mean_over_seeds, name == "pvr")
+        return _together(figures, share_over_seeds if name in _SHARES else mean_over_seeds, name in _SHARES)
     keys = [key for key in figures[0] if all(key in one for one in figures)]
     return {key: _each("" if name == "diversity" else name, [one[key] for one in figures]) for key in keys}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,16 +14,18 @@ from genrlhf.data.log import recover_records
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.models.loading import check_causal_lm
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
-from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, resolve_arms
+from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, model_of, resolve_arms
 from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
 from genrlhf.studies.ingredients import Ingredients
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.results import temperature_key, to_json
 from genrlhf.studies.shifts import shifts_of
+from genrlhf.studies.stages.forgetting import forgetting_figures, measured_forgetting, texts_of
 from genrlhf.studies.stages.interpolate import check_vocabularies
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
 from genrlhf.studies.stages.sample import OUTPUTS, POOL, sample
+from genrlhf.studies.stages.solutions import checker_of, solution_figures
 from genrlhf.studies.stages.train import peft_config
 from genrlhf.studies.workshop import Workshop
 
@@ -86,6 +90,7 @@ class Plan:
             peft_config(arm.entry.peft, f"methods.{name}")
         self.metrics = metrics_of(self.recipe.metrics)
         self.judge: JudgeOf | None = judge_of(self.recipe.judge, self.task, self.folder / "judge-answers.sqlite")
+        self.checker = checker_of(self.recipe.checker, self.task.gold)
         self.shop = Workshop(self.recipe.sampling.batch_size)
         self.made = Ingredients(self.recipe, self.task, self.arms, self.settings, self.shop)
         compared = [arm for arm in self.arms.values() if arm.compare]
@@ -119,6 +124,16 @@ class Plan:
         """The method whose model the KL is measured from."""
         default = "sft" if "sft" in self.arms else None
         return self.recipe.reference if self.recipe.reference is not None else default
+
+    @cached_property
+    def untrained(self) -> str | None:
+        """The arm that samples the base model as it is, or else the reference: what pass@k is compared with."""
+        plain = (
+            arm.name
+            for arm in self.arms.values()
+            if arm.compare and arm.model == ModelOf(name=self.base or "") and not arm.entry.sampling
+        )
+        return next(plain, self.reference)
 
     @cached_property
     def reward(self) -> ModelOf | None:
@@ -160,6 +175,7 @@ class Plan:
         samples = {name: self._sampled(arm, temperature, name, seed, at) for name in self.task.evaluation}
         found = [
             self._kl(arm, temperature, seed, at),
+            self._forgetting(arm, seed),
             self._rewarded(arm, samples, seed, at),
             self._measured(arm, samples, seed, at),
         ]
@@ -231,6 +247,35 @@ class Plan:
         }
         return self.made.stage(Stage(f"kl/{at}/seed-{seed}", settings, {**model.needs, **reference.needs}, run))
 
+    @cached_property
+    def _texts(self) -> list[str]:
+        recipe = self.recipe.forgetting
+        return [] if recipe is None else texts_of(recipe.texts, self.task, recipe.limit)
+
+    def _forgetting(self, arm: Arm, seed: int) -> Stage | None:
+        """Return what measures what a model has forgotten; None for the one that others come from."""
+        recipe = self.recipe.forgetting
+        if recipe is None:
+            return None
+        model = self.made.model(arm.model, seed, "model")
+        base = self.made.model(model_of(recipe.base, self.arms, "forgetting.base", self.base), seed, "base")
+        if model.identity == base.identity:
+            return None
+        texts, most = self._texts, recipe.max_tokens
+
+        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
+            samplers = [self.shop.sampler(each.at(context)) for each in (model, base)]
+            found = measured_forgetting(samplers[0], samplers[1], texts, max_tokens=most)
+            if found is None:
+                context.report("forgetting is left out: the model that it comes from has another vocabulary")
+            figures: Mapping[str, Any] = to_json(forgetting_figures(found), values=True)
+            return figures
+
+        digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
+        settings = {"model": model.known, "base": base.known, "texts": digest, "max_tokens": most}
+        needs = {**model.needs, **base.needs}
+        return self.made.stage(Stage(f"forgetting/{arm.name}/seed-{seed}", settings, needs, run))
+
     def _rewarded(self, arm: Arm, samples: Mapping[str, Stage], seed: int, at: str) -> Stage | None:
         if self.reward is None:
             return None
@@ -246,6 +291,7 @@ class Plan:
 
     def _measured(self, arm: Arm, samples: Mapping[str, Stage], seed: int, at: str) -> Stage:
         judge, gold, n = self.judge, self.task.gold, arm.sampling.best_of_n
+        checker = self.checker if self.recipe.sampling.diversity_inputs else None
         terms: tuple[RewardTerm, ...] = ()
         if judge is not None and judge.reward is not None:
             named = judge.reward
@@ -255,7 +301,10 @@ class Plan:
         def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
             judging = None if judge is None else judge.make(scorer(context))
             metrics = [make() for _, make in self.metrics]
-            figures = measure(_read(samples, context), metrics=metrics, judge=judging, gold=gold)
+            rows = _read(samples, context)
+            figures = measure(rows, metrics=metrics, judge=judging, gold=gold)
+            if checker is not None:
+                figures |= solution_figures(rows["id"], checker)
             if n is not None:
                 pool = recover_records(context.folder_of("sample-id") / POOL)
                 curve = pool_figures(pool, n, None if judge is None or judge.costs else judging)
@@ -270,6 +319,7 @@ class Plan:
             "metrics": [known for known, _ in self.metrics],
             "sets": list(samples),
             "best_of_n": n,
+            **({} if checker is None else {"checker": checker.known}),
         }
         needs = {f"sample-{name}": stage for name, stage in samples.items()}
         needs |= reward.needs if reward is not None else {}

@@ -24,7 +24,7 @@ else:
 
 LARGEST_SEED = 2**32 - 1
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_TAKEN = ("auto", "gold", "none", "preferences", "results", "shifts")
+_TAKEN = ("auto", "forgetting", "gold", "none", "preferences", "results", "shifts")
 _PARAMS = tuple(each.name for each in fields(SamplingParams) if each.name not in ("temperature", "logprobs"))
 
 
@@ -78,6 +78,12 @@ def _each_once(values: Sequence[Any]) -> Sequence[Any]:
 
 def _nothing(value: Any) -> Any:
     return None if isinstance(value, str) and value.lower() == "none" else value
+
+
+def _texts(value: Any) -> Any:
+    if isinstance(value, bool):
+        return {} if value else None
+    return {"texts": value} if isinstance(value, str) else value
 
 
 Count = Annotated[int, Field(strict=True, ge=1)]
@@ -145,6 +151,23 @@ class Interpolation(Part):
     start: str = "base"
     end: str
     alpha: Annotated[float, Field(strict=True, ge=0, le=1)] = 0.5
+
+
+class ForgettingOf(Part):
+    """What models are asked whether they have forgotten.
+
+    Attributes:
+        texts: "demonstrations", those of the task that are held out; an evaluation set, prompts with their references;
+            or a file: of a .txt what empty lines separate, else rows of `text`.
+        base: the model that others come from: another method, a model, or "base" for the base model.
+        limit: the first so many texts.
+        max_tokens: of a text the first so many.
+    """
+
+    texts: str = "demonstrations"
+    base: str = "base"
+    limit: Count = 200
+    max_tokens: Annotated[int, Field(strict=True, ge=2)] = 512
 
 
 class Preferences(Part):
@@ -234,6 +257,11 @@ class Recipe(Part):
         reference: the method from which the KL is measured, and whose quality is that of equal-quality diversity; by
             default sft, where there is one.
         preferences: made where the task has none.
+        forgetting: how much less likely texts are to every model than to the one that it comes from; a `ForgettingOf`,
+            a file of texts, or True for held-out demonstrations; by default not measured.
+        checker: what says which outputs are right, for pass@k and the number of outputs from which the base model
+            solves more: "gold", the task's true score; package.module:function, called as a reward; either mapped to
+            the least score of a right output; or "none". By default gold, where that is right or wrong.
         encoder: the sentence encoder, a name or folder, by which the distance of the evaluation sets is measured beside
             their words and lengths; by default none.
     """
@@ -250,6 +278,8 @@ class Recipe(Part):
     metrics: Annotated[list[Any], BeforeValidator(_listed)] = ["ead"]
     reference: str | None = None
     preferences: Preferences | None = None
+    forgetting: Annotated[ForgettingOf | None, BeforeValidator(_texts)] = None
+    checker: Annotated[Any, BeforeValidator(_nothing)] = "auto"
     encoder: Any = None
 
     @model_validator(mode="before")

@@ -55,6 +55,12 @@ class Figures(TypedDict, total=False):
         reward: by set, mean reward of the first outputs.
         gold: by set, mean true score of the first outputs.
         kl: nats an output from the reference model.
+        forgetting: on texts, in nats a token: "base_loss" of the model that it comes from, "loss", their difference
+            "increase", "forward_kl" from that model.
+        pass_at_k: by k, the share of inputs that one of k outputs solves, where something says which outputs are right.
+        solutions: of right outputs: "distinct_valid", "yield", "exp_entropy", "effective_diversity".
+        crossing: from how many outputs on the method `base` solves more: "k", "ci", "crossed", "max_k", "n" as of
+            `CrossingPoint`.
         diversity: `{"per_input": {METRIC: Estimate}, "across_input": {METRIC: Estimate}}`.
         seeds: by seed of training, the same figures of that seed alone.
     """
@@ -66,6 +72,10 @@ class Figures(TypedDict, total=False):
     reward: dict[str, Estimate]
     gold: dict[str, Estimate]
     kl: Estimate
+    forgetting: dict[str, Estimate]
+    pass_at_k: dict[str, Estimate]
+    solutions: dict[str, Estimate]
+    crossing: dict[str, Any]
     diversity: dict[str, dict[str, Estimate]]
     seeds: dict[str, Any]
 

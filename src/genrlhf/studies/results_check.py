@@ -13,6 +13,8 @@ __all__ = ["FORMAT", "VERSION", "check_kind", "check_record"]
 FORMAT = "genrlhf-results"
 VERSION = 1
 
+_BY_NAME = ("pvr", "gaps", "gap_per_shift", "reward", "gold", "forgetting", "pass_at_k", "solutions")
+
 
 class _Part:
     """A part of the record under its name, so that what is wrong is said with its place."""
@@ -106,11 +108,25 @@ def _check_figures(figures: _Part) -> None:
     for name, figure in figures.items():
         if name in ("gap", "kl"):
             figure.of(Estimate, "an estimate")
-        elif name in ("pvr", "gaps", "gap_per_shift", "reward", "gold"):
+        elif name in _BY_NAME:
             _check_estimates(figure)
+        elif name == "crossing":
+            _check_crossing(figure)
         elif name == "diversity":
             for _, level in figure.items():
                 _check_estimates(level)
+
+
+def _check_crossing(part: _Part) -> None:
+    part["base"].of(str, "a name")
+    part["k"].of((int, type(None)), "a number or null")
+    part["max_k"].of(int, "a number")
+    part["crossed"].of((int, float), "a number")
+    ends = part["ci"].elements()
+    if len(ends) != 2:
+        raise part["ci"].refuse("two ends")
+    for end in ends:
+        end.of((int, float, type(None)), "a number or null")
 
 
 def _check_estimates(part: _Part) -> None:

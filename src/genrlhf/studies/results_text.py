@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from genrlhf.studies.curves import reference_temperature
 from genrlhf.studies.report.cells import Column, Row, all_groups, overview, rows_of, temperature_text
 from genrlhf.studies.report.shift_part import gap_column, measures_of, methods_with_gaps, slope_of
+from genrlhf.studies.report.solutions_part import crossing_text, crossings
 from genrlhf.studies.report.tables import metric_label, set_label
 from genrlhf.studies.results import Results, quality_of
 from genrlhf.tables import aligned, display_width
@@ -39,6 +41,8 @@ def results_table(results: Results) -> str:
     parts = ["\n".join([table[0], "-" * max(map(display_width, table)), *table[1:]])]
     if plane and (said := _curves(results)):
         parts.append("\n".join(said))
+    if said := [_crossing(results, row, one) for row, one in crossings(results)]:
+        parts.append("\n".join(said))
     if said := _shifts(results):
         parts.append("\n".join(said))
     if results["warnings"]:
@@ -54,8 +58,8 @@ def _columns(results: Results) -> list[Column]:
         for column in group.columns:
             if column.path[:2] == ("diversity", level) or (column.path[0] in ("gold", "reward")):
                 found.setdefault(column.path, column)
-    order = ("pvr", "gap", "gaps", "gold", "reward", "kl", "diversity")
-    return sorted(found.values(), key=lambda column: order.index(column.path[0]) if column.path[0] in order else 5)
+    order = ("pvr", "gap", "gaps", "gold", "reward", "pass_at_k", "kl", "forgetting", "diversity")
+    return sorted(found.values(), key=lambda column: order.index(column.path[0]) if column.path[0] in order else 6)
 
 
 def _heading(column: Column) -> str:
@@ -64,6 +68,8 @@ def _heading(column: Column) -> str:
         return metric_label(rest[1]) + (" across inputs" if rest[0] == "across_input" else "")
     if kind in _SHORT:
         return f"{_SHORT[kind]} {set_label(rest[0] if rest else 'ood')}"
+    if kind == "forgetting":
+        return {"increase": "forgetting", "forward_kl": "KL from base"}.get(rest[0], column.heading)
     return "KL" if kind == "kl" else column.heading
 
 
@@ -102,6 +108,15 @@ def _curves(results: Results) -> list[str]:
         if by:
             lines.append(f"{_label(results, name)} is dominated by {', '.join(_label(results, one) for one in by)}")
     return lines
+
+
+def _crossing(results: Results, row: Row, crossing: Mapping[str, Any]) -> str:
+    """Return from how many outputs on the base solves more than a method."""
+    what = f"{row.label} (T {temperature_text(row.temperature)})"
+    base = f"pass@k: {_label(results, crossing['base'])}"
+    if crossing["k"] is None:
+        return f"{base} does not overtake {what} up to k = {crossing['max_k']}; {crossing_text(crossing)}"
+    return f"{base} overtakes {what} at k = {crossing_text(crossing)}"
 
 
 def _shifts(results: Results) -> list[str]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.files import replacing
 from genrlhf.studies.assemble import curves_of, over_seeds, plane_of, versions
+from genrlhf.studies.crossing import crossing_over_seeds
 from genrlhf.studies.folder import StudyFolder
 from genrlhf.studies.given import described, task_of
 from genrlhf.studies.graph import Graph, Stage, StageContext
@@ -193,6 +194,7 @@ class Study:
         reference = self.plan.reference if self.plan.reference in methods else None
         sets = sorted(self.task.evaluation, key="id".__ne__)
         shifts = from_json(context.figures_of("shifts")["shifts"]) if "shifts" in context.figures else {}
+        self._cross(figures)
         for each in figures.values():
             slopes = gap_per_shift(each, quality, sets, shifts)
             each |= {"gap_per_shift": slopes} if slopes else {}
@@ -233,6 +235,21 @@ class Study:
             figures.pop("best_of_n_curve", None)
             found.setdefault((drawn.arm.name, drawn.temperature), {})[drawn.seed] = figures
         return {at: over_seeds(by_seed) for at, by_seed in found.items()}
+
+    def _cross(self, figures: dict[tuple[str, str], Figures]) -> None:
+        """Take the verdicts of every seed out of the figures, and put in where the base model overtakes."""
+        verdicts = {at: [seed.pop("verdicts", None) for seed in each["seeds"].values()] for at, each in figures.items()}
+        for each in figures.values():
+            each.pop("verdicts", None)  # type: ignore[typeddict-item]
+        base = self.plan.untrained
+        for (name, temperature), ours in verdicts.items():
+            theirs = verdicts.get((base or "", temperature))
+            if name == base or theirs is None or None in ours or None in theirs:
+                continue
+            found = crossing_over_seeds(theirs, ours)
+            if found is not None:
+                told = {key: value for key, value in found.to_dict().items() if not key.startswith("pass@")}
+                figures[name, temperature]["crossing"] = {"base": base, **told}
 
     def _outputs(self, context: StageContext, every: Sequence[Drawn]) -> list[Any]:
         return [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from genrlhf.metrics.paired import PairedComparison, paired_shares
 from genrlhf.metrics.score_interval import score_interval
 from genrlhf.metrics.solutions.verdicts import check_k, right_and_all
 
-__all__ = ["CrossingPoint", "crossing_point"]
+__all__ = ["CrossingPoint", "crossing_of_curves", "crossing_point", "pass_curves"]
 
 _NUMBERS_AT_ONCE = 4_000_000
 
@@ -106,12 +106,34 @@ def crossing_point(
     largest = fewest if max_k is None else check_k(max_k, "max_k")
     if largest > fewest:
         raise DataError(f"An input has {fewest} output(s), fewer than max_k = {largest}; sample more, or lower max_k.")
+    curves = [pass_curves(right, count, largest) for right, count in sides]
+    return crossing_of_curves(*curves, resamples=resamples, seed=seed)
+
+
+def crossing_of_curves(
+    base: np.ndarray,
+    trained: np.ndarray,
+    *,
+    intervals: Callable[[np.ndarray], tuple[float, float]] = lambda differences: score_interval(differences, -1.0, 1.0),
+    resamples: int = 2000,
+    seed: int = 0,
+) -> CrossingPoint:
+    """Return where the mean of the base's curves overtakes that of the trained model's, see `crossing_point`.
+
+    Args:
+        base: (…, inputs, k) float64, see `pass_curves`; what stands before the inputs, such as seeds, is averaged.
+        trained: the same.
+        intervals: of a mean of differences between −1 and 1, (…, inputs).
+        resamples: of the bootstrap, over inputs.
+        seed: of the resamples.
+    """
     if resamples < 1:
         raise ConfigError(f"resamples is {resamples}; give at least one, such as 2000.")
-    curves = [_curves(right, count, largest) for right, count in sides]
-    differences = curves[0] - curves[1]
+    *_, inputs, largest = base.shape
+    ends = np.array([intervals(base[..., k] - trained[..., k]) for k in range(largest)])
+    sides = [curves.reshape(-1, inputs, largest).mean(axis=0) for curves in (base, trained)]
+    differences = sides[0] - sides[1]
     k = _overtaken(differences.mean(axis=0, keepdims=True))[0]
-    ends = np.array([score_interval(each, -1.0, 1.0) for each in differences.T])
     drawn = _resampled(differences, resamples, seed)
     return CrossingPoint(
         k=int(k) if 1 < k < math.inf else None,
@@ -119,13 +141,19 @@ def crossing_point(
         crossed=float(((drawn > 1) & np.isfinite(drawn)).mean()),
         max_k=largest,
         n=inputs,
-        first=paired_shares(curves[1][:, 0], curves[0][:, 0], seed=seed),
-        last=paired_shares(curves[1][:, -1], curves[0][:, -1], seed=seed),
+        first=paired_shares(sides[1][:, 0], sides[0][:, 0], seed=seed),
+        last=paired_shares(sides[1][:, -1], sides[0][:, -1], seed=seed),
     )
 
 
-def _curves(right: np.ndarray, count: np.ndarray, largest: int) -> np.ndarray:
-    """Return pass@1 … pass@largest of every input, (inputs, largest) float64."""
+def pass_curves(right: np.ndarray, count: np.ndarray, largest: int) -> np.ndarray:
+    """Return pass@1 … pass@largest of every input, (inputs, largest) float64.
+
+    Args:
+        right: (inputs,) int64, right outputs of every input.
+        count: (inputs,) int64, its outputs, at least `largest`.
+        largest: k.
+    """
     pairs, places = np.unique(np.stack([count, right]), axis=1, return_inverse=True)
     n, c = pairs[:, :, None]
     i = np.arange(largest)

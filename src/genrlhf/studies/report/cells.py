@@ -15,6 +15,13 @@ __all__ = ["Column", "Group", "Row", "all_groups", "number", "overview", "rows_o
 
 QUALITY_LABELS = {"pvr": "Preferred to the reference, %", "gold": "Gold score", "reward": "Reward"}
 LEVEL_LABELS = {"per_input": "Diversity per input", "across_input": "Diversity across inputs"}
+_FORGETTING = {"base_loss": "loss of the base", "increase": "loss less the base's", "forward_kl": "KL from the base"}
+_SOLUTIONS = {
+    "distinct_valid": "distinct",
+    "yield": "distinct of all",
+    "exp_entropy": "exp(H)",
+    "effective_diversity": "effective diversity",
+}
 _MINUS = "\N{MINUS SIGN}"
 
 
@@ -104,7 +111,7 @@ def overview(results: Results) -> list[Group]:
         wanted += [(results["quality"], name) for name in results["sets"]]
     if results["quality"] == "pvr":
         wanted += [path for path in everything if path[0] == "gaps"]
-    wanted += [("diversity", level, metric), ("kl",)]
+    wanted += [("diversity", level, metric), ("kl",), ("forgetting", "increase"), ("forgetting", "forward_kl")]
     found: dict[str, list[Column]] = {}
     for path in wanted:
         if path in everything and any(everything[path][1].of(row.figures) for row in rows):
@@ -120,7 +127,10 @@ def all_groups(results: Results) -> list[Group]:
     # A gap to the set called "ood" stands among all gaps, too.
     if any(path[0] == "gaps" for path in paths):
         paths = [path for path in paths if path != ("gap",)]
-    order = ("pvr", "gaps", "gap_per_shift", "gold", "reward", "kl", "diversity")
+    order = (
+        *("pvr", "gaps", "gap_per_shift", "gold", "reward", "pass_at_k", "solutions", "kl", "forgetting"),
+        "diversity",
+    )
     first = {**{name: place for place, name in enumerate(order)}, "gap": 1}
     paths.sort(key=lambda path: (first.get(path[0], len(order)), _place(path, results["sets"])))
     groups: dict[str, list[Column]] = {}
@@ -187,6 +197,12 @@ def _column(path: tuple[str, ...], quality: str | None) -> tuple[str, Column]:
         return QUALITY_LABELS["pvr"], Column(path, f"gap {set_label(path[1] if len(path) == 2 else 'ood')}", True)
     if path[0] in QUALITY_LABELS and len(path) == 2:
         return QUALITY_LABELS[path[0]], Column(path, set_label(path[1]))
+    if path[0] == "pass_at_k" and len(path) == 2:
+        return "Solved by one of k outputs, %", Column(path, f"k = {path[1]}", percent=True)
+    if path[0] == "solutions" and len(path) == 2:
+        return "Right outputs", Column(path, _SOLUTIONS.get(path[1], path[1]), decimals=3)
+    if path[0] == "forgetting" and len(path) == 2:
+        return "Forgetting, nats a token", Column(path, _FORGETTING.get(path[1], path[1]), decimals=3)
     if path == ("kl",):
         return "KL", Column(path, "nats an output")
     if path[0] == "diversity" and len(path) == 3:

@@ -16,9 +16,10 @@ from genrlhf.studies.report.figure_tables import equal_quality_table, figure_tab
 from genrlhf.studies.report.making import duration, making
 from genrlhf.studies.report.markup import element, name, text
 from genrlhf.studies.report.plane_figures import plane_figure
-from genrlhf.studies.report.planes import planes_of, reference_level
+from genrlhf.studies.report.planes import Plane, planes_of, reference_level
 from genrlhf.studies.report.samples import SampleSet, read_samples
 from genrlhf.studies.report.shift_part import shift_planes, shifts_part
+from genrlhf.studies.report.solutions_part import crossings_part, pass_plane
 from genrlhf.studies.report.tables import metric_label, set_label
 from genrlhf.studies.results import FILE_NAME, Results, read_results, to_json
 
@@ -99,16 +100,18 @@ def report_page(results: Results, samples: Sequence[SampleSet] = (), *, written:
         "summary": _summary(results, written),
         "warnings": _warnings(results),
         "figures": _figures(results),
-        "planes": "".join(
-            plane_figure(shown, number) for number, shown in enumerate([*planes_of(results), *shift_planes(results)])
-        ),
-        "equal": _equal(results) + shifts_part(results),
+        "planes": "".join(plane_figure(shown, number) for number, shown in enumerate(_planes(results))),
+        "equal": _equal(results) + crossings_part(results) + shifts_part(results),
         "all_figures": _all_figures(results),
         "outputs": _outputs(samples),
         "making": making(results),
         "data": script_json(data),
     }
     return fill_page(template, values)
+
+
+def _planes(results: Results) -> list[Plane]:
+    return [*planes_of(results), *pass_plane(results), *shift_planes(results)]
 
 
 def _summary(results: Results, written: datetime | None) -> str:

@@ -25,11 +25,13 @@ class Axis:
         label: what it shows, with its unit.
         scale: values are shown this many times as large: 100 for percent.
         root: places go by the square root of values, with their sign.
+        log: places go by the logarithm of values, which are above 0, with ticks at powers of 2.
     """
 
     label: str
     scale: float = 1.0
     root: bool = False
+    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,13 +87,21 @@ class _Ruler:
     def __init__(self, axis: Axis, values: Iterable[float], start: float, end: float) -> None:
         self.axis = axis
         found = [value * axis.scale for value in values if math.isfinite(value)] or [0.0]
+        self.start, self.end = start, end
         low, high = min(found), max(found)
+        if axis.log:
+            low, high = math.log2(low), math.log2(high)
+            self.ticks = [(2.0**n, number(2.0**n, 0)) for n in range(math.ceil(low), math.floor(high) + 1)]
+            margin = 0.06 * (high - low) or 0.5
+            self.low, self.high = low - margin, high + margin
+            return
         margin = 0.06 * (high - low) or max(abs(high), 1.0) * 0.1
         self.ticks = _ticks(low - margin, high + margin)
         self.low, self.high = (self._bent(end) for end in (min(low - margin, low), high + margin))
-        self.start, self.end = start, end
 
     def _bent(self, value: float) -> float:
+        if self.axis.log:
+            return math.log2(value)
         return math.copysign(math.sqrt(abs(value)), value) if self.axis.root else value
 
     def at(self, value: float) -> float:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from genrlhf.data.tasks.open_ended.families import OpenEnded
 from genrlhf.errors import DataError, excerpt
@@ -23,6 +23,9 @@ class Verifier:
         prompts: of prompts that are known, the family, the format and the exemplars; of others, the columns say them.
         copies_count: an answer that repeats an exemplar of its prompt is right.
     """
+
+    right_or_wrong: ClassVar[bool] = True
+    """Its scores are verdicts."""
 
     content: OpenEnded
     prompts: Mapping[str, tuple[str, str, tuple[str, ...]]] = field(default_factory=dict)
