@@ -98,33 +98,26 @@ def test_two_noisy_copies_agree_as_often_as_they_must() -> None:
     assert figures.krippendorff_alpha == pytest.approx(0.25, abs=0.05)
 
 
+def likes(**taste: str | None) -> Any:
+    """Return a judge that prefers a text of each prompt, neither for "", and has no answer for None."""
+
+    def judge(prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> list[float | None]:
+        said: dict[str | None, float | None] = {"": 1.5, None: None}
+        return [
+            said[taste[prompt]] if taste[prompt] in said else 1.0 if one == taste[prompt] else 2.0
+            for prompt, one in zip(prompts, first, strict=True)
+        ]
+
+    return judge
+
+
 def test_a_majority_ties_and_missing_answers_are_told_apart() -> None:
-    def third(prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> list[float | None]:
-        said = {"tie": 1.5, "draw": None, "all": 2.0, "none": None}
-        return [
-            said[prompt] if prompt == "tie" or second_is_b(b) else one_or_none(said[prompt])
-            for prompt, b in zip(prompts, second, strict=True)
-        ]
-
-    def second_is_b(text: str) -> bool:
-        return text == "bb"
-
-    def one_or_none(said: float | None) -> float | None:
-        return None if said is None else 3 - said
-
-    def tied(prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> list[float | None]:
-        return [
-            {"tie": 1.5, "none": None}.get(prompt, said)
-            for prompt, said in zip(prompts, longer(prompts, first, second), strict=True)
-        ]
-
-    def against(prompts: Sequence[str], first: Sequence[str], second: Sequence[str]) -> list[float | None]:
-        return [
-            {"tie": 1.5, "none": None}.get(prompt, said)
-            for prompt, said in zip(prompts, shorter(prompts, first, second), strict=True)
-        ]
-
-    pool = AnnotatorPool([Annotator(n, j, noise=0) for n, j in {"1": tied, "2": against, "3": third}.items()])
+    judges = {
+        "1": likes(tie="", draw="bb", all="bb", none=None),
+        "2": likes(tie="", draw="a", all="a", none=None),
+        "3": likes(tie="", draw=None, all="bb", none=None),
+    }
+    pool = AnnotatorPool([Annotator(name, judge, noise=0) for name, judge in judges.items()])
     given = [OutputPair(prompt, "a", "bb", columns={"dataset": "d"}) for prompt in ("tie", "draw", "all", "none")]
     annotated = pool.annotate(given, n_annotators=3)
     assert [one.why_unlabelled() for one in annotated.pairs] == [
@@ -137,6 +130,8 @@ def test_a_majority_ties_and_missing_answers_are_told_apart() -> None:
     assert (row["prompt"], row["chosen"], row["rejected"], row["dataset"]) == ("all", "bb", "a", "d")
     assert row["annotator"] == "majority" and row["score"] == pytest.approx(2 / 3)
     assert [said["score"] for said in row["annotations"]] == [1.0, 0.0, 1.0]
+    turned = pool.annotate([OutputPair("all", "bb", "a")], n_annotators=3).preferences()
+    assert [(one["chosen"], one["score"]) for one in turned] == [("bb", pytest.approx(2 / 3))]
     every = annotated.preferences(keep="all")
     assert [(row["prompt"], row["chosen"], row["annotator"]) for row in every] == [
         ("draw", "bb", "1"),

@@ -149,6 +149,7 @@ def test_what_cannot_be_labelled_is_kept_with_its_reason(folder: Path, capsys: p
         assert "None of the 1 pairs has a preference ('the answer says no verdict" in capsys.readouterr().err
 
 
+UNPRICED = "defaults: {base_url: URL}\nannotators: [{name: a, model: m, prices: [1, 1]}, {name: b, model: n}]"
 BAD: list[tuple[list[str], Any, str]] = [
     (["outputs.jsonl"], "annotators: [{model: m}]", "There is no key for https://api.openai.com"),
     (["outputs.jsonl"], "annotators: []", "pool.yaml, annotators: list should have at least 1 item"),
@@ -164,7 +165,7 @@ BAD: list[tuple[list[str], Any, str]] = [
     (["a", "b", "c"], None, "Give outputs of one or of two models"),
     (["outputs.jsonl", "--annotations", "preferences.jsonl"], None, "--annotations preferences.jsonl is what --output"),
     (["outputs.jsonl", "--output", "p.txt"], None, "--output p.txt must end in"),
-    (["outputs.jsonl", "--budget", "1"], "annotators: [{model: m, base_url: 'http://127.0.0.1:9/v1'}]", "needs prices"),
+    (["outputs.jsonl", "--budget", "1"], UNPRICED, "Annotator 'b': A budget needs prices"),
     (["outputs.jsonl", "--budget", "1e-7"], None, "The budget for all annotators is reached at 'one'"),
 ]  # fmt: skip
 
@@ -176,7 +177,7 @@ def test_bad_input_is_one_line_before_the_first_call(
     write("equal.jsonl", [{"prompt": "q", "outputs": ["same", "same"]}])
     write("single.jsonl", [{"prompt": "q", "outputs": ["one"]}])
     if pool is not None:
-        write("pool.yaml", pool)
+        write("pool.yaml", pool.replace("URL", server.url))
     assert annotate(*typed) == 1
     told = capsys.readouterr()
     assert words in told.err and told.err.count("\n") == 1 and not told.out
