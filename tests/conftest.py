@@ -9,6 +9,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 import gc
+import itertools
 import signal
 import warnings
 from pathlib import Path
@@ -42,6 +43,15 @@ def pytest_collection_finish() -> None:
     """Keep what is imported out of garbage collections: a Trainer asks for them, and they took most of a small run."""
     gc.collect()
     gc.freeze()
+
+
+_begun = itertools.count(1)
+
+
+def pytest_runtest_logstart() -> None:
+    """Keep out what has been imported since, and pytest's reports, too: between two tests there is little else."""
+    if next(_begun) % 100 == 0:
+        pytest_collection_finish()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -17,6 +17,7 @@ import pytest
 from genrlhf.cli import main
 from genrlhf.errors import ConfigError
 from genrlhf.studies.folder import StudyFolder
+from tests.processes import run_together
 from tests.studies.toys import ToyStudy, toy_graph
 
 TOYS = "tests.studies.toys:study"
@@ -153,7 +154,7 @@ def test_a_snakefile_has_a_rule_a_stage(tmp_path: Path, monkeypatch: pytest.Monk
     assert "has braces" in capsys.readouterr().err
 
 
-def in_two(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def launched(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the toys in two processes of a launcher."""
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "genrlhf"]
     command = [*launch, "study", TOYS, "--output-dir", str(folder), "--json"]
@@ -166,10 +167,11 @@ def test_two_processes_go_through_the_stages_in_step(
 ) -> None:
     assert main(["study", TOYS, "--output-dir", str(tmp_path / "one"), "--json"]) == 0
     expected = printed(capsys)
-    failed = in_two(tmp_path / "two", TOY_FAILS="sample/sft/seed-1")
+    failed = launched(tmp_path / "two", TOY_FAILS="sample/sft/seed-1")
     told = [line for line in failed.stderr.splitlines() if line.startswith("genrlhf: ")]
     assert failed.returncode == 1 and told == ["genrlhf: sample/sft/seed-1: row 3 has no prompt; add one."]
-    done = in_two(tmp_path / "two", TOY_LOG=str(tmp_path / "log"))
+    typed = ["study", TOYS, "--output-dir", str(tmp_path / "two"), "--json"]
+    done = run_together("genrlhf", *typed, TOY_LOG=str(tmp_path / "log"))
     assert done.returncode == 0, done.stderr[-3000:]
     assert json.loads(done.stdout) == expected
     main_log, other_log = (

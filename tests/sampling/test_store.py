@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import random
 import signal
 import time
@@ -18,19 +17,10 @@ from genrlhf.errors import RunFolderError
 from genrlhf.sampling import SampleStore, TransformersSampler
 from genrlhf.types import SamplingParams
 from tests.helpers import tiny_llama, tiny_tokenizer
+from tests.processes import FORKS
 
 ROWS: list[dict[str, Any]] = [{"prompt": "q" + "x" * (k % 4), "reference": f"r{k}"} for k in range(10)]
 PARAMS = SamplingParams(max_new_tokens=5, logprobs=True)
-PRELOADED = [
-    "accelerate",
-    "datasets",
-    "genrlhf.cli.main",
-    "genrlhf.data.sources",
-    "genrlhf.models.loading",
-    "genrlhf.sampling.store",
-    "genrlhf.sampling.transformers_sampler",
-    "transformers.models.llama.modeling_llama",
-]
 
 
 def sampler(**options: Any) -> TransformersSampler:
@@ -143,13 +133,10 @@ def test_processes_share_the_prompts_and_a_cut_off_one_goes_on(tmp_path: Path) -
 def test_twenty_kills_and_the_same_file(tmp_path: Path, causal_lm_folder: Path) -> None:
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"prompt": "q" + "x" * (k % 9)}) + "\n" for k in range(600)))
-    # A server that has imported everything forks a process for each start.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
 
     def start(file: Path) -> Any:
-        options = ["--model", str(causal_lm_folder), "--prompts", str(prompts), "--n", "2", "--max-new-tokens", "16"]
-        process = context.Process(target=main, args=(["sample", *options, "--batch-size", "4", "--output", str(file)],))
+        options = ["--model", str(causal_lm_folder), "--prompts", str(prompts), "--n", "2", "--max-new-tokens", "4"]
+        process = FORKS.Process(target=main, args=(["sample", *options, "--batch-size", "4", "--output", str(file)],))
         process.start()
         return process
 

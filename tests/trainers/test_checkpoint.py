@@ -7,8 +7,6 @@ import json
 import os
 import resource
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from genrlhf.trainers.checkpoint import ResumableTrainer, checkpoints_in, newest
 from genrlhf.trainers.checkpoint_files import MANIFEST, flaw_of
 from tests.data.test_log import room_for
 from tests.helpers import tiny_opt
+from tests.processes import run_alone
 from tests.trainers.kills import CUT_OFF, in_a_fork
 from tests.trainers.runs import (
     best_of_n,
@@ -55,8 +54,7 @@ def folders(run: Path) -> list[str]:
 def test_kills_within_checkpoints_end_in_the_weights_of_a_run_that_was_let_be(
     tmp_path: Path, kind: str, kills: int
 ) -> None:
-    command = [sys.executable, "-m", "tests.trainers.kills", str(tmp_path), f"{kind}:{kills}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_alone("tests.trainers.kills", str(tmp_path), f"{kind}:{kills}")
     assert done.returncode == 0, done.stderr[-4000:]
     outcomes = json.loads(done.stdout)[kind]
     assert len(outcomes) == kills == sum(CUT_OFF[kind].values())
