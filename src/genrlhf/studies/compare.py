@@ -5,30 +5,27 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
-from genrlhf.data.files import write_rows
 from genrlhf.data.lock import locked
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.metrics.diversity.evaluation import LEVELS, Level
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.models.loading import check_causal_lm, load_tokenizer
-from genrlhf.sampling.store import SampleStore
 from genrlhf.studies.assemble import versions
 from genrlhf.studies.compare_figures import Measured, Measures
 from genrlhf.studies.compare_inputs import GivenOutputs, Input, common_inputs, inputs_of, sets_of
-from genrlhf.studies.compare_models import AskedModel, Drawing, filled
+from genrlhf.studies.compare_models import AskedModel, Drawing
+from genrlhf.studies.compare_outputs import CollectedOutputs
 from genrlhf.studies.curves import Point, draw_curves, reference_temperature
 from genrlhf.studies.results import (
     FILE_NAME,
     GIVEN,
-    OutputsOf,
     Results,
     diversity_of,
     quality_of,
-    temperature_key,
     write_results,
 )
 from genrlhf.studies.shifts import gap_per_shift, shifts_of
@@ -155,8 +152,6 @@ class Comparison:
         self.inputs: list[Input] = []
         self.asked: list[Input] = []
         self.k = 0
-        self.outputs: dict[tuple[str, str], list[list[str]]] = {}
-        self.files: list[OutputsOf] = []
 
     def _take(self, name: str, source: Any) -> None:
         """Tell a model from outputs, and check it."""
@@ -237,84 +232,31 @@ class Comparison:
     def run(self, measures: Measures, settings: Mapping[str, Any] | None = None) -> Results:
         """Draw, measure, and write `results.json`, which keeps further settings."""
         with locked(self.folder / FILE_NAME):
-            self._draw()
-            results = self._measure(measures)
+            results = self._measure(self._collected(), measures)
             results["settings"] = {**self._settings(measures), **(settings or {})}
             results["seconds"] = round(time.monotonic() - self.start, 1)
             write_results(results, self.folder)
         return results
 
-    def _draw(self) -> None:
-        """Draw what models lack, and put all outputs into files."""
+    def _collected(self) -> CollectedOutputs:
+        """Return the outputs of all sources, drawn where they are not there."""
+        collected = CollectedOutputs(
+            self.folder, self.drawing, self.asked, self.inputs, self.sets, self.k, self.warnings, self.report
+        )
         for name in self.names:
             if name in self.given:
-                file = self.given[name]
-                outputs = [file.outputs(one) for one in self.inputs]
-                self._keep(name, GIVEN, outputs)
-                self._write(name, outputs)
-            else:
-                self._sample(name)
+                collected.take(name, self.given[name])
+                continue
+            model = AskedModel(self.models[name], self.drawing, chat=self.chats[name])
+            collected.draw(name, model, self.sources[name])
+            model.close()
+        return collected
 
-    def _keep(self, name: str, temperature: str, outputs: Sequence[Sequence[str]]) -> None:
-        self.outputs[name, temperature] = [list(texts[: self.k]) for texts in outputs]
-        for where, file in self._files(name, temperature).items():
-            relative = file.relative_to(self.folder).as_posix()
-            self.files.append(
-                {"method": name, "temperature": temperature, "seed": None, "set": where, "file": relative}
-            )
-
-    def _files(self, name: str, temperature: str) -> dict[str, Path]:
-        """Return the file of every set."""
-        folder = self.folder / "outputs" / f"{name}@{temperature}"
-        slugs = [re.sub(r"[^\w.-]", "_", where)[:60].lstrip(".") for where in self.sets]
-        clear = all(slugs) and len({slug.lower() for slug in slugs}) == len(slugs)
-        names = slugs if clear else [f"set-{number}" for number in range(len(slugs))]
-        return {where: folder / f"{slug}.jsonl" for where, slug in zip(self.sets, names, strict=True)}
-
-    def _write(self, name: str, outputs: Sequence[Sequence[str]]) -> None:
-        for where, file in self._files(name, GIVEN).items():
-            rows = [
-                {**_row(one), "outputs": list(texts)}
-                for one, texts in zip(self.inputs, outputs, strict=True)
-                if one.where == where
-            ]
-            write_rows(rows, file)
-
-    def _sample(self, name: str) -> None:
-        sampler = AskedModel(self.models[name], self.drawing, chat=self.chats[name])
-        drawn: dict[float, dict[str, list[str]]] = {t: {} for t in self.drawing.temperatures}
-        for temperature in self.drawing.temperatures:
-            key, cut, total = temperature_key(temperature), 0, 0
-            for where, file in self._files(name, key).items():
-                rows = [_row(one) for one in self.asked if one.where == where]
-                texts = [one.text for one in self.asked if one.where == where]
-                store = SampleStore(
-                    file,
-                    rows,
-                    n=self.drawing.n,
-                    params=replace(self.drawing.params, temperature=temperature),
-                    seed=self.drawing.seed,
-                    model={**self.sources[name], "dtype": self.drawing.dtype, "chat": self.chats[name]},
-                    overwrite=self.drawing.overwrite,
-                )
-                said = f"{name} at temperature {key}, {len(rows)} prompts of {where}"
-                found = filled(store, sampler, said, self.report)
-                cut += sum(not ended for record in found for ended in record["ended"])
-                total += len(found) * self.drawing.n
-                drawn[temperature] |= dict(zip(texts, (record["outputs"] for record in found), strict=True))
-            if cut:
-                self.warnings.append(
-                    f"{name} at temperature {key}: {cut} of {total} outputs were cut off at "
-                    f"{self.drawing.params.max_new_tokens} tokens."
-                )
-            self._keep(name, key, [drawn[temperature][one.text] for one in self.inputs])
-        sampler.close()
-
-    def _measure(self, measures: Measures) -> Results:
+    def _measure(self, collected: CollectedOutputs, measures: Measures) -> Results:
         """Measure every arm, and put them side by side."""
         found: dict[tuple[str, str], Measured] = {}
-        references = self._references() if measures.judge is not None else [None] * len(self.inputs)
-        for (name, temperature), outputs in self.outputs.items():
+        references = self._references(collected.outputs) if measures.judge is not None else [None] * len(self.inputs)
+        for (name, temperature), outputs in collected.outputs.items():
             label = name if temperature == GIVEN else f"{name} at temperature {temperature}"
             self.report(f"{label}: measuring")
             found[name, temperature] = measures.of(label, self.inputs, outputs, references, self.sets)
@@ -351,7 +293,7 @@ class Comparison:
             "curves": draw_curves(
                 points, reference=self.reference, free=self.free, share=quality == "pvr", seed=self.drawing.seed
             ),
-            "outputs": self.files,
+            "outputs": collected.files,
             "warnings": list(dict.fromkeys(self.warnings)),
             "settings": {},
             "versions": versions(),
@@ -364,14 +306,14 @@ class Comparison:
             return {}
         return shifts_of({where: [one.text for one in self.inputs if one.where == where] for where in self.sets})
 
-    def _references(self) -> list[str | None]:
+    def _references(self, outputs: Mapping[tuple[str, str], list[list[str]]]) -> list[str | None]:
         if self.baseline is None:
             missing = sum(one.reference is None for one in self.inputs)
             if missing:
                 self.warnings.append(f"{missing} of {len(self.inputs)} inputs have no reference, and are not judged.")
             return [one.reference for one in self.inputs]
-        temperatures = [t for name, t in self.outputs if name == self.baseline]
-        return [texts[0] for texts in self.outputs[self.baseline, reference_temperature(temperatures)]]
+        temperatures = [t for name, t in outputs if name == self.baseline]
+        return [texts[0] for texts in outputs[self.baseline, reference_temperature(temperatures)]]
 
     def _settings(self, measures: Measures) -> dict[str, Any]:
         """Return what figures depend on."""
@@ -386,11 +328,6 @@ class Comparison:
             "baseline": self.baseline,
             "free": self.free,
         }
-
-
-def _row(one: Input) -> dict[str, Any]:
-    row = {"prompt": one.prompt, "dataset": one.where}
-    return row if one.reference is None else {**row, "reference": one.reference}
 
 
 def _has(found: Mapping[tuple[str, str], Measured], quality: str) -> bool:
