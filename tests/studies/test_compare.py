@@ -18,6 +18,7 @@ from genrlhf.studies import compare_models
 from genrlhf.studies.compare import is_outputs_file, run_comparison
 from genrlhf.studies.compare_figures import RememberedScores
 from genrlhf.studies.compare_models import Drawing
+from genrlhf.studies.draws import sampler_of, sequence_kl
 from genrlhf.studies.results import Results, read_results, to_json
 from genrlhf.studies.results_text import results_table
 from genrlhf.types import SamplingParams
@@ -169,6 +170,32 @@ def test_models_at_temperatures_beside_a_file(tmp_path: Path, causal_lm_folder: 
     weights = results["settings"]["sources"]["model"]
     assert set(weights) == {"model", "weights"}
     assert "front" in results_table(results).splitlines()[0]
+
+
+def test_the_kl_from_one_of_the_models(tmp_path: Path, causal_lm_folder: Path) -> None:
+    other, larger = (tmp_path / name for name in ("other", "larger"))
+    save_model(tiny_llama(seed=1), tiny_tokenizer(), other)
+    tokenizer = tiny_tokenizer()
+    tokenizer.add_tokens(["more"])
+    save_model(tiny_llama(vocab_size=len(tokenizer)), tokenizer, larger)
+    sources = {"base": str(causal_lm_folder), "other": str(other), "larger": str(larger), "file": SHORT}
+    drawing = Drawing(n=2, temperatures=(0.0, 1.0), params=SamplingParams(max_new_tokens=4))
+    results = compare(tmp_path / "out", sources, kl_from="base", drawing=drawing)
+    found = {
+        (name, temperature): figures["kl"]
+        for name, method in results["methods"].items()
+        for temperature, figures in method["temperatures"].items()
+        if "kl" in figures
+    }
+    samplers = [sampler_of(str(folder)) for folder in (other, causal_lm_folder)]
+    prompts, params = [f"q{n}" for n in range(4)], SamplingParams(max_new_tokens=4)
+    values = sequence_kl(samplers[0], samplers[1].model, prompts, params, seed=1)
+    assert set(found) == {("base", "1.0"), ("other", "1.0")}
+    assert found["base", "1.0"].value == 0
+    assert found["other", "1.0"].value == pytest.approx(np.mean(values)) and found["other", "1.0"].n == 4
+    assert any("larger: its vocabulary is another than that of" in line for line in results["warnings"])
+    with pytest.raises(ConfigError, match="kl_from is file, a file of outputs; name a model"):
+        compare(tmp_path / "out", sources, kl_from="file")
 
 
 def test_a_killed_comparison_goes_on(tmp_path: Path, causal_lm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

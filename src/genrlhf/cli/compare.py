@@ -12,6 +12,7 @@ from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.reading import add_reading_options, read_outputs, reading_settings
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, DataError, excerpt, printable
+from genrlhf.metrics.preference.judging.templates import ANSWERS, TASKS
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
@@ -130,13 +131,13 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--judge-url", metavar="URL", help="of the endpoint (default: OPENAI_BASE_URL, or OpenAI's own)")
     group.add_argument(
         "--judge-task",
-        choices=("instructions", "forum_posts", "news"),
+        choices=TASKS,
         default="instructions",
         help="what the outputs are, for a judge that is asked in words (default: %(default)s)",
     )
     group.add_argument(
         "--judge-answer",
-        choices=("ranking", "letter", "logprobs", "reasoned", "structured"),
+        choices=ANSWERS,
         default="ranking",
         help="how it answers (default: %(default)s)",
     )
@@ -152,6 +153,12 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--reference", metavar="NAME", help="the source whose quality the others are compared at (default: the first)"
+    )
+    group.add_argument(
+        "--kl-from",
+        metavar="NAME",
+        help="the model among the sources from which the KL of all models is measured, in nats an output, on the first "
+        "evaluation set; one more sample of every prompt is drawn for it at every temperature",
     )
     group.add_argument(
         "--free", nargs="+", default=[], metavar="NAME", help="sources that are controls which cost no training"
@@ -195,6 +202,7 @@ def run(args: argparse.Namespace) -> int:
         drawing=drawing,
         reference=args.reference,
         baseline=args.baseline,
+        kl_from=args.kl_from,
         free=args.free,
         report=Reporter(),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
@@ -29,7 +29,7 @@ from genrlhf.studies.results import (
     write_results,
 )
 from genrlhf.studies.shifts import gap_per_shift, shifts_of
-from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction
+from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction, SamplingParams
 
 if TYPE_CHECKING:
     import os
@@ -67,6 +67,7 @@ def run_comparison(
     gold: RewardFunction | None = None,
     baseline: str | None = None,
     reference: str | None = None,
+    kl_from: str | None = None,
     free: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda message: None,
@@ -92,6 +93,8 @@ def run_comparison(
         gold: the true score, where there is one.
         baseline: the source whose first outputs, at temperature 1 or near it, are the references of the judge.
         reference: the source whose quality the others are compared at; the first by default.
+        kl_from: the model among the sources from which the KL of all models is measured, on the first set, by one more
+            sample of every prompt at every temperature above 0.
         free: sources that are controls which cost no training.
         settings: further settings that the record keeps.
         report: says in one line what goes on.
@@ -106,7 +109,14 @@ def run_comparison(
         RunFolderError: `output_dir` holds outputs of other settings.
     """
     comparison = Comparison(
-        sources, output_dir, drawing=drawing, reference=reference, baseline=baseline, free=free, report=report
+        sources,
+        output_dir,
+        drawing=drawing,
+        reference=reference,
+        baseline=baseline,
+        kl_from=kl_from,
+        free=free,
+        report=report,
     )
     comparison.read(prompts, prompts_name, limit)
     comparison.check(metrics, levels, judged=judge is not None)
@@ -128,6 +138,7 @@ class Comparison:
         drawing: Drawing | None = None,
         reference: str | None = None,
         baseline: str | None = None,
+        kl_from: str | None = None,
         free: Collection[str] = (),
         report: Report = lambda message: None,
     ) -> None:
@@ -139,15 +150,19 @@ class Comparison:
         for name in self.names:
             if not _NAME.fullmatch(name):
                 raise ConfigError(f"{excerpt(name)} is no name; use letters, digits and . _ - @ +.")
-        for role, one in (("reference", reference), ("baseline", baseline), *(("free", name) for name in free)):
+        roles = {"reference": reference, "baseline": baseline, "kl_from": kl_from}
+        for role, one in (*roles.items(), *(("free", name) for name in free)):
             if one is not None and one not in sources:
                 raise ConfigError(f"{role} is {excerpt(one)}, which is none of {', '.join(self.names)}.")
         self.reference, self.baseline, self.free = reference or self.names[0], baseline, list(free)
+        self.kl_from = kl_from
         self.models: dict[str, str] = {}
         self.given: dict[str, GivenOutputs] = {}
         self.sources: dict[str, dict[str, Any]] = {}
         for name, source in sources.items():
             self._take(name, source)
+        if kl_from is not None:
+            self._check_kl(kl_from)
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.asked: list[Input] = []
@@ -167,6 +182,15 @@ class Comparison:
             check_causal_lm(str(source), trust_remote_code=self.drawing.trust_remote_code)
             self.models[name] = str(source)
             self.sources[name] = {"model": str(source), "weights": model_fingerprint(str(source))}
+
+    def _check_kl(self, name: str) -> None:
+        """Raise `ConfigError` where there is no KL from a source."""
+        if name in self.given:
+            raise ConfigError(f"kl_from is {name}, a file of outputs; name a model, whose probabilities are known.")
+        params = self.drawing.params
+        plain = SamplingParams(max_new_tokens=params.max_new_tokens, stop=params.stop)
+        if replace(params, temperature=plain.temperature) != plain:
+            raise ConfigError("kl_from measures plain samples; leave top_k, top_p and the like out of the drawing.")
 
     def read(self, prompts: Iterable[Mapping[str, Any]] | None, name: str, limit: int | None) -> None:
         """Find the inputs that all sources have, or can be asked."""
@@ -243,13 +267,18 @@ class Comparison:
         collected = CollectedOutputs(
             self.folder, self.drawing, self.asked, self.inputs, self.sets, self.k, self.warnings, self.report
         )
+        base = None if self.kl_from is None else AskedModel(self.models[self.kl_from], self.drawing, chat=False)
         for name in self.names:
             if name in self.given:
                 collected.take(name, self.given[name])
                 continue
             model = AskedModel(self.models[name], self.drawing, chat=self.chats[name])
             collected.draw(name, model, self.sources[name])
+            if base is not None:
+                collected.measure_kl(name, model, base)
             model.close()
+        if base is not None:
+            base.close()
         return collected
 
     def _measure(self, collected: CollectedOutputs, measures: Measures) -> Results:
@@ -261,6 +290,8 @@ class Comparison:
             self.report(f"{label}: measuring")
             found[name, temperature] = measures.of(label, self.inputs, outputs, references, self.sets)
             self.warnings += found[name, temperature].warnings
+            if (kl := collected.kls.get((name, temperature))) is not None:
+                found[name, temperature].figures["kl"] = kl
         quality = next((name for name in ("pvr", *measures.scores) if _has(found, name)), None)
         if quality is None:
             self.warnings.append("Quality was not measured, so there are no curves; name a judge or a reward.")
@@ -326,6 +357,7 @@ class Comparison:
             "metrics": list(measures.metrics),
             "levels": list(measures.levels),
             "baseline": self.baseline,
+            "kl_from": self.kl_from,
             "free": self.free,
         }
 

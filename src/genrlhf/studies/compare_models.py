@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.errors import ConfigError
 from genrlhf.models.loading import load_causal_lm, load_tokenizer
 from genrlhf.studies.results import temperature_key
-from genrlhf.types import Sample, SamplingParams
+from genrlhf.types import Estimate, Sample, SamplingParams
 
 if TYPE_CHECKING:
+    from genrlhf.sampling import TransformersSampler
     from genrlhf.sampling.store import SampleStore
     from genrlhf.types import Sampler
 
@@ -62,7 +63,7 @@ class AskedModel:
 
     def __init__(self, model: str, drawing: Drawing, *, chat: bool) -> None:
         self.model, self.drawing, self.chat = model, drawing, chat
-        self._sampler: Sampler | None = None
+        self._sampler: TransformersSampler | None = None
 
     def stream(
         self,
@@ -83,7 +84,19 @@ class AskedModel:
         found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
         return [[sample.text for sample in samples] for _, samples in found]
 
-    def _loaded(self) -> Sampler:
+    def kl_from(self, other: AskedModel, prompts: Sequence[Any], params: SamplingParams, seed: int) -> Estimate | None:
+        """Return the KL from another model in nats an output, at the temperature of the samples.
+
+        Both see this model's prompt. None where the two have different vocabularies.
+        """
+        from genrlhf.studies.stages.measure import kl_bound, measured_kl
+
+        if other.model == self.model:
+            return kl_bound(1, len(prompts))
+        asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
+        return measured_kl(self._loaded(), other._loaded(), asked, params, seed=seed)
+
+    def _loaded(self) -> TransformersSampler:
         if self._sampler is None:
             import torch
 

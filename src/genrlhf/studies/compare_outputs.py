@@ -13,6 +13,7 @@ from genrlhf.sampling.store import SampleStore
 from genrlhf.studies.compare_inputs import GivenOutputs, Input
 from genrlhf.studies.compare_models import AskedModel, Drawing, filled
 from genrlhf.studies.results import GIVEN, OutputsOf, temperature_key
+from genrlhf.types import Estimate
 
 __all__ = ["CollectedOutputs"]
 
@@ -32,6 +33,7 @@ class CollectedOutputs:
         report: says in one line what goes on.
         outputs: of every source and temperature, in the order of `inputs`.
         files: that they lie in.
+        kls: of every model and temperature, where they were measured.
     """
 
     folder: Path
@@ -44,6 +46,7 @@ class CollectedOutputs:
     report: Callable[[str], None]
     outputs: dict[tuple[str, str], list[list[str]]] = field(default_factory=dict)
     files: list[OutputsOf] = field(default_factory=list)
+    kls: dict[tuple[str, str], Estimate] = field(default_factory=dict)
 
     def take(self, name: str, given: GivenOutputs) -> None:
         """Take the outputs of a file as they are."""
@@ -90,6 +93,22 @@ class CollectedOutputs:
                     f"{self.drawing.params.max_new_tokens} tokens."
                 )
             self._keep(name, key, [drawn[one.text] for one in self.inputs])
+
+    def measure_kl(self, name: str, model: AskedModel, base: AskedModel) -> None:
+        """Measure the KL of a model from another on the first set, at every temperature that draws."""
+        prompts = [one.prompt for one in self.inputs if one.where == self.sets[0]]
+        for temperature in self.drawing.temperatures:
+            key = temperature_key(temperature)
+            if temperature == 0:
+                continue
+            self.report(f"{name} at temperature {key}: KL")
+            params = replace(self.drawing.params, temperature=temperature)
+            # Other draws than those that are measured otherwise.
+            found = model.kl_from(base, prompts, params, self.drawing.seed + 1)
+            if found is None:
+                self.warnings.append(f"{name}: its vocabulary is another than that of {base.model}, so there is no KL.")
+                return
+            self.kls[name, key] = found
 
     def _keep(self, name: str, temperature: str, outputs: Sequence[Sequence[str]]) -> None:
         self.outputs[name, temperature] = [list(texts[: self.k]) for texts in outputs]

@@ -18,6 +18,7 @@ from genrlhf.cli.judge.report import print_judged
 from genrlhf.cli.reading import READS, add_reading_options
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, JudgeError, excerpt
+from genrlhf.metrics.preference.judging.templates import ANSWERS, TASKS
 
 if TYPE_CHECKING:
     from genrlhf.cli.judge.choosing import ChosenJudge
@@ -62,13 +63,13 @@ def add_command(commands: Any) -> None:
     parser.add_argument("--reward-model", help="judge by the scores of a reward model: a hub name or folder")
     parser.add_argument(
         "--task",
-        choices=("instructions", "forum_posts", "news"),
+        choices=TASKS,
         default="instructions",
         help="what the outputs are (default: %(default)s)",
     )
     parser.add_argument(
         "--answer",
-        choices=("ranking", "letter", "logprobs", "reasoned", "structured"),
+        choices=ANSWERS,
         default="ranking",
         help="how the judge answers (default: %(default)s)",
     )
