@@ -46,7 +46,7 @@ def drawn_annotators(weights: Mapping[str, float], shown: Shown, *, n: int, seed
 
     Example:
         >>> drawn_annotators({"a": 1.0, "b": 0.0, "c": 1.0}, ("Name a colour.", "red", "blue"), n=2, seed=0)
-        ['c', 'a']
+        ['a', 'c']
     """
     times = {
         name: -math.log(uniform(seed, f"annotator {name}", shown)) / weight

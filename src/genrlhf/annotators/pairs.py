@@ -98,7 +98,7 @@ def pairs_from_samples(
     Example:
         >>> rows = [{"prompt": "Name a colour.", "outputs": ["red", "blue", "red"]}]
         >>> [pair.shown[1:] for pair in pairs_from_samples(rows)]
-        [('red', 'blue')]
+        [('blue', 'red')]
     """
     if per_prompt < 1:
         raise ConfigError(f"per_prompt must be at least 1, not {per_prompt}; give how many pairs of a prompt to draw.")
