@@ -11,7 +11,7 @@ from typing import Any
 
 from genrlhf.errors import ConfigError, line_of
 
-__all__ = ["given_or_placed", "load_place", "loading"]
+__all__ = ["given_or_placed", "load_place", "loading", "model_or_placed"]
 
 
 def load_place(place: str, what: str) -> Any:
@@ -52,6 +52,17 @@ def given_or_placed(value: Any, what: str) -> Any:
     if found is not None and not callable(found):
         raise ConfigError(f"{what} is a {type(found).__name__}, which cannot be called; give a function.")
     return found
+
+
+def model_or_placed(value: Any, what: str) -> Any:
+    """Return the name or folder of a model as it is, and for "package.module:name" what it names; of a class an object.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if isinstance(value, str) and ":" in value and not os.path.exists(value):
+        value = load_place(value, f"{what}={value!r}")
+    return loading(value, f"{what}, a {value.__name__},") if isinstance(value, type) else value
 
 
 def loading(load: Callable[[], Any], what: str) -> Any:

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset
 
 from genrlhf.methods import METHODS, get_method
+from genrlhf.types import Sample
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, prompt_rows, weights
 
@@ -53,7 +54,36 @@ def lengths(texts: list[str]) -> list[list[float]]:
     return [[1.0, float(len(text))] for text in texts]
 
 
+class Refiner:
+    """A sampler that puts a letter in front of what it is asked."""
+
+    def stream(self, prompts: Any, n: int, params: Any, seed: int, *, rows: Any = None, done: Any = ()) -> Any:
+        for place, prompt in enumerate(prompts):
+            yield place, [Sample("abcdefgh"[number] + prompt, "stop", 1) for number in range(n)]
+
+    def sample(self, prompts: Any, n: int, params: Any, seed: int) -> list[list[str]]:
+        return [[each.text for each in samples] for _, samples in self.stream(prompts, n, params, seed)]
+
+
+def advice(prompts: Any, completions: Any) -> list[str]:
+    """Feedback in words."""
+    return [f"not {len(completion)}" for completion in completions]
+
+
+def scores(prompts: Any, drafts: Any, feedback: Any, refinements: Any) -> list[float]:
+    """Scores of refinements."""
+    return [float(ord(text[0]) % 3) for text in refinements]
+
+
 OWN: dict[str, dict[str, Any]] = {
+    "ilf": {
+        "settings": {
+            "feedback": advice,
+            "refiner": Refiner(),
+            "scorer": scores,
+            "refine_template": "{prompt}{draft}{feedback}",
+        }
+    },
     # Its KL is estimated over the completions of a micro-batch, of which it wants two.
     "kto": {"splits": []},
     "pass_at_k": {"config": {"pass_k": 2, "samples_per_prompt": 4}},

@@ -8,7 +8,7 @@ import sys
 import types
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -44,6 +44,8 @@ def test_a_method_says_what_it_is(name: str) -> None:
     settings = method.settings_class()
     own = {field.name for field in dataclasses.fields(settings)} if settings else set()
     assert not own & config
+    # The command line reads them, those of the classes above too.
+    assert own <= set(get_type_hints(settings) if settings else ())
     lines = (Path(genrlhf.methods.__file__).parent / f"{name}.py").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 120
 

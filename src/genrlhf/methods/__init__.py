@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genrlhf.methods.dqo import DQO
     from genrlhf.methods.frequency import Frequency
     from genrlhf.methods.gem import GEM
+    from genrlhf.methods.ilf import ILF
     from genrlhf.methods.kl_cov import KLCov
     from genrlhf.methods.mara import MARA
     from genrlhf.methods.method import Method
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DQO",
     "GEM",
+    "ILF",
     "MARA",
     "METHODS",
     "RRHF",
@@ -47,6 +49,7 @@ _HOMES = {
     "GEM": "gem",
     "KLCov": "kl_cov",
     "MARA": "mara",
+    "ILF": "ilf",
     "METHODS": "registry",
     "RRHF": "rrhf",
     "SPIN": "spin",

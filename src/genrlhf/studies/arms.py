@@ -316,13 +316,26 @@ def _check_needs(arm: Arm, recipe: Recipe, task: Task) -> None:
     for term in (*arm.reward, *arm.choice):
         if term.source == "gold" and task.gold is None:
             raise DataError(f"methods.{arm.name} is for the gold score, and the task {task.name!r} has none.")
-    for kind in (kind for kind in arm.method.needs if kind != "reward"):
+    if "feedback" in arm.method.needs and not _has_feedback(arm, task):
+        raise DataError(
+            f"methods.{arm.name} learns from feedback on completions, and the task {task.name!r} has none; give "
+            f"`feedback:` what gives it (genrlhf train {arm.method.name} --help says what that may be)."
+        )
+    for kind in (kind for kind in arm.method.needs if kind not in ("reward", "feedback")):
         made = kind in ("preferences", "labels") and recipe.preferences is not None
         if rows_of(task, kind) is None and not made:
             remedy = "; or say under `preferences:` how some are made" if kind in ("preferences", "labels") else ""
             raise DataError(
                 f"methods.{arm.name} needs {kind}, and the task {task.name!r} has none; take another task{remedy}."
             )
+
+
+def _has_feedback(arm: Arm, task: Task) -> bool:
+    """Whether a setting of the entry says what gives feedback, or the rows have it."""
+    assert arm.method is not None
+    rows = rows_of(task, arm.method.needs[0])
+    given = arm.entry.settings.get("feedback") or arm.entry.settings.get("goal_reward")
+    return given is not None or (rows is not None and "feedback" in rows.column_names)
 
 
 def _judging(recipe: Recipe) -> str | None:

@@ -359,7 +359,11 @@ class SampleAndTuneTrainer:
             shutil.rmtree(folder / "steps", ignore_errors=True)
 
     def _has_begun(self) -> bool:
-        return any(self._files.any_in(folder) or checkpoints_in(folder) for folder in self._folders())
+        # Of drafts that are given, and not drawn, there are the steps alone.
+        return any(
+            self._files.any_in(folder) or checkpoints_in(folder) or any(folder.glob("*.jsonl"))
+            for folder in self._folders()
+        )
 
     def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
         folder = self._folder(iteration)

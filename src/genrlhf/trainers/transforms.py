@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from genrlhf.data.log import append_records, recover_records
 from genrlhf.errors import ConfigError, RunFolderError
+from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.sampling import SampleStore, TransformersSampler
 from genrlhf.trainers.own_code import check_call
 from genrlhf.trainers.tuning_rows import load_rows
+from genrlhf.types import Sampler
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
     from genrlhf.trainers.groups import Group
-    from genrlhf.trainers.objective import ObjectiveLike
-    from genrlhf.types import Sampler, SamplingParams
+    from genrlhf.types import SamplingParams
 
 __all__ = ["ROWS_FILE", "Round", "Transform", "as_transform"]
 
@@ -34,7 +35,7 @@ class Transform:
     """
 
     tune: ClassVar[Any] = None
-    objective: ObjectiveLike | None = None
+    objective: Any = None
 
     def __call__(self, groups: list[Group]) -> Any:
         """Return rows, or `TuningRows`: the same for the same groups."""
@@ -111,13 +112,25 @@ class Round:
         """Return the rows that were tuned on in the last so many rounds before this one."""
         return [row for folder in self.earlier[-rounds:] for row in load_rows(folder / ROWS_FILE)] if rounds else []
 
+    def sampler(self, source: Any = None) -> Sampler:
+        """Return a sampler: one that is given, of a model by its name or folder, or by default of the policy."""
+        if isinstance(source, Sampler):
+            return source
+        model, tokenizer = self.model, self.tokenizer
+        if source is not None:
+            trust = self.args.trust_remote_code
+            model = load_causal_lm(source, trust_remote_code=trust).to(self.args.device)
+            tokenizer = load_tokenizer(source, trust_remote_code=trust)
+            ensure_pad_token(tokenizer, model)
+        return TransformersSampler(model, tokenizer, batch_size=self.args.sampling_batch_size)
+
     def draw(
         self,
         name: str,
         prompts: Sequence[Mapping[str, Any]],
         n: int,
         *,
-        sampler: Sampler | None = None,
+        source: Any = None,
         **changes: Any,
     ) -> list[dict[str, Any]]:
         """Return a record for each of the prompts, with n `outputs` and whether each has `ended`.
@@ -128,19 +141,16 @@ class Round:
             name: of the step.
             prompts: rows of `prompt`; further columns are kept.
             n: outputs of each.
-            sampler: what draws; by default the policy.
+            source: what draws, see `sampler`; it is loaded where something is to be drawn.
             changes: of the trainer's `SamplingParams`.
         """
         params: SamplingParams = replace(self.args.sampling_params, logprobs=False, **changes)
-        chosen = sampler
-        if chosen is None:
-            chosen = TransformersSampler(self.model, self.tokenizer, batch_size=self.args.sampling_batch_size)
         file = self.steps / f"{name}.jsonl"
         store = SampleStore(file, prompts, n=n, params=params, seed=self.seed, model={"step": name})
         store.open()
         store.load()
         if len(store.done) < len(store.rows):
-            store.run(chosen)
+            store.run(self.sampler(source))
         store.finish()
         return sorted(store.records(), key=lambda record: record["row"])
 
