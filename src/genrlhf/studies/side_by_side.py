@@ -99,7 +99,7 @@ class _Foreman:
             for stage in self.pending
             if stage.key not in self.began
             and self.elsewhere.get(stage.key, (now, ""))[0] <= now
-            and all(self.places.is_done(need) for need in stage.needed)
+            and all(need.key not in self.began and self.places.is_done(need) for need in stage.needed)
         ]
         return max(ready, key=lambda stage: urgency[stage.key], default=None)
 
