@@ -4,8 +4,8 @@
 
 Every seed runs in a folder of its own; the first one runs twice, to compare all figures bit for bit. What has run stays
 in `--folder`, where there is one, and the same command goes on from there. The record goes to
-`benchmarks/results/demo_seeds.json`. The exit status is 1 where a target is missed. Wall-clock seconds mean something on
-a machine without other work alone, and with one demo at a time.
+`benchmarks/results/demo_seeds.json`. The exit status is 1 where a target is missed. Wall-clock seconds are those of a
+machine without other work, and of one demo at a time, or they mean nothing.
 """
 
 from __future__ import annotations

@@ -278,6 +278,19 @@ def test_preferences_are_those_of_the_gold_score_where_there_is_one(task: Task, 
     )
     found.run()
     assert {row["prompt"] for row in preferences(found)} <= set(asked)
+    # In parts, side by side, they are the same, and the model is trained on them once more, and not otherwise.
+    parted = study(
+        bare,
+        tmp_path / "parted",
+        {"sft": FEW, "reward_model": METHODS["reward_model"]},
+        preferences={**MADE, "parts": 2},
+        reward="reward_model",
+    )
+    parted.run(jobs=2, threads=1)
+    assert preferences(parted) == preferences(found)
+    names = [name for name in parted.records() if name.startswith("preferences")]
+    assert names == ["preferences/seed-0/part-1", "preferences/seed-0/part-2", "preferences/seed-0"]
+    assert parted.records()["reward_model/seed-0"].figures == found.records()["reward_model/seed-0"].figures
 
 
 def test_neither_gold_score_nor_references(task: Task, tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.fingerprint import dataset_fingerprint
+from genrlhf.data.log import recover_records, replace_records
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.rewards import load_reward
 from genrlhf.studies.arm_settings import ArmSettings
@@ -18,7 +20,14 @@ from genrlhf.studies.given import described
 from genrlhf.studies.graph import Stage, StageContext
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.stages.interpolate import interpolate
-from genrlhf.studies.stages.preferences import make_preferences, read_preferences, refuse_unrated
+from genrlhf.studies.stages.preferences import (
+    SAMPLES,
+    draw_part,
+    make_preferences,
+    parts_of,
+    read_preferences,
+    refuse_unrated,
+)
 from genrlhf.studies.stages.train import peft_config, train
 from genrlhf.studies.workshop import Workshop
 
@@ -144,26 +153,50 @@ class Ingredients:
         assert recipe is not None
         refuse_unrated(self.task.prompts, gold)
         model = self.model(ModelOf(arm=recipe.source), seed, "model")
-        sampling = self.recipe.sampling
+        prompts, sampling = self.task.prompts, self.recipe.sampling
         params = Sampling(max_new_tokens=sampling.max_new_tokens).params(1.0)
+        parts = parts_of(recipe, prompts, sampling.batch_size)
+
+        def draws(folder: Path, context: StageContext, part: range) -> list[dict[str, Any]]:
+            context.report(f"{recipe.samples} samples of each of {len(part)} prompts")
+            draw = policy_draw(self.shop.sampler(model.at(context)), params, seed)
+            return draw_part(folder, prompts, draw, recipe, part=part, batch_size=sampling.batch_size)
+
+        def draw_only(part: range, folder: Path, context: StageContext) -> Mapping[str, Any]:
+            return {"prompts": len(draws(folder, context, part))}
 
         def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            context.report(f"{recipe.samples} samples of each of {min(recipe.prompts, len(self.task.prompts))} prompts")
-            draw = policy_draw(self.shop.sampler(model.at(context)), params, seed)
-            made = make_preferences(
-                folder, self.task.prompts, draw, recipe, gold=gold, seed=seed, batch_size=sampling.batch_size
-            )
-            return made
+            if len(parts) == 1:
+                rows = draws(folder, context, parts[0])
+            else:
+                files = [context.folder_of(f"part-{number}") / SAMPLES for number in range(1, len(parts) + 1)]
+                rows = [row for file in files for row in recover_records(file)]
+                replace_records(folder / SAMPLES, rows)
+            return make_preferences(folder, rows, recipe, gold=gold, seed=seed)
 
-        settings = {
-            **recipe.model_dump(exclude={"source"}),
+        drawn = {
+            "samples": recipe.samples,
             "model": model.known,
             "max_new_tokens": sampling.max_new_tokens,
-            "prompts_digest": self.digest(self.task.prompts),
-            "rated_by": "reference" if gold is None else described(gold),
+            "prompts_digest": self.digest(prompts),
             "seed": seed,
         }
-        return self.stage(Stage(f"preferences/seed-{seed}", settings, model.needs, run, launched=True))
+        settings = {
+            **drawn,
+            **recipe.model_dump(exclude={"source", "parts"}),
+            "rated_by": "reference" if gold is None else described(gold),
+        }
+        name = f"preferences/seed-{seed}"
+        if len(parts) == 1:
+            return self.stage(Stage(name, settings, model.needs, run, launched=True))
+        needs = {}
+        for number, part in enumerate(parts, start=1):
+            known = {**drawn, "rows": [part.start, part.stop]}
+            of_part = Stage(
+                f"{name}/part-{number}", known, model.needs, partial(draw_only, part), launched=True, kind="draw"
+            )
+            needs[f"part-{number}"] = self.stage(of_part)
+        return self.stage(Stage(name, settings, needs, run))
 
     def _trained(self, arm: Arm, seed: int) -> Stage:
         method, settings = arm.method, self.settings[arm.name]

@@ -179,6 +179,7 @@ class Preferences(Part):
         samples: of each prompt, ranked by the gold score or an automatic rater.
         pairs: of each prompt.
         temperature: of the Bradley-Terry labels, in units of the score; 0 for labels without noise.
+        parts: the samples are drawn in so many stages, which can be made at the same time; they are the same.
     """
 
     source: str = Field(alias="from")
@@ -186,6 +187,7 @@ class Preferences(Part):
     samples: Annotated[int, Field(strict=True, ge=2)] = 4
     pairs: Count = 2
     temperature: Number = 0.0
+    parts: Count = 1
 
 
 class Entry(Part):

@@ -10,7 +10,7 @@ import pytest
 from datasets import Dataset
 
 from genrlhf.studies.recipe import Preferences
-from genrlhf.studies.stages.preferences import make_preferences, read_preferences
+from genrlhf.studies.stages.preferences import draw_part, make_preferences, parts_of, read_preferences
 
 N = 400
 PROMPTS = Dataset.from_dict({"prompt": [f"prompt {i}" for i in range(N)]})
@@ -26,7 +26,8 @@ def brief(prompts: Sequence[str], completions: Sequence[str], **columns: Any) ->
 
 def made(folder: Path, temperature: float) -> tuple[Dataset, Dataset]:
     recipe = Preferences(source="sft", prompts=N, samples=2, pairs=1, temperature=temperature)
-    counts = make_preferences(folder, PROMPTS, draw, recipe, gold=brief, seed=0, batch_size=64)
+    rows = draw_part(folder, PROMPTS, draw, recipe, part=range(N), batch_size=64)
+    counts = make_preferences(folder, rows, recipe, gold=brief, seed=0)
     train, held_out = read_preferences(folder)
     assert counts == {"pairs": len(train), "held_out_pairs": len(held_out)}
     return train, held_out
@@ -46,3 +47,16 @@ def test_labels_are_drawn_at_the_temperature_of_the_recipe(tmp_path: Path) -> No
     train, _ = made(tmp_path, 0.01)
     # σ(0.01 / 0.01) = 0.7311; the standard error of a share of 340 is 0.024.
     assert train["chosen"][:].count(" short") / len(train) == pytest.approx(0.7311, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("asked", "prompts", "parts", "sizes"),
+    [(400, 400, 2, [192, 208]), (300, 400, 3, [96, 96, 108]), (40, 400, 9, [32, 8]), (500, 7, 4, [7])],
+)
+def test_parts_hold_all_rows_once_and_end_where_a_batch_does(
+    asked: int, prompts: int, parts: int, sizes: list[int]
+) -> None:
+    recipe = Preferences(source="sft", prompts=asked, samples=2, parts=parts)
+    found = parts_of(recipe, PROMPTS.select(range(prompts)), 64)
+    assert [len(part) for part in found] == sizes
+    assert [row for part in found for row in part] == list(range(min(asked, prompts)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from genrlhf.studies.recipe import Preferences
     from genrlhf.types import RewardFunction
 
-__all__ = ["SIDES", "make_preferences", "read_preferences"]
+__all__ = ["SAMPLES", "SIDES", "draw_part", "make_preferences", "parts_of", "read_preferences", "refuse_unrated"]
+
+SAMPLES = "samples.jsonl"
 
 HELD_OUT = 0.15
 """Share of the prompts whose pairs are held out."""
@@ -26,46 +29,62 @@ HELD_OUT = 0.15
 SIDES = ("train", "held_out")
 
 
-def make_preferences(
-    folder: Path,
-    prompts: Dataset,
-    draw: Draw,
-    recipe: Preferences,
-    *,
-    gold: RewardFunction | None,
-    seed: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    """Sample some outputs of every prompt and pair them as the gold score or `rate` ranks them.
+def parts_of(recipe: Preferences, prompts: Dataset, batch_size: int) -> list[range]:
+    """Return the rows of the prompts that each part draws for, cut where a batch ends, so that all draw the same.
 
-    A reward model so learns from what its policy writes, as in Stiennon et al. 2020, section 3.1. The samples go to
-    `samples.jsonl`, the pairs to `train.jsonl` and `held_out.jsonl`, without a prompt in common.
+    Args:
+        recipe: says how many prompts, samples and parts.
+        prompts: of the task.
+        batch_size: sequences drawn at a time.
+    """
+    total, batch = min(recipe.prompts, len(prompts)), max(1, batch_size // recipe.samples)
+    batches = math.ceil(total / batch)
+    parts = min(recipe.parts, batches)
+    cuts = [min(total, batch * (batches * part // parts)) for part in range(parts + 1)]
+    return [range(first, last) for first, last in pairwise(cuts)]
+
+
+def draw_part(
+    folder: Path, prompts: Dataset, draw: Draw, recipe: Preferences, *, part: range, batch_size: int
+) -> list[dict[str, Any]]:
+    """Sample some outputs of every prompt in a part of the rows into `samples.jsonl`, and return them.
 
     Args:
         folder: where they go.
-        prompts: rows of `prompt` and, without a gold score, `reference`.
+        prompts: of the task.
         draw: samples a model.
-        recipe: says how many prompts and samples, and at what temperature labels are drawn.
+        recipe: says how many samples.
+        part: the rows.
+        batch_size: sequences drawn at a time.
+    """
+    return draw_outputs(
+        folder / SAMPLES,
+        prompts.select(part),
+        "preferences",
+        lambda asked, rows, n: draw(asked, [part[row] for row in rows], n),
+        counts=[recipe.samples] * len(part),
+        batch_size=batch_size,
+    )
+
+
+def make_preferences(
+    folder: Path, rows: list[dict[str, Any]], recipe: Preferences, *, gold: RewardFunction | None, seed: int
+) -> dict[str, Any]:
+    """Pair a model's samples as the gold score or `rate` ranks them.
+
+    A reward model so learns from what its policy writes, as in Stiennon et al. 2020, section 3.1. The pairs go to
+    `train.jsonl` and `held_out.jsonl`, without a prompt in common.
+
+    Args:
+        folder: where they go.
+        rows: the samples of every prompt and, without a gold score, its `reference`.
+        recipe: says how many pairs, and at what temperature labels are drawn.
         gold: the true score, where the task has one.
         seed: of the labels.
-        batch_size: sequences drawn at a time.
 
     Returns:
         How many pairs there are of each side.
-
-    Raises:
-        DataError: there is no gold score, and the prompts have no references to rate by.
     """
-    refuse_unrated(prompts, gold)
-    chosen = prompts.select(range(min(recipe.prompts, len(prompts))))
-    rows = draw_outputs(
-        folder / "samples.jsonl",
-        chosen,
-        "preferences",
-        draw,
-        counts=[recipe.samples] * len(chosen),
-        batch_size=batch_size,
-    )
     return decided_by_main(lambda: _pair(folder, rows, recipe, gold, seed))
 
 
