@@ -41,14 +41,14 @@ def requirements(*packages: str, groups: tuple[str, ...] = (), pins: str = "cons
     return ["-c", str(ROOT / pins), *packages, *nox.project.dependency_groups(PYPROJECT, *groups)]
 
 
-def run_tests(session: nox.Session, pins: str) -> None:
+def run_tests(session: nox.Session, pins: str, *options: str) -> None:
     """Install the package with the versions of `pins`, and run all tests or those that the arguments name."""
     session.env.update(ENVIRONMENT)
     session.install(*requirements(".", groups=("test",), pins=pins))
     # Two sessions run all tests, side by side.
     processes = (os.cpu_count() or 1) // 2
     spread = ["-n", str(processes)] if processes > 1 and not session.posargs else []
-    session.run("pytest", "--durations=20", *spread, *session.posargs)
+    session.run("pytest", "--durations=20", *spread, *(session.posargs or options))
 
 
 @nox.session
@@ -74,14 +74,17 @@ def types(session: nox.Session) -> None:
 
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
-    """Run the tests on the pinned versions."""
-    run_tests(session, "constraints.txt")
+    """Run the tests on the pinned versions, but for those that `benchmarks` runs on them."""
+    run_tests(session, "constraints.txt", "--ignore=tests/gpu")
 
 
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
-    """Run the tests on the oldest versions that the package declares to work with."""
-    run_tests(session, "minimums.txt")
+    """Run the tests on the oldest versions that the package declares to work with.
+
+    All but those in a browser, as what a page does hangs on no version of a package.
+    """
+    run_tests(session, "minimums.txt", "-m", "not browser")
 
 
 @nox.session(venv_backend="none", requires=["development"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.metadata
 import math
 import os
@@ -276,10 +277,14 @@ def _shown(value: Any) -> str:
     return excerpt(value)
 
 
+# A card lies in every checkpoint, and to look them up takes longer than to write it.
+_version = functools.cache(importlib.metadata.version)
+
+
 def _installed(names: Iterable[str]) -> Iterable[tuple[str, str]]:
     for name in names:
         try:
-            yield name, importlib.metadata.version(name)
+            yield name, _version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
 

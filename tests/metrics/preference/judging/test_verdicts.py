@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from typing import Any
@@ -183,41 +184,41 @@ def test_patterns(text: str, expected: float | None) -> None:
     assert read_patterns(text, PATTERNS) == expected
 
 
-hostile = st.one_of(
-    st.text(max_size=200),
-    st.lists(
-        st.sampled_from(
-            [
-                *"[]{}()'\":,.\n 0129",
-                "model",
-                "rank",
-                "model_1",
-                "model_2",
-                "'model': 'model_1'",
-                '"rank": 1',
-                "{'model': 'model_2', 'rank': 2}",
-                "[[A]]",
-                "[[B",
-                "__import__('os')",
-                "\x00",
-                "\ud800",
-                "m",
-                "M",
-                "1e9",
-                "٣",
-            ]
-        ),
-        max_size=60,
-    ).map("".join),
-)
+HOSTILE = [
+    *"[]{}()'\":,.\n 0129",
+    "model",
+    "rank",
+    "model_1",
+    "model_2",
+    "'model': 'model_1'",
+    '"rank": 1',
+    "{'model': 'model_2', 'rank': 2}",
+    "[[A]]",
+    "[[B",
+    "__import__('os')",
+    "\x00",
+    "\ud800",
+    "m",
+    "M",
+    "1e9",
+    "٣",
+]
 
 
-@settings(max_examples=10_000, deadline=None)
-@given(hostile)
-def test_sixty_thousand_hostile_answers(text: str) -> None:
-    # Ten thousand texts for each of six readers.
+@settings(max_examples=1000, deadline=None)
+@given(st.text(max_size=200) | st.lists(st.sampled_from(HOSTILE), max_size=60).map("".join))
+def test_hostile_answers(text: str) -> None:
     for read in READERS:
         assert read(text) in (None, 1, 1.5, 2)
+
+
+def test_fifty_thousand_hostile_answers() -> None:
+    # Nine thousand texts for each of six readers.
+    generator = random.Random(0)
+    for _ in range(9000):
+        text = "".join(generator.choices(HOSTILE, k=generator.randrange(61)))
+        for read in READERS:
+            assert read(text) in (None, 1, 1.5, 2), text
 
 
 @pytest.mark.parametrize(
