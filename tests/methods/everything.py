@@ -91,6 +91,7 @@ OWN: dict[str, dict[str, Any]] = {
     # Their covariances are over a micro-batch.
     "kl_cov": {"config": {"num_ppo_epochs": 2}, "splits": []},
     "clip_cov": {"splits": []},
+    "adversarial": {"settings": {"discriminator_warmup": 2, "discriminator_lr": 1e-3}, "config": {"max_new_tokens": 6}},
 }
 """What is particular of a method.
 

@@ -67,8 +67,8 @@ def score_in_float32(model: nn.Module) -> None:
                 module.__class__ = Float32Linear
 
 
-def reset_score_head(model: Any) -> None:
-    """Draw the score head of a sequence classifier from N(0, 1/(d + 1)), bias 0.
+def reset_score_head(model: Any, *, zeros: bool = False) -> None:
+    """Draw the score head of a sequence classifier from N(0, 1/(d + 1)), or make it `zeros`; bias 0.
 
     Stiennon et al. 2020, "Learning to summarize from human feedback", appendix B. The numbers come from torch's global
     generator: seed it first.
@@ -76,6 +76,6 @@ def reset_score_head(model: Any) -> None:
     layers = [m for head in modules_above_layers(model) for m in head.modules() if isinstance(m, nn.Linear)]
     # Some heads have their last layer first.
     linear = [layer for layer in layers if layer.out_features == model.config.num_labels][-1]
-    nn.init.normal_(linear.weight, std=1 / math.sqrt(linear.in_features + 1))
+    nn.init.normal_(linear.weight, std=0.0 if zeros else 1 / math.sqrt(linear.in_features + 1))
     if linear.bias is not None:
         nn.init.zeros_(linear.bias)

@@ -24,7 +24,14 @@ if TYPE_CHECKING:
     from peft import PeftModel
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["check_causal_lm", "load_causal_lm", "load_for_reward_training", "load_reward_model", "load_tokenizer"]
+__all__ = [
+    "check_causal_lm",
+    "load_causal_lm",
+    "load_for_reward_training",
+    "load_reward_model",
+    "load_tokenizer",
+    "scorer_from",
+]
 
 
 def _init_kwargs(model_init_kwargs: dict[str, Any] | None, trust_remote_code: bool) -> dict[str, Any]:
@@ -158,6 +165,19 @@ def load_for_reward_training(
         reset_score_head(loaded)
         return settled(loaded)
     return settled(_load_scorer(model, kwargs))
+
+
+def scorer_from(causal: Any) -> PreTrainedModel:
+    """Return a sequence classifier with a copy of a language model's layers, in float32, and a head of zeros.
+
+    Raises:
+        ModelError: where the family has none.
+    """
+    if is_peft_model(causal):
+        causal = merged_copy(causal)
+    scorer: PreTrainedModel = _with_score(causal, str(causal.config._name_or_path)).float()
+    reset_score_head(scorer, zeros=True)
+    return scorer
 
 
 def _load_scorer(name: str, kwargs: dict[str, Any]) -> PreTrainedModel:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from genrlhf.rewards.adversarial import AdversarialReward
 from genrlhf.rewards.affine import Calibration
 from genrlhf.rewards.calibration import calibrate_reward
 from genrlhf.rewards.checks import check_rewards
@@ -10,6 +11,7 @@ from genrlhf.rewards.model_reward import ModelReward
 from genrlhf.rewards.weighted import WeightedReward
 
 __all__ = [
+    "AdversarialReward",
     "Calibration",
     "ModelReward",
     "RewardSource",

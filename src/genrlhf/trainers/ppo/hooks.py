@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.rewards.groups import GroupReward, as_group_reward
 from genrlhf.trainers.own_code import check_call
@@ -40,6 +42,18 @@ class Hooks:
     shape_reward: GroupReward | None
     policy_loss: PolicyLoss | None
     given: dict[str, Any]
+
+    def prepare(self, reward: Any, *run: Any) -> None:
+        """Show a run to the reward and to each of these that has a method `prepare`.
+
+        Args:
+            reward: as the user gave it.
+            run: policy, tokenizer, settings and training data.
+        """
+        terms = [term for term, _ in reward] if isinstance(reward, (list, tuple)) else [reward]
+        for each in (*terms, *self.given.values()):
+            if hasattr(each, "prepare") and not isinstance(each, torch.nn.Module):
+                each.prepare(*run)
 
     def check_columns(self, columns: Sequence[str], *, source: str) -> None:
         """Raise an error where one of them wants what rows of these columns do not give it."""

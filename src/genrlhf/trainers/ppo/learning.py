@@ -29,6 +29,7 @@ from genrlhf.trainers.state_files import (
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.rollout_record import Rollout
+    from genrlhf.trainers.tally import Tally
 
 __all__ = ["LearningRewards"]
 
@@ -45,12 +46,14 @@ class LearningRewards:
 
     Args:
         rewards: of completions and of groups; None is passed over, and an object that is there twice learns once.
+        tally: where figures go of those that have `figures()`, as `reward/…`.
 
     Raises:
         ConfigError: for an update that is asynchronous, or a state that no file can hold.
     """
 
-    def __init__(self, *rewards: Any) -> None:
+    def __init__(self, *rewards: Any, tally: Tally | None = None) -> None:
+        self.tally = tally
         found = {id(each): each for reward in rewards for each in _terms(reward) if learns_along(each)}
         self.rewards: list[Any] = list(found.values())
         self._told = False
@@ -87,6 +90,9 @@ class LearningRewards:
                     f"The reward {reward_name(reward)}, learning from rollout {rollout.index}, raised "
                     f"{excerpt(error, 200)}; see the traceback of that error for the place."
                 ) from error
+            for name, value in getattr(reward, "figures", dict)().items():
+                if self.tally is not None:
+                    self.tally.add(f"reward/{name}", torch.tensor([float(value)]))
         self.bring_into_step()
 
     def bring_into_step(self) -> None:

@@ -84,7 +84,7 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
         hooks=hooks,
         phase=Phases(trainer.callback_handler, tally),
     )
-    learning = LearningRewards(models.reward, hooks.group_reward, hooks.shape_reward)
+    learning = LearningRewards(models.reward, hooks.group_reward, hooks.shape_reward, tally=tally)
     observers = Observers(trainer, learning)
     processes = accelerator.process_index, accelerator.num_processes
     buffer = RolloutBuffer(collector, loss, masking, observers, *processes)

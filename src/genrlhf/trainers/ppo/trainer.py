@@ -149,6 +149,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
         for name, dataset in datasets:
             check_prompts(dataset, name, model=policy.model, tokenizer=policy.tokenizer, **options)
         args = with_precision_of(policy.model, args)
+        hooks.prepare(reward, policy.model, policy.tokenizer, args, train_dataset)
         models = build_models(
             policy,
             reward,
