@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import pytest
@@ -278,6 +279,7 @@ UNLIKE_ANY_SAMPLER = {"phimoe", "xlnet"}
 """Those whose forward pass has no such probabilities, whatever draws: at random in training, and ahead of the text."""
 
 
+@functools.cache
 def is_known(name: str) -> bool:
     """Whether the installed transformers has this model type."""
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -52,10 +53,19 @@ def test_rows_in_the_order_of_the_prompts(tmp_path: Path) -> None:
     assert all(len(values) >= 1 for record in records for values in record["logprobs"])
 
 
+@pytest.fixture(scope="module")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a file that is whole; not to be written to."""
+    folder = tmp_path_factory.mktemp("sampled")
+    sample(folder / "out.jsonl")
+    return folder
+
+
 @pytest.mark.parametrize("kept", range(0, 1500, 37))
-def test_cut_off_at_any_byte_it_ends_the_same(tmp_path: Path, kept: int, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / "out.jsonl"
-    sample(file)
+def test_cut_off_at_any_byte_it_ends_the_same(
+    sampled: Path, tmp_path: Path, kept: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = shutil.copytree(sampled, tmp_path, dirs_exist_ok=True) / "out.jsonl"
     whole = file.read_bytes()
     file.write_bytes(whole[:kept])
     sample(file)

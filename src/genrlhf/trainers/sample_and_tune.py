@@ -129,6 +129,9 @@ class SampleAndTuneTrainer:
         refuse_adapter_with_frozen_layers(self.args.freeze_layers, peft_config, model)
         refuse_unmergeable(peft_config)
         self._load(model, processing_class, sampler)
+        if self.model is not None and train_dataset is not None:
+            # Fine-tuning would refuse it, once samples had been drawn and scored.
+            refuse_reading_ahead(self.model, device=device_for_trials(self.args))
         self.sampler = sampler
         self.reward: Any = None
         if reward is not None:
@@ -298,8 +301,6 @@ class SampleAndTuneTrainer:
             DataError: where the transform makes no rows.
         """
         self._refuse_to_train(resume_from_checkpoint)
-        # Before samples are drawn and scored, as all that follows: fine-tuning would refuse it.
-        refuse_reading_ahead(self.model, device=device_for_trials(self.args))
         resuming = bool(resume_from_checkpoint)
         replaced = claim_output_dir(
             self,

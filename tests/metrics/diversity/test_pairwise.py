@@ -102,7 +102,7 @@ def test_the_error_is_that_of_fresh_texts(max_pairs: int | None, aggregate: str)
             [[str(number)] for number in generator.integers(1, 400, size=80)],
             NLIDiversity(scorer, split="texts", max_pairs=max_pairs, seed=seed, aggregate=aggregate),  # type: ignore[arg-type]
         )
-        for seed in range(150)
+        for seed in range(100)
     ]
     values = [estimate.value for estimate in found]
     error = math.sqrt(statistics.fmean(estimate.stderr**2 for estimate in found))
