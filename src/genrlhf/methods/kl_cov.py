@@ -19,7 +19,7 @@ __all__ = ["METHOD", "KLCov"]
 
 @dataclass(frozen=True)
 class KLCov:
-    """A policy loss: unclipped, with c |log π − log π_old| added for the share of tokens of the largest covariance.
+    """A policy loss: unclipped, with c · abs(log π − log π_old) added for the tokens of the largest covariance.
 
     Cui et al. 2025 (arXiv 2505.22617), see `genrlhf.ops.kl_cov_loss`.
 

@@ -17,7 +17,7 @@ __all__ = ["METHOD", "Uniqueness"]
 
 @dataclass(frozen=True)
 class Uniqueness:
-    """An advantage: GRPO's, times w_i ∝ |class(i)|^−a with mean 1 in the group.
+    """An advantage: GRPO's, times w_i ∝ size(i)^−a with mean 1 in the group.
 
     arXiv 2601.08763, see `genrlhf.ops.uniqueness_weights`. A rare right answer gains more, and a rare wrong one loses
     more. The advantages of a group do not sum to 0 then.

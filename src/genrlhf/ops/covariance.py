@@ -36,7 +36,7 @@ def kl_cov_loss(
     share: float,
     coef: float,
 ) -> torch.Tensor:
-    """Return −A_t ρ_t + c |ℓ_t − ℓ_t^old| for the tokens of the largest covariance, −A_t ρ_t for all others, (B, T).
+    """Return −A_t ρ_t + c · abs(ℓ_t − ℓ_t^old) for the tokens of the largest covariance, else −A_t ρ_t, (B, T).
 
     Nothing is clipped. At ratio 1 the gradient of the penalty is 0, so that a rollout's first update is plain policy
     gradient.

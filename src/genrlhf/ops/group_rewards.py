@@ -1,7 +1,7 @@
 """Rewards of completions that count how much the others of their prompt are like them.
 
 Shapes: G prompts with n completions each, (G, n). `classes` are numbers, equal where two completions of a prompt say
-the same; their values mean nothing. In all of them completions may be put into another order, and classes renamed.
+the same; size(i) is how many say what i does. Completions may be put into another order, and classes renamed.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def shifted_above_zero(rewards: torch.Tensor) -> torch.Tensor:
 
 
 def distinct_rewards(rewards: torch.Tensor, classes: torch.Tensor, *, floor: float = 0.0) -> torch.Tensor:
-    """Return r_i · d_i with d_i = (n − |class(i)|) / (n − 1), the share of the others that say something else, (G, n).
+    """Return r_i · d_i with d_i = (n − size(i)) / (n − 1), the share of the others that say something else, (G, n).
 
     DARLING (Li et al. 2025, arXiv 2509.02534). Where all say the same it is 0, where all differ r.
 
@@ -70,7 +70,7 @@ def distinct_rewards(rewards: torch.Tensor, classes: torch.Tensor, *, floor: flo
 
 
 def shared_rewards(rewards: torch.Tensor, classes: torch.Tensor, *, power: float = 1.0) -> torch.Tensor:
-    """Return r_i / |class(i)|^a, (G, n): what is said often pays less.
+    """Return r_i / size(i)^a, (G, n): what is said often pays less.
 
     Where all say the same it is r / n^a, where all differ r.
 
@@ -87,7 +87,7 @@ def shared_rewards(rewards: torch.Tensor, classes: torch.Tensor, *, power: float
 
 
 def uniqueness_weights(classes: torch.Tensor, *, power: float = 1.0) -> torch.Tensor:
-    """Return w_i ∝ |class(i)|^−a with mean 1 in every group, (G, n) float32, by which advantages are multiplied.
+    """Return w_i ∝ size(i)^−a with mean 1 in every group, (G, n) float32, by which advantages are multiplied.
 
     Uniqueness-aware advantages (arXiv 2601.08763). The mean of 1 leaves the step of a group as large as it was.
 
