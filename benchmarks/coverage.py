@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.append(str(Path(__file__).parent))
 from _populations import LENGTHS, MEANS, SHARES, TEXTS, Draw, Texts
+from _shifts import shift_cases
 from _solutions import solution_cases
 
 from genrlhf.metrics import (
@@ -245,7 +246,7 @@ def cases() -> Iterator[Case]:
     yield Case("judge: accuracy", "right in 0.97", _agreement("accuracy", 0.97), 0.1)
     yield Case("judge: human agreement", "right in 0.8", _agreement("human_agreement", 0.8), 0.1)
     yield Case("judge: bias", "right in 0.97", _agreement("bias", 0.97), 0.1)
-    for figure, population, simulate, share in solution_cases():
+    for figure, population, simulate, share in (*solution_cases(), *shift_cases()):
         yield Case(figure, population, simulate, share, 200)
 
 

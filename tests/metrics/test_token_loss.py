@@ -39,7 +39,19 @@ def test_the_error_of_a_ratio_is_that_of_the_jackknife() -> None:
     found = forgetting(texts, texts).base_loss
     total, count = sum(map(sum, texts)), sum(map(len, texts))
     without = np.array([-(total - sum(each)) / (count - len(each)) for each in texts])
-    assert found.stderr == pytest.approx(math.sqrt(199 / 200 * ((without - without.mean()) ** 2).sum()), rel=0.02)
+    assert found.stderr == pytest.approx(math.sqrt(199 / 200 * ((without - without.mean()) ** 2).sum()), rel=1e-9)
+
+
+def test_few_texts_of_unequal_length_say_less_than_as_many_of_one_length() -> None:
+    # Four tokens of 40 are in nine texts: the interval is that of little more than one.
+    sizes = [36, *[1] * 4]
+    moves = np.array([0.1, 0.4, 0.2, 0.3, 0.5])
+    base = [[-1.0] * n for n in sizes]
+    found = forgetting(base, [[x - move for x in row] for row, move in zip(base, moves.tolist(), strict=True)]).increase
+    assert found.value == pytest.approx((3.6 + 1.4) / 40)
+    # Student's t of one degree of freedom, 12.7.
+    assert found.ci[1] - found.value > 12.7 * found.stderr * 0.9
+    assert forgetting([[-1.0, -2.0]], [[-1.0, -2.5]]).increase.value == 0.25
 
 
 def test_an_unchanged_model_has_forgotten_nothing() -> None:

@@ -51,10 +51,15 @@ def forgetting(
 ) -> Forgetting:
     """Return how much less likely texts are to a checkpoint than to its base, with intervals over texts.
 
-    The mean is over tokens, Σ_i Σ_t x_it / Σ_i T_i, in which long texts count more; the units are texts, whose tokens
-    are not independent. Its error is that of a ratio: with R the mean and T̄ the mean length, the interval is
-    `mean_estimate`'s of R + (Σ_t x_it − R T_i) / T̄. Both models see the same texts, so that the increase is known
-    better than either loss.
+    The mean is over tokens, R = Σ_i Σ_t x_it / Σ_i T_i, in which long texts count more; the units are texts, whose
+    tokens are not independent. Its error is that of a ratio, by leaving out single texts: with w_i = T_i / Σ T and T̄
+    the mean length, the interval is `mean_estimate`'s of n values around R, the residuals::
+
+        (1 − 1/n) (Σ_t x_it − R T_i) / (T̄ (1 − w_i))
+
+    but with Student's t of 1 / Σ w² − 1 degrees of freedom in place of n − 1: so many texts of equal length say as much
+    (Kish 1965, "Survey Sampling"). Both models see the same texts, so that the increase is known better than either
+    loss.
 
     Args:
         base: one list per text, of the log-probability of each of its tokens under the base, at temperature 1.
@@ -115,10 +120,19 @@ def forward_kl(base: ArrayLike, checkpoint: ArrayLike) -> np.ndarray:
 
 def _per_token(sums: ArrayLike, sizes: Sequence[int]) -> Estimate:
     """Return Σ sums / Σ sizes; the values of the estimate are those of texts, whose mean it is."""
+    from scipy.special import stdtrit
+
     given, lengths = np.asarray(sums, dtype=np.float64), np.asarray(sizes, dtype=np.float64)
-    ratio = float(given.sum() / lengths.sum())
-    found = mean_estimate(ratio + (given - ratio * lengths) / lengths.mean())
-    return replace(found, value=ratio)
+    ratio, n = float(given.sum() / lengths.sum()), len(lengths)
+    if n < 2:
+        return replace(mean_estimate([ratio]), value=ratio)
+    shares = lengths / lengths.sum()
+    away = (given - ratio * lengths) / lengths.mean() * (1 - 1 / n) / (1 - shares)
+    away -= away.mean()
+    found = mean_estimate(ratio + away)
+    freedom = max(1 / float((shares**2).sum()) - 1, 1.0)
+    wider = float(stdtrit(freedom, 0.975) / stdtrit(n - 1, 0.975))
+    return replace(found, value=ratio, ci=mean_estimate(ratio + wider * away).ci)
 
 
 def _not_negative(estimate: Estimate) -> Estimate:
