@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.log import recover_records
-from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.models.loading import check_causal_lm
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
 from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, model_of, resolve_arms
+from genrlhf.studies.forgetting import forgetting_stage
 from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
 from genrlhf.studies.ingredients import Ingredients
 from genrlhf.studies.recipe import Recipe, Sampling
 from genrlhf.studies.results import temperature_key, to_json
-from genrlhf.studies.shifts import shifts_of
-from genrlhf.studies.stages.forgetting import forgetting_figures, measured_forgetting, texts_of
+from genrlhf.studies.shifts import shifts_stage
+from genrlhf.studies.stages.forgetting import texts_of
 from genrlhf.studies.stages.interpolate import check_vocabularies
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
 from genrlhf.studies.stages.sample import OUTPUTS, POOL, sample
@@ -105,19 +103,10 @@ class Plan:
 
     @cached_property
     def shifts(self) -> Stage | None:
-        """What measures how far the evaluation sets are from each other; None for a single one."""
-        encoder = self.recipe.encoder
+        """What measures how far the evaluation sets are from the one in distribution; None for a single one."""
         sets = {name: self.task.evaluation[name] for name in sorted(self.task.evaluation, key="id".__ne__)}
-        if len(sets) < 2:
-            return None
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            found = shifts_of({name: rows["prompt"][:] for name, rows in sets.items()}, encoder=encoder)
-            return {"shifts": to_json(found)}
-
-        known = model_fingerprint(encoder) if isinstance(encoder, str) else encoder and described(encoder)
         data = {name: self.made.digest(rows) for name, rows in sets.items()}
-        return self.made.stage(Stage("shifts", {"data": data, "encoder": known}, {}, run))
+        return self.made.stage(shifts_stage(sets, data, self.recipe.encoder)) if len(sets) > 1 else None
 
     @cached_property
     def reference(self) -> str | None:
@@ -253,28 +242,21 @@ class Plan:
         return [] if recipe is None else texts_of(recipe.texts, self.task, recipe.limit)
 
     def _forgetting(self, arm: Arm, seed: int) -> Stage | None:
-        """Return what measures what a model has forgotten; None for the one that others come from."""
+        """Return what measures what a model has forgotten; None where nothing does."""
         recipe = self.recipe.forgetting
         if recipe is None:
             return None
-        model = self.made.model(arm.model, seed, "model")
-        base = self.made.model(model_of(recipe.base, self.arms, "forgetting.base", self.base), seed, "base")
-        if model.identity == base.identity:
-            return None
-        texts, most = self._texts, recipe.max_tokens
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            samplers = [self.shop.sampler(each.at(context)) for each in (model, base)]
-            found = measured_forgetting(samplers[0], samplers[1], texts, max_tokens=most)
-            if found is None:
-                context.report("forgetting is left out: the model that it comes from has another vocabulary")
-            figures: Mapping[str, Any] = to_json(forgetting_figures(found), values=True)
-            return figures
-
-        digest = hashlib.sha256(json.dumps(texts).encode()).hexdigest()
-        settings = {"model": model.known, "base": base.known, "texts": digest, "max_tokens": most}
-        needs = {**model.needs, **base.needs}
-        return self.made.stage(Stage(f"forgetting/{arm.name}/seed-{seed}", settings, needs, run))
+        origin = model_of(recipe.base, self.arms, "forgetting.base", self.base)
+        found = forgetting_stage(
+            arm,
+            seed,
+            model=self.made.model(arm.model, seed, "model"),
+            base=self.made.model(origin, seed, "base"),
+            texts=self._texts,
+            max_tokens=recipe.max_tokens,
+            sampler=self.shop.sampler,
+        )
+        return None if found is None else self.made.stage(found)
 
     def _rewarded(self, arm: Arm, samples: Mapping[str, Stage], seed: int, at: str) -> Stage | None:
         if self.reward is None:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.errors import DataError
 from genrlhf.metrics.diversity.embeddings import Embedder
 from genrlhf.metrics.preference import generalisation_gap, generalisation_gaps
 from genrlhf.metrics.shift import shift_between
-from genrlhf.studies.results import Figures, quality_of
+from genrlhf.models.fingerprint import model_fingerprint
+from genrlhf.studies.given import described
+from genrlhf.studies.graph import Stage, StageContext
+from genrlhf.studies.results import Figures, quality_of, to_json
 from genrlhf.studies.stages.measure import prompt_text
 from genrlhf.types import Estimate
 
 if TYPE_CHECKING:
     from genrlhf.metrics.diversity.embeddings import Encoder
 
-__all__ = ["Shifts", "gap_of", "gap_per_shift", "shifts_of"]
+__all__ = ["Shifts", "gap_of", "gap_per_shift", "shifts_of", "shifts_stage"]
 
 Shifts = Mapping[str, Mapping[str, Estimate]]
 """By set and measure, see `Shift`."""
@@ -43,6 +47,23 @@ def shifts_of(
         except DataError:
             continue
     return found
+
+
+def shifts_stage(sets: Mapping[str, Any], data: Mapping[str, Any], encoder: Any) -> Stage:
+    """Return what measures the shifts of the evaluation sets of a study.
+
+    Args:
+        sets: rows of `prompt`, by name, the set in distribution first.
+        data: what tells the rows from others.
+        encoder: as of `shifts_of`.
+    """
+
+    def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
+        found = shifts_of({name: rows["prompt"][:] for name, rows in sets.items()}, encoder=encoder)
+        return {"shifts": to_json(found)}
+
+    known = model_fingerprint(encoder) if isinstance(encoder, str) else encoder and described(encoder)
+    return Stage("shifts", {"data": dict(data), "encoder": known}, {}, run)
 
 
 def gap_of(figures: Figures, quality: str | None, first: str, name: str) -> Estimate | None:
