@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genrlhf.data.formats import parse_tldr_prompt
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, excerpt
@@ -149,7 +151,8 @@ def split_rows(
                 f"{source} has too few rows ({len(dataset)}): none is left for {name!r} (sizes {dict(sizes)}); give "
                 "more rows, or ask for fewer."
             )
-    return {name: dataset.select(rows) for name, rows in taken.items()}
+    # Arrays: of lists every number would be pickled, for the fingerprint.
+    return {name: dataset.select(np.array(rows, dtype=np.int64)) for name, rows in taken.items()}
 
 
 def _check_sizes(sizes: Mapping[str, int | float | None]) -> None:
@@ -214,8 +217,9 @@ def _hashes(dataset: Dataset, seed: int) -> list[int]:
     names = sorted(dataset.column_names)
     columns = dataset[:]
     hashes = []
+    encode = json.JSONEncoder(default=repr).encode
     for values in zip(*(columns[name] for name in names), strict=True):
-        content = json.dumps([seed, names, values], default=repr)
+        content = encode([seed, names, values])
         hashes.append(int.from_bytes(hashlib.blake2b(content.encode(), digest_size=8).digest(), "big"))
     return hashes
 

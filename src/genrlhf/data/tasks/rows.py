@@ -7,6 +7,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
@@ -45,7 +47,8 @@ def prompt_keys(prompts: Iterable[Any]) -> set[str]:
 
 def where(dataset: Dataset, kept: Sequence[bool]) -> Dataset:
     """Return the rows that are kept."""
-    return dataset.select([i for i, keep in enumerate(kept) if keep])
+    # An array: of a list every number would be pickled, for the fingerprint.
+    return dataset.select(np.flatnonzero(np.array(kept, dtype=bool)))
 
 
 def without(
@@ -72,7 +75,7 @@ def distinct(dataset: Dataset) -> Dataset:
     first: dict[str, int] = {}
     for number, prompt in enumerate(dataset["prompt"][:]):
         first.setdefault(prompt_key(prompt), number)
-    return dataset.select(list(first.values()))
+    return dataset.select(np.array(list(first.values()), dtype=np.int64))
 
 
 def tenth(dataset: Dataset) -> int:
