@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from genrlhf.data.formats import parse_tldr_prompt
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, excerpt
@@ -151,6 +149,8 @@ def split_rows(
                 f"{source} has too few rows ({len(dataset)}): none is left for {name!r} (sizes {dict(sizes)}); give "
                 "more rows, or ask for fewer."
             )
+    import numpy as np
+
     # Arrays: of lists every number would be pickled, for the fingerprint.
     return {name: dataset.select(np.array(rows, dtype=np.int64)) for name, rows in taken.items()}
 

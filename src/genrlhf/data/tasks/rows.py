@@ -7,8 +7,6 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
@@ -47,6 +45,8 @@ def prompt_keys(prompts: Iterable[Any]) -> set[str]:
 
 def where(dataset: Dataset, kept: Sequence[bool]) -> Dataset:
     """Return the rows that are kept."""
+    import numpy as np
+
     # An array: of a list every number would be pickled, for the fingerprint.
     return dataset.select(np.flatnonzero(np.array(kept, dtype=bool)))
 
@@ -72,6 +72,8 @@ def without(
 
 def distinct(dataset: Dataset) -> Dataset:
     """Return the first row of every prompt."""
+    import numpy as np
+
     first: dict[str, int] = {}
     for number, prompt in enumerate(dataset["prompt"][:]):
         first.setdefault(prompt_key(prompt), number)
