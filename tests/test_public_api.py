@@ -59,7 +59,7 @@ PUBLIC = {
         PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback Round SFTConfig SFTTrainer
         SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,
-    "genrlhf.methods": "ClipCov DQO Darling DivPO Frequency GEM ILF KLCov MARA METHODS RRHF SPIN Method Uniqueness "
+    "genrlhf.methods": "ClipCov DQO Darling DivPO Frequency GEM HIR ILF KLCov MARA METHODS RRHF SPIN Method Uniqueness "
     "get_method method_names",
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]

@@ -70,12 +70,21 @@ def advice(prompts: Any, completions: Any) -> list[str]:
     return [f"not {len(completion)}" for completion in completions]
 
 
+def parity(prompts: Any, completions: Any) -> list[str]:
+    """One of two instructions, which each completion fulfils."""
+    return ["ab"[sum(map(ord, completion)) % 2] for completion in completions]
+
+
 def scores(prompts: Any, drafts: Any, feedback: Any, refinements: Any) -> list[float]:
     """Scores of refinements."""
     return [float(ord(text[0]) % 3) for text in refinements]
 
 
 OWN: dict[str, dict[str, Any]] = {
+    "hir": {
+        "settings": {"feedback": parity, "instructions": ["a", "b"], "alpha": 0.5, "epsilon": 0.1, "beta": 0.01},
+        "config": {"num_iterations": 2},
+    },
     "ilf": {
         "settings": {
             "feedback": advice,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genrlhf.methods.dqo import DQO
     from genrlhf.methods.frequency import Frequency
     from genrlhf.methods.gem import GEM
+    from genrlhf.methods.hir import HIR
     from genrlhf.methods.ilf import ILF
     from genrlhf.methods.kl_cov import KLCov
     from genrlhf.methods.mara import MARA
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DQO",
     "GEM",
+    "HIR",
     "ILF",
     "MARA",
     "METHODS",
@@ -49,6 +51,7 @@ _HOMES = {
     "GEM": "gem",
     "KLCov": "kl_cov",
     "MARA": "mara",
+    "HIR": "hir",
     "ILF": "ilf",
     "METHODS": "registry",
     "RRHF": "rrhf",

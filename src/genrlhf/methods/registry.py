@@ -15,7 +15,7 @@ __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 METHODS = (
     *("sft", "gem", "reward_model", "dpo", "spl", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
-    *("best_of_n", "rrhf", "divpo", "spin", "ilf"),
+    *("best_of_n", "rrhf", "divpo", "spin", "hir", "ilf"),
     *("darling", "frequency", "uniqueness", "dqo", "mara", "kl_cov", "clip_cov", "adversarial"),
 )
 """Those of the package; each is `METHOD` in a module of its name."""

@@ -32,7 +32,14 @@ from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
 from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
-from genrlhf.ops.pairs import class_rarity, good_and_bad, mean_distance, rarest_pair, soft_preference_logits
+from genrlhf.ops.pairs import (
+    class_rarity,
+    contrast_loss,
+    good_and_bad,
+    mean_distance,
+    rarest_pair,
+    soft_preference_logits,
+)
 from genrlhf.ops.ranking import first_best, ranking_loss
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
@@ -53,6 +60,7 @@ __all__ = [
     "clip_cov_loss",
     "clipped_policy_loss",
     "clipped_value_loss",
+    "contrast_loss",
     "determinant_gains",
     "distinct_rewards",
     "dr_grpo_advantages",

@@ -6,7 +6,14 @@ import torch
 
 from genrlhf.errors import ShapeError
 
-__all__ = ["class_rarity", "good_and_bad", "mean_distance", "rarest_pair", "soft_preference_logits"]
+__all__ = [
+    "class_rarity",
+    "contrast_loss",
+    "good_and_bad",
+    "mean_distance",
+    "rarest_pair",
+    "soft_preference_logits",
+]
 
 
 def soft_preference_logits(policy: torch.Tensor, reference: torch.Tensor, *, alpha: float, beta: float) -> torch.Tensor:
@@ -34,6 +41,30 @@ def soft_preference_logits(policy: torch.Tensor, reference: torch.Tensor, *, alp
     if policy.shape != reference.shape:
         raise ShapeError(f"policy has shape {tuple(policy.shape)} and reference {tuple(reference.shape)}; want one.")
     return alpha * policy - beta * reference
+
+
+def contrast_loss(own: torch.Tensor, others: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
+    """Return how little each text belongs to its own prompt, among others: C = −log(e^m / (e^m + Σ_j e^{m_j})).
+
+    Zhang et al. 2023, "The Wisdom of Hindsight Makes Language Models Better Instruction Followers" (arXiv 2302.05206),
+    with m the mean log-probability of the text's tokens behind a prompt.
+
+    Args:
+        own: (B,) float, m behind the own prompt.
+        others: (M,) float, m behind another one.
+        rows: (M,) int64, the text of each, 0 … B − 1.
+
+    Returns:
+        (B,) float, with a gradient in both; 0 where there is no other prompt.
+
+    Example:
+        >>> import torch
+        >>> contrast_loss(torch.tensor([-1.0, -2.0]), torch.tensor([-1.0]), torch.tensor([0]))
+        tensor([0.6931, 0.0000])
+    """
+    beside = own.new_full((len(own), len(others)), float("-inf"))
+    beside = beside.index_put((rows, torch.arange(len(others), device=own.device)), others)
+    return torch.cat([own.unsqueeze(1), beside], dim=1).logsumexp(-1) - own
 
 
 def good_and_bad(

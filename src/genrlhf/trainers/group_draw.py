@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -30,12 +30,14 @@ class GroupDraw:
         reward: what scores; None for no rewards.
         args: the settings, of which `n`, those of sampling and the batch sizes are used.
         with_tokens: whether the sampler's tokens are those of the policy.
+        ask: `(prompt, what else stands in its row) -> prompt` as the sampler is asked; None for the prompt itself.
     """
 
     sampler: Sampler
     reward: RewardFunction | None
     args: Any
     with_tokens: bool
+    ask: Callable[[Any, Mapping[str, Any]], Any] | None = None
 
     def batches(
         self,
@@ -57,7 +59,7 @@ class GroupDraw:
         args, n = self.args, self.args.n
         size = max(1, min(args.sampling_batch_size, args.reward_batch_size) // n)
         places = {place for place, row in enumerate(rows) if row in done}
-        asked = prompts_of({"prompt": prompts, **columns})
+        asked = prompts_of({"prompt": self._asked(prompts, columns), **columns})
         params = replace(args.sampling_params, logprobs=args.keep_logprobs)
         stream = self.sampler.stream([asked[row] for row in rows], n, params, seed, rows=rows, done=places)
         fresh = ((rows[place], samples) for place, samples in stream if place not in places)
@@ -71,6 +73,12 @@ class GroupDraw:
                     for (row, drawn), scores in zip(part, rewards, strict=True)
                 ]
                 bar.update(len(part))
+
+    def _asked(self, prompts: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
+        if self.ask is None:
+            return prompts
+        others = [{name: values[row] for name, values in columns.items()} for row in range(len(prompts))]
+        return [self.ask(prompt, row) for prompt, row in zip(prompts, others, strict=True)]
 
     def _rewards(
         self, prompts: Sequence[Any], columns: Mapping[str, Sequence[Any]], part: Sequence[tuple[int, list[Sample]]]

@@ -146,10 +146,11 @@ class SampleAndTuneTrainer:
         self.peft_config, self.callbacks = peft_config, callbacks
         self.tuner: SupervisedTuner | PairTuner | None = None
         self._base_name = str(getattr(getattr(self.model, "config", None), "_name_or_path", ""))
-        for name, dataset in named_datasets(train_dataset, eval_dataset):
-            self._check(dataset, name)
-        if train_dataset is not None:
+        named = named_datasets(train_dataset, eval_dataset)
+        if train_dataset is not None and "prompt" in train_dataset.column_names:
             self.transform.check(train_dataset)
+        for name, dataset in named:
+            self._check(dataset, name)
 
     @staticmethod
     def check_functions(args: SampleAndTuneConfig, **functions: Any) -> None:
@@ -178,12 +179,18 @@ class SampleAndTuneTrainer:
             ensure_pad_token(self.processing_class, loaded, wanted=self.args.pad_token)
             self.model = loaded.to(self.args.device)
 
+    @property
+    def _ask(self) -> Any:
+        return getattr(self.transform, "ask", None)
+
     def _check(self, dataset: Dataset, source: str) -> None:
         if self.reward is not None:
             check_arguments(self.reward, dataset.column_names)
         if self.model is None:
             check_prompt_rows(dataset, source)
             return
+        if source == "train_dataset" and self._ask is not None:
+            dataset = dataset.map(lambda row: {"prompt": self._ask(row["prompt"], row)})
         options: dict[str, Any] = {"tokenizer": self.processing_class, "max_new_tokens": self.args.max_new_tokens}
         check_prompts(dataset, source, model=self.model, progress=shows_bars(self.args), **options)
 
@@ -204,13 +211,14 @@ class SampleAndTuneTrainer:
         rows: Sequence[int],
         seed: int,
         done: Container[int] = (),
+        ask: Callable[..., Any] | None = None,
     ) -> Iterator[list[Group]]:
         """Yield the groups of `rows` that are not `done`, as many at a time as are scored together."""
         sampler = self.sampler
         if sampler is None:
             sampler = TransformersSampler(self.model, self.processing_class, batch_size=self.args.sampling_batch_size)
         # What another sampler draws need not have the policy's tokens.
-        draw = GroupDraw(sampler, self.reward, self.args, with_tokens=self.sampler is None)
+        draw = GroupDraw(sampler, self.reward, self.args, with_tokens=self.sampler is None, ask=ask)
         yield from draw.batches(prompts, columns, rows, seed, done)
 
     def sample_groups(self, iteration: int = 0) -> list[Group]:
@@ -232,7 +240,7 @@ class SampleAndTuneTrainer:
         state.wait_for_everyone()
         there = there or self._files.load(folder, prompts)
         rows = range(state.process_index, len(prompts), state.num_processes)
-        for groups in self._batches(prompts, columns, rows, seed, done=there):
+        for groups in self._batches(prompts, columns, rows, seed, done=there, ask=self._ask):
             self._files.append(folder, state.process_index, groups)
         state.wait_for_everyone()
         drawn = sorted(self._files.load(folder, prompts).items())
