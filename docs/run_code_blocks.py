@@ -6,6 +6,7 @@ error shows file and line, and ends the run with status 1. A block under the com
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import tempfile
@@ -43,6 +44,8 @@ def run_file(path: Path) -> bool:
     """Run the blocks of one file and say whether all of them passed."""
     namespace: dict[str, object] = {"__name__": "__main__"}
     home = Path.cwd()
+    # A Trainer asks for garbage collections, which would look through all that has been imported.
+    gc.freeze()
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         try:
