@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import shutil
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
@@ -26,12 +24,13 @@ from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
-from genrlhf.trainers.checkpoint import checkpoints_in, discard, newest_complete_checkpoint
+from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import flaw_of
 from genrlhf.trainers.group_draw import GroupDraw
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
 from genrlhf.trainers.own_code import named_errors
+from genrlhf.trainers.round_files import RoundFiles
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
 from genrlhf.trainers.shared import (
@@ -43,8 +42,8 @@ from genrlhf.trainers.shared import (
     named_datasets,
     shows_bars,
 )
-from genrlhf.trainers.transforms import ROWS_FILE, Round, as_transform
-from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, every_group, kind_of, pairwise_args
+from genrlhf.trainers.transforms import Round, as_transform
+from genrlhf.trainers.tuners import PairTuner, SupervisedTuner, every_group, kind_of, pairwise_args, tuner_in
 from genrlhf.trainers.tuning_rows import Tune, load_rows, save_rows, tokenised, tuning_rows
 
 if TYPE_CHECKING:
@@ -229,7 +228,7 @@ class SampleAndTuneTrainer:
         """
         if self.train_dataset is None:
             raise ConfigError(f"train() needs prompts; pass train_dataset to {type(self).__name__}.")
-        dataset, folder, state = self.train_dataset, self._folder(iteration), PartialState()
+        dataset, folder, state = self.train_dataset, self._rounds.folder(iteration), PartialState()
         columns: dict[str, Any] = {name: dataset[name] for name in dataset.column_names}
         prompts = list(columns.pop("prompt"))
         seed = self._seed(iteration)
@@ -250,14 +249,14 @@ class SampleAndTuneTrainer:
         return self.args.seed if iteration == 0 else int(sample_seeds(self.args.seed, [iteration], 1)[0])
 
     def _round(self, iteration: int) -> Round:
-        earlier = tuple(self._folder(number) for number in range(iteration))
+        earlier = tuple(self._rounds.folder(number) for number in range(iteration))
         given = self.model, self.processing_class, self.args, self._seed(iteration)
-        return Round(self._folder(iteration), iteration, earlier, *given)
+        return Round(self._rounds.folder(iteration), iteration, earlier, *given)
 
     def sample_training_set(self, iteration: int = 0) -> Dataset:
         """Return what is tuned on: the rows that the transform makes of the iteration's groups, with their tokens."""
         groups = self.sample_groups(iteration)
-        file = self._folder(iteration) / ROWS_FILE
+        file = self._rounds.rows(iteration)
 
         def rows() -> list[dict[str, Any]]:
             there = load_rows(file) if self._keeps_rows else []
@@ -292,9 +291,9 @@ class SampleAndTuneTrainer:
 
         return groups if self.reward is None else [ruled(group) for group in groups]
 
-    def _folder(self, iteration: int) -> Path:
-        folder = Path(self.args.output_dir)
-        return folder if self.args.num_iterations == 1 else folder / f"iteration-{iteration}"
+    @property
+    def _rounds(self) -> RoundFiles:
+        return RoundFiles(Path(self.args.output_dir), self.args.num_iterations, self._files)
 
     def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
         """Draw, transform and fine-tune, `num_iterations` times.
@@ -317,11 +316,11 @@ class SampleAndTuneTrainer:
             data=self.train_dataset,
             reward=self.reward,
             arguments=self._given,
-            clear=self._clear,
+            clear=self._rounds.clear,
         )
         if replaced and resuming:
-            decided_by_main(self._remove_rows)
-        if resume_from_checkpoint is True and not decided_by_main(self._has_begun):
+            decided_by_main(self._rounds.remove_rows)
+        if resume_from_checkpoint is True and not decided_by_main(self._rounds.has_begun):
             raise CheckpointError(
                 f"There is no complete checkpoint in {self.args.output_dir}, and there are no samples; leave "
                 "resume_from_checkpoint out to start anew."
@@ -351,58 +350,28 @@ class SampleAndTuneTrainer:
                 "With num_iterations above 1, resume_from_checkpoint must be True, which finds its place."
             )
 
-    def _folders(self) -> list[Path]:
-        return [self._folder(iteration) for iteration in range(self.args.num_iterations)]
-
-    def _clear(self) -> None:
-        """Delete what another run has left."""
-        for folder in self._folders():
-            self._files.remove(folder)
-            for checkpoint in checkpoints_in(folder).values():
-                discard(checkpoint)
-        self._remove_rows()
-
-    def _remove_rows(self) -> None:
-        for folder in self._folders():
-            (folder / ROWS_FILE).unlink(missing_ok=True)
-            shutil.rmtree(folder / "steps", ignore_errors=True)
-
-    def _has_begun(self) -> bool:
-        # Of drafts that are given, and not drawn, there are the steps alone.
-        return any(
-            self._files.any_in(folder) or checkpoints_in(folder) or any(folder.glob("*.jsonl"))
-            for folder in self._folders()
-        )
-
     def _train_once(self, iteration: int, resume_from_checkpoint: str | bool | None) -> TrainOutput:
-        folder = self._folder(iteration)
+        folder = self._rounds.folder(iteration)
         if resume_from_checkpoint is True:
             # Without a whole one the samples are what a start goes on with.
             newest = decided_by_main(lambda: newest_complete_checkpoint(folder))
             resume_from_checkpoint = None if newest is None else str(newest)
-        self.tuner = self._tuner(folder, self.sample_training_set(iteration))
+        self.tuner = tuner_in(
+            folder,
+            self.args,
+            tune=self.tune,
+            rows=self.sample_training_set(iteration),
+            objective=self.objective,
+            model=self.model,
+            processing_class=self.processing_class,
+            peft_config=None if hasattr(self.model, "peft_config") else self.peft_config,
+            callbacks=self.callbacks,
+        )
         # Its card is that of the whole.
         self.tuner.made_by, self.tuner._run_parts = self.made_by, self._run_parts
         result: TrainOutput = self.tuner.train(resume_from_checkpoint=resume_from_checkpoint)
         self.model = self.tuner.accelerator.unwrap_model(self.tuner.model)
         return result
-
-    def _tuner(self, folder: Path, rows: Dataset) -> SupervisedTuner | PairTuner:
-        args: Any = pairwise_args(self.args) if self.tune == "pairwise" else copy.copy(self.args)
-        args.output_dir = str(folder)
-        if self.tune != "pairwise":
-            read = () if self.objective is None else self.objective.columns
-            there = args.weight_column in rows.column_names and args.weight_column not in read
-            args.weight_column = args.weight_column if there else None
-        given: dict[str, Any] = {
-            "model": self.model,
-            "args": args,
-            "train_dataset": rows,
-            "processing_class": self.processing_class,
-            "peft_config": None if hasattr(self.model, "peft_config") else self.peft_config,
-            "callbacks": self.callbacks,
-        }
-        return PairTuner(**given) if self.tune == "pairwise" else SupervisedTuner(**given, objective=self.objective)
 
     def evaluate(
         self, eval_dataset: Dataset | dict[str, Dataset] | str | None = None, *, metric_key_prefix: str = "eval"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from pathlib import Path
 from typing import Any, cast
 
 import transformers
+from datasets import Dataset
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.groups import Group
@@ -15,7 +18,7 @@ from genrlhf.trainers.sft import SFTTrainer
 from genrlhf.trainers.transforms import as_transform
 from genrlhf.trainers.tuning_rows import COMPLETIONS, Tune
 
-__all__ = ["PairTuner", "SupervisedTuner", "every_group", "kind_of", "pairwise_args"]
+__all__ = ["PairTuner", "SupervisedTuner", "every_group", "kind_of", "pairwise_args", "tuner_in"]
 
 
 class SupervisedTuner(SFTTrainer):
@@ -55,6 +58,31 @@ def pairwise_args(args: Any) -> DPOConfig:
         name: getattr(args, name) for name in sorted(known & (common | set(_SHARED.split()))) if hasattr(args, name)
     }
     return DPOConfig(**{**shared, **given})
+
+
+def tuner_in(
+    folder: Path, args: Any, *, tune: Tune, rows: Dataset, objective: Objective | None, **given: Any
+) -> SupervisedTuner | PairTuner:
+    """Return what tunes on rows in a folder.
+
+    Args:
+        folder: of the round.
+        args: `SampleAndTuneConfig`.
+        tune: how the rows are tuned on.
+        rows: with their tokens.
+        objective: of the loss; None for the cross-entropy, or DPO's.
+        given: further arguments of the trainer.
+    """
+    if tune == "pairwise":
+        of_pairs = pairwise_args(args)
+        of_pairs.output_dir = str(folder)
+        return PairTuner(args=of_pairs, train_dataset=rows, **given)
+    args = copy.copy(args)
+    args.output_dir = str(folder)
+    read = () if objective is None else objective.columns
+    weighed = args.weight_column in rows.column_names and args.weight_column not in read
+    args.weight_column = args.weight_column if weighed else None
+    return SupervisedTuner(args=args, train_dataset=rows, objective=objective, **given)
 
 
 def every_group(groups: list[Group]) -> list[dict[str, Any]]:
