@@ -19,12 +19,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.cli.documented import DOCUMENTS, clear, documented_commands, label, prepare, typed
-from tests.metrics.preference.judging.chat_server import ChatServer, verdict
-
-
-def answer(messages: list[dict[str, str]]) -> str:
-    return "m" if "single letter" in messages[-1]["content"] else verdict(messages)
+from tests.cli.documented import DOCUMENTS, answer, clear, documented_commands, label, prepare, typed
+from tests.metrics.preference.judging.chat_server import ChatServer
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str], *, closed: bool) -> tuple[int, str]:

@@ -29,7 +29,7 @@ PARTS: dict[str, set[str]] = {
     "json_text": {"errors"},
     "openai_client": {"errors"},
     "ops": {"errors", "types"},
-    "data": {"errors", "types", "text", "json_text", "places", "ops"},
+    "data": {"errors", "types", "scripts", "text", "json_text", "places", "ops"},
     "models": {"errors", "types", "text", "ops", "data"},
     "sampling": {"errors", "types", "text", "openai_client", "ops", "data", "models"},
     "rewards": {"errors", "types", "text", "ops", "data", "models"},

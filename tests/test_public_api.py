@@ -27,8 +27,9 @@ PUBLIC = {
         annotation_figures pairs_from_models pairs_from_samples pairs_to_relabel read_pool
     """,
     "genrlhf.data": """
-        TLDRPost Task as_completion check_rows load_task load_tldr parse_tldr_prompt preferences_from_samples rate
-        read_rows rouge_l split_by_length split_by_subreddit split_rows tldr_prompt write_rows
+        SelfInstructConfig SelfInstructResult TLDRPost Task as_completion check_rows load_task load_tldr
+        parse_tldr_prompt preferences_from_samples rate read_rows rouge_l self_instruct split_by_length
+        split_by_subreddit split_rows tldr_prompt write_rows
     """,
     "genrlhf.integrations": "DiversityCallback OutputsFile load_outputs",
     "genrlhf.metrics": """

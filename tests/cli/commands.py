@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.cli.main import build_parser
+from tests.data.selfinstruct.scripted import SEEDS
 from tests.metrics.preference.judging.chat_server import ChatServer
 
 OUTPUTS = [
@@ -64,6 +65,8 @@ class Workplace:
             "far.jsonl": [{**row, "instruction": f"other {row['instruction']}"} for row in JUDGEMENTS],
             "difficulty.jsonl": [{"instruction": f"q{n}", "instruction_difficulty": n / 9} for n in range(6)],
             "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(6)],
+            "seeds.jsonl": SEEDS,
+            "unlike.jsonl": [{"instruction": "Sing a song of sixpence."}],
         }.items():
             (folder / name).write_text("".join(json.dumps(_renamed(row, rename)) + "\n" for row in rows))
         pool = {"annotators": [{"model": "m", "base_url": server.url, "max_retries": 0}]}
@@ -142,6 +145,12 @@ class Workplace:
                 "files": [at["a.jsonl"]],
                 "--pool": at["pool.yaml"],
                 "--output": str(self.folder / "preferences.jsonl"),
+            },
+            ("data", "self-instruct"): {
+                "--seeds": at["seeds.jsonl"],
+                "--unlike": at["unlike.jsonl"],
+                "--output-dir": str(self.folder / "instructions"),
+                "": ["--model", "m", "--chat", "--target", "2", *endpoint],
             },
             ("report",): {"folder": str(self.folder / "study"), "--output": str(self.folder / "report.html")},
             ("power",): {"files": [at["a.jsonl"], at["b.jsonl"]], "--difference": "0.2"},

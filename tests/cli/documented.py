@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli.commands import JUDGEMENTS, OTHERS, OUTPUTS
+from tests.data.selfinstruct import scripted
 from tests.helpers import save_model, tiny_llama, tiny_reward_model, tiny_tokenizer
+from tests.metrics.preference.judging.chat_server import verdict
 from tests.studies.results_record import write_example
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +56,7 @@ def prepare(folder: Path) -> None:
     many = [{**row, "instruction": f"{row['instruction']} {n}"} for row in judged for n in range(6)]
     files: dict[str, Any] = {
         "prompts.jsonl": [{"prompt": f"q{n}"} for n in range(3)],
+        "seeds.jsonl": scripted.SEEDS,
         "outputs.jsonl": OUTPUTS,
         "sft.jsonl": _sixteen(OUTPUTS),
         "step-0.jsonl": OUTPUTS,
@@ -133,6 +136,14 @@ def _encoders(folder: Path, base: Path) -> None:
     classes = {0: "CONTRADICTION", 1: "NEUTRAL", 2: "ENTAILMENT"}
     config = BertConfig(**{**tiny_bert().config.to_dict(), "id2label": classes, "num_labels": 3})
     save_model(BertForSequenceClassification(config), tiny_tokenizer(), folder / "FacebookAI/roberta-large-mnli")
+
+
+def answer(messages: list[dict[str, str]]) -> str:
+    """Return what the model behind the documents' server says: verdicts, and what self-instruct asks for."""
+    content = messages[-1]["content"]
+    if content.startswith(scripted.BEGINNINGS):
+        return scripted.answer(messages)
+    return "m" if "single letter" in content else verdict(messages)
 
 
 def clear(command: list[str], folder: Path) -> None:

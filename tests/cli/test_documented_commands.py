@@ -14,9 +14,9 @@ import pytest
 
 from genrlhf.cli import main, study, train
 from genrlhf.studies import demo
-from tests.cli.documented import DOCUMENTS, clear, documented_commands, label, prepare, typed
+from tests.cli.documented import DOCUMENTS, answer, clear, documented_commands, label, prepare, typed
 from tests.cli.test_every_command import lines, run
-from tests.metrics.preference.judging.chat_server import ChatServer, verdict
+from tests.metrics.preference.judging.chat_server import ChatServer
 from tests.studies import toys
 
 pytestmark = pytest.mark.enable_socket
@@ -34,9 +34,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
-    def answer(messages: list[dict[str, str]]) -> str:
-        return "m" if "single letter" in messages[-1]["content"] else verdict(messages)
-
     with ChatServer(answer=answer) as running:
         yield running
 

@@ -18,6 +18,8 @@ import pytest
 from genrlhf.cli import main, train
 from genrlhf.studies import demo
 from tests.cli.commands import Workplace, commands
+from tests.data.selfinstruct.scripted import BEGINNINGS
+from tests.data.selfinstruct.scripted import answer as scripted_answer
 from tests.metrics.preference.judging.chat_server import ChatServer, verdict
 
 pytestmark = pytest.mark.enable_socket
@@ -58,7 +60,10 @@ def lines(done: Done) -> list[str]:
 @pytest.fixture
 def server() -> Iterator[ChatServer]:
     def answer(messages: list[dict[str, str]]) -> str:
-        return verdict(messages) if "<<<" in messages[-1]["content"] else f"blue {EVIL}"
+        content = messages[-1]["content"]
+        if content.startswith(BEGINNINGS):
+            return f"{scripted_answer(messages)} {EVIL}"
+        return verdict(messages) if "<<<" in content else f"blue {EVIL}"
 
     with ChatServer(answer=answer) as running:
         yield running

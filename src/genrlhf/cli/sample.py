@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from contextlib import nullcontext
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
+from genrlhf.cli.samplers import add_sampler_options, make_sampler, model_settings
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, DataError, printable
 from genrlhf.types import SamplingParams
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from genrlhf.sampling.store import SampleStore
-    from genrlhf.types import Sampler
 
 __all__ = ["add_command"]
 
@@ -64,19 +63,7 @@ def add_command(commands: Any) -> None:
         "--stop", action="append", default=[], help="an output ends before this string; may be repeated"
     )
     parser.add_argument("--logprobs", action="store_true", help="keep the log-probability of every token")
-    parser.add_argument(
-        "--backend",
-        choices=("transformers", "server", "vllm"),
-        help="what runs the model (default: transformers, or server with --base-url)",
-    )
-    parser.add_argument("--base-url", help="an OpenAI-compatible server, such as http://localhost:8000/v1")
-    parser.add_argument("--extra-body", type=_object, help="a JSON object of further fields of the server's requests")
-    parser.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
-    parser.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
-    parser.add_argument(
-        "--max-batch-tokens", type=int, default=65536, help="tokens in memory at a time (default: %(default)s)"
-    )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model's repository ships")
+    add_sampler_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
 
 
@@ -86,16 +73,6 @@ def _kept(args: argparse.Namespace) -> str | None:
         return None
     there = sum(file.read_bytes().count(b"\n") for file in store.files())
     return f"{args.output} holds {there} of {len(store.rows)} prompts; the same command goes on from there."
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"is no JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise argparse.ArgumentTypeError("must be a JSON object")
-    return found
 
 
 def run(args: argparse.Namespace) -> int:
@@ -114,7 +91,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params: SamplingParams, state: Any) -> int:
-    from genrlhf.models.fingerprint import model_fingerprint
     from genrlhf.sampling.store import SampleStore
 
     store = SampleStore(
@@ -123,13 +99,7 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         n=args.n,
         params=params,
         seed=args.seed,
-        model={
-            "model": args.model,
-            "weights": model_fingerprint(args.model),
-            "dtype": args.dtype,
-            "backend": _backend(args),
-            "extra_body": args.extra_body,
-        },
+        model=model_settings(args),
         overwrite=args.overwrite,
         process=state.process_index,
         processes=state.num_processes,
@@ -187,35 +157,6 @@ def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _backend(args: argparse.Namespace) -> str:
-    return args.backend or ("server" if args.base_url else "transformers")
-
-
-def _sampler(args: argparse.Namespace, device: Any) -> Sampler:
-    backend = _backend(args)
-    if (backend == "server") != bool(args.base_url):
-        raise ConfigError("--base-url and the server back end belong together; give both, or neither.")
-    if backend == "server":
-        from genrlhf.sampling import ServerSampler
-
-        return ServerSampler(args.model, base_url=args.base_url, extra_body=args.extra_body)
-    if backend == "vllm":
-        from genrlhf.sampling import VLLMSampler
-
-        return VLLMSampler(args.model, dtype=args.dtype, trust_remote_code=args.trust_remote_code)
-    from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
-    from genrlhf.sampling import TransformersSampler
-
-    model = load_causal_lm(
-        args.model, model_init_kwargs={"dtype": args.dtype}, trust_remote_code=args.trust_remote_code
-    )
-    tokenizer = load_tokenizer(args.model, trust_remote_code=args.trust_remote_code)
-    ensure_pad_token(tokenizer, model)
-    return TransformersSampler(
-        model.to(device).eval(), tokenizer, batch_size=args.batch_size, max_batch_tokens=args.max_batch_tokens
-    )
-
-
 def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
     from tqdm.auto import tqdm
 
@@ -225,7 +166,7 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
     if store.done and state.is_main_process:
         say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
     mine = range(store.process, len(store.rows), store.processes)
-    sampler = _sampler(args, state.device)
+    sampler = make_sampler(args, state.device)
     there = sum(row in store.done for row in mine)
     with tqdm(total=len(mine), initial=there, desc="prompts", disable=not state.is_main_process) as bar:
 

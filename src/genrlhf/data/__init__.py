@@ -11,12 +11,17 @@ if TYPE_CHECKING:
     from genrlhf.data.formats import TLDRPost, as_completion, parse_tldr_prompt, tldr_prompt
     from genrlhf.data.rater import preferences_from_samples, rate, rouge_l
     from genrlhf.data.schema import check_rows
+    from genrlhf.data.selfinstruct.config import SelfInstructConfig
+    from genrlhf.data.selfinstruct.result import SelfInstructResult
+    from genrlhf.data.selfinstruct.run import self_instruct
     from genrlhf.data.splits import split_by_length, split_by_subreddit, split_rows
     from genrlhf.data.task import Task
     from genrlhf.data.tasks.registry import load_task
     from genrlhf.data.tasks.tldr import load_tldr
 
 _HOMES = {
+    "SelfInstructConfig": "selfinstruct.config",
+    "SelfInstructResult": "selfinstruct.result",
     "TLDRPost": "formats",
     "Task": "task",
     "as_completion": "formats",
@@ -28,6 +33,7 @@ _HOMES = {
     "rate": "rater",
     "read_rows": "files",
     "rouge_l": "rater",
+    "self_instruct": "selfinstruct.run",
     "split_by_length": "splits",
     "split_by_subreddit": "splits",
     "split_rows": "splits",
@@ -36,6 +42,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "SelfInstructConfig",
+    "SelfInstructResult",
     "TLDRPost",
     "Task",
     "as_completion",
@@ -47,6 +55,7 @@ __all__ = [
     "rate",
     "read_rows",
     "rouge_l",
+    "self_instruct",
     "split_by_length",
     "split_by_subreddit",
     "split_rows",

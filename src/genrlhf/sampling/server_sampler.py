@@ -26,7 +26,7 @@ _LARGEST_ANSWER = 16 * 2**20
 _ENOUGH_WITHOUT_TEXT = 8
 """Samples after which it is no accident that all of them were thoughts alone."""
 _Job = tuple[int, int, int]
-_Result = tuple[int, list[Sample]]
+_Result = tuple[int, list[Sample], asyncio.Event]
 
 
 class ServerSampler:
@@ -102,7 +102,9 @@ class ServerSampler:
 
         Each request carries its own seed, which depends on `seed`, the prompt's row and the sample's number alone;
         whether the server then draws the same is up to the server. Places in `done` are left out. Requests run in a
-        thread of their own; closing the iterator cancels those in flight.
+        thread of their own; closing the iterator cancels those in flight. The next request is sent once the samples of
+        the prompt before it have been taken and the iterator asked for more, so that who writes each down when it comes
+        has, when killed, lost what was in flight and nothing else: at most `concurrency` requests.
 
         `num_tokens` is what the server counts as completion tokens or, where it counts none, the number of its
         log-probabilities; some servers give none for EOS. A text that still holds a stop string is cut there, except
@@ -150,7 +152,9 @@ class ServerSampler:
             while (result := results.get()) is not None:
                 if isinstance(result, BaseException):
                     raise result
-                yield result
+                place, samples, taken = result
+                yield place, samples
+                loop.call_soon_threadsafe(taken.set)
         finally:
             loop.call_soon_threadsafe(task.cancel)
             thread.join()
@@ -173,8 +177,10 @@ class ServerSampler:
                 samples = open_prompts.setdefault(place, {})
                 samples[number] = await ask(session, job)
                 if len(samples) == n:
-                    results.put((place, [samples[k] for k in range(n)]))
                     del open_prompts[place]
+                    taken = asyncio.Event()
+                    results.put((place, [samples[k] for k in range(n)], taken))
+                    await taken.wait()
 
         async with self._client.session() as session:
             workers = [asyncio.ensure_future(work(session)) for _ in range(self.concurrency)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from genrlhf.cli.data import annotate
+from genrlhf.cli.data import annotate, self_instruct
 
 __all__ = ["add_commands"]
 
@@ -18,3 +18,4 @@ def add_commands(commands: Any) -> None:
     )
     actions = group.add_subparsers(dest="action", metavar="COMMAND", required=True)
     annotate.add_command(actions)
+    self_instruct.add_command(actions)
