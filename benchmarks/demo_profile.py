@@ -2,9 +2,12 @@
 
     python benchmarks/demo_profile.py --source before=../before/src after=src --out benchmarks/results/demo_profile.json
 
-Each version runs the whole demo in a process of its own, one after the other. Whenever the demo reports something, the
-processor time that it has taken is read from `/proc` (Linux) and counted into the stage that has just been going on:
-the words of the report before its first colon. Other than wall-clock time this means something on a shared machine.
+Each version runs the whole demo in a process of its own, one stage and one version after the other. Whenever the demo
+reports something, the processor time that it has taken is read from `/proc` (Linux) and counted into the stage that has
+just been going on: the words of the report before its first colon. Other than wall-clock time this means something on a
+shared machine.
+`side_by_side_seconds` is how long the stages would take two at a time in the order of `--jobs 2`, were each of them to
+take the processor time that was read, with what is before and behind them.
 `limit_seconds` is what the products with weights of the tokens that training cannot leave out would take at the speed
 of a large product here: the tokens of prompts and completions without padding, forwards and twice as much backwards.
 """
@@ -23,6 +26,9 @@ from typing import Any
 
 import torch
 from machine import describe_machine
+
+from genrlhf.studies.demo import demo_study
+from genrlhf.studies.time_left import TimeLeft
 
 WEIGHTS = 4 * (4 * 128 * 128 + 3 * 128 * 256)
 """Of the layers of the embedded task's model: four of attention and MLP, 128 wide."""
@@ -46,6 +52,8 @@ def profile(source: str, seed: int, threads: int) -> dict[str, Any]:
     stages: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "genrlhf.cli", "demo", "--seed", str(seed), "--output-dir", folder, "--json"]
+        known = subprocess.run([*command[:4], "--help"], capture_output=True, text=True, env=environment).stdout
+        command += ["--jobs", "1"] if "--jobs" in known else []
         start, stage, before = time.monotonic(), "start", 0.0
         with subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
@@ -63,7 +71,37 @@ def profile(source: str, seed: int, threads: int) -> dict[str, Any]:
             sys.exit(f"the demo of {source} ended with status {run.returncode}")
     total = usage.ru_utime + usage.ru_stime
     stages[stage] = round(stages.get(stage, 0.0) + total - before, 2)
-    return {"cpu_seconds": round(total, 1), "wall_seconds": round(time.monotonic() - start, 1), "stages": stages}
+    return {
+        "cpu_seconds": round(total, 1),
+        "wall_seconds": round(time.monotonic() - start, 1),
+        "side_by_side_seconds": round(side_by_side(stages, jobs=2), 1),
+        "stages": stages,
+    }
+
+
+def side_by_side(seconds: dict[str, float], *, jobs: int) -> float:
+    """Return how long stages take, so many at a time, the one of the longest path to the end first."""
+    graph = demo_study().graph()
+    if any(stage.name not in seconds for stage in graph):
+        return float("nan")
+    left = TimeLeft(len(graph), jobs)
+    pending, now = list(graph), 0.0
+    ends: dict[str, float] = {}
+    while pending:
+        urgency = left.to_the_end(pending)
+        ready = [
+            stage
+            for stage in pending
+            if stage.key not in ends and all(ends.get(need.key, now + 1) <= now for need in stage.needed)
+        ]
+        running = sum(end > now for end in ends.values())
+        for stage in sorted(ready, key=lambda stage: -urgency[stage.key])[: jobs - running]:
+            ends[stage.key] = now + seconds[stage.name]
+        now = min(end for end in ends.values() if end > now) if any(end > now for end in ends.values()) else now
+        for stage in [stage for stage in pending if ends.get(stage.key, now + 1) <= now]:
+            left.add(stage, seconds[stage.name])
+            pending.remove(stage)
+    return now + sum(taken for name, taken in seconds.items() if name not in graph)
 
 
 def limits() -> dict[str, float]:
