@@ -60,8 +60,10 @@ PUBLIC = {
         PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback Round SFTConfig SFTTrainer
         SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,
-    "genrlhf.methods": "ClipCov DQO Darling DivPO Frequency GEM HIR ILF KLCov MARA METHODS RRHF SPIN Method Uniqueness "
-    "get_method method_names",
+    "genrlhf.methods": """
+        DQO GEM HIR ILF MARA METHODS RRHF SPIN ChainOfHindsight ClipCov Darling DivPO Frequency KLCov Method
+        PromptDistillation SampledHindsight SampledPromptDistillation Uniqueness Unlikelihood get_method method_names
+    """,
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]
 CONFIGS = ["BestOfNConfig", "PPOConfig", "RewardModelConfig", "SFTConfig", "SampleAndTuneConfig"]

@@ -95,6 +95,16 @@ OWN: dict[str, dict[str, Any]] = {
     },
     # Its KL is estimated over the completions of a micro-batch, of which it wants two.
     "kto": {"splits": []},
+    "prompt_distillation": {"settings": {"context": "be good "}},
+    "prompt_distillation_given": {"settings": {"context": "be good "}},
+    "chain_of_hindsight": {"settings": {"good": [" good: "], "bad": [" bad: "]}},
+    # A sample that was cut off is no link, and an untrained model seldom ends by itself.
+    "chain_of_hindsight_sampled": {
+        "settings": {"good": [" good: "], "bad": [" bad: "]},
+        "config": {"max_new_tokens": 12, "n": 8, "stop": list("abcdefghijklmnopqrstuvwxyz0123456789 .,;")},
+    },
+    # With this seed the first step looks at sequences, the second at tokens.
+    "unlikelihood": {"settings": {"prefix": 2, "continuation": 12, "ngram": 2}, "config": {"seed": 44}},
     "pass_at_k": {"config": {"pass_k": 2, "samples_per_prompt": 4}},
     "dqo": {"settings": {"encoder": lengths}},
     # Their covariances are over a micro-batch.

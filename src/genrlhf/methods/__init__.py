@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from genrlhf._lazy import attach
 
 if TYPE_CHECKING:
+    from genrlhf.methods.chain_of_hindsight import ChainOfHindsight
+    from genrlhf.methods.chain_of_hindsight_sampled import SampledHindsight
     from genrlhf.methods.clip_cov import ClipCov
     from genrlhf.methods.darling import Darling
     from genrlhf.methods.divpo import DivPO
@@ -18,10 +20,13 @@ if TYPE_CHECKING:
     from genrlhf.methods.kl_cov import KLCov
     from genrlhf.methods.mara import MARA
     from genrlhf.methods.method import Method
+    from genrlhf.methods.prompt_distillation import SampledPromptDistillation
+    from genrlhf.methods.prompt_distillation_given import PromptDistillation
     from genrlhf.methods.registry import METHODS, get_method, method_names
     from genrlhf.methods.rrhf import RRHF
     from genrlhf.methods.spin import SPIN
     from genrlhf.methods.uniqueness import Uniqueness
+    from genrlhf.methods.unlikelihood import Unlikelihood
 
 __all__ = [
     "DQO",
@@ -32,21 +37,28 @@ __all__ = [
     "METHODS",
     "RRHF",
     "SPIN",
+    "ChainOfHindsight",
     "ClipCov",
     "Darling",
     "DivPO",
     "Frequency",
     "KLCov",
     "Method",
+    "PromptDistillation",
+    "SampledHindsight",
+    "SampledPromptDistillation",
     "Uniqueness",
+    "Unlikelihood",
     "get_method",
     "method_names",
 ]
 
 _HOMES = {
+    "ChainOfHindsight": "chain_of_hindsight",
     "ClipCov": "clip_cov",
     "DQO": "dqo",
     "Darling": "darling",
+    "DivPO": "divpo",
     "Frequency": "frequency",
     "GEM": "gem",
     "KLCov": "kl_cov",
@@ -54,11 +66,14 @@ _HOMES = {
     "HIR": "hir",
     "ILF": "ilf",
     "METHODS": "registry",
+    "Method": "method",
+    "PromptDistillation": "prompt_distillation_given",
     "RRHF": "rrhf",
     "SPIN": "spin",
-    "DivPO": "divpo",
-    "Method": "method",
+    "SampledHindsight": "chain_of_hindsight_sampled",
+    "SampledPromptDistillation": "prompt_distillation",
     "Uniqueness": "uniqueness",
+    "Unlikelihood": "unlikelihood",
     "get_method": "registry",
     "method_names": "registry",
 }

@@ -41,7 +41,8 @@ class Method:
         config: "module:class" of its settings; likewise.
         recipe: settings whose defaults differ from the config's.
         settings: "module:class" of a dataclass of further settings, whose object the trainer gets as `argument`; None
-            for none.
+            for none. Where that object has an attribute `asking`, an `Asking`, it says what stands around a prompt when
+            the model is asked: kept beside the model, read by studies.
         argument: see `settings`.
         makes: what is trained: a policy, which writes, or a reward, which scores.
 

@@ -11,6 +11,7 @@ from genrlhf.ops.best_of_n import (
     soft_best_of_n_weights,
 )
 from genrlhf.ops.covariance import clip_cov_loss, kl_cov_loss, token_covariance
+from genrlhf.ops.distillation import forward_kl, forward_kl_top_k
 from genrlhf.ops.entropy_control import adaptive_entropy_coef
 from genrlhf.ops.group_advantages import (
     GROUP_ADVANTAGES,
@@ -31,7 +32,7 @@ from genrlhf.ops.group_rewards import (
 from genrlhf.ops.kl_control import adaptive_kl_coef
 from genrlhf.ops.logprobs import KL_ESTIMATORS, chosen_logprobs, kl_estimate, logprobs_and_entropy, token_entropy
 from genrlhf.ops.losses import ClippedLoss, clipped_policy_loss, clipped_value_loss
-from genrlhf.ops.masking import masked_mean, masked_moments, position_ids, whiten
+from genrlhf.ops.masking import forgetful_mask, masked_mean, masked_moments, position_ids, whiten
 from genrlhf.ops.pairs import (
     class_rarity,
     contrast_loss,
@@ -43,6 +44,7 @@ from genrlhf.ops.pairs import (
 from genrlhf.ops.ranking import first_best, ranking_loss
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
 from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
+from genrlhf.ops.unlikelihood import first_occurrences, repeated_ngrams, repetition_rate, unlikelihood
 
 __all__ = [
     "GROUP_ADVANTAGES",
@@ -65,6 +67,10 @@ __all__ = [
     "distinct_rewards",
     "dr_grpo_advantages",
     "first_best",
+    "first_occurrences",
+    "forgetful_mask",
+    "forward_kl",
+    "forward_kl_top_k",
     "generalised_advantages",
     "good_and_bad",
     "grpo_advantages",
@@ -81,6 +87,8 @@ __all__ = [
     "position_ids",
     "ranking_loss",
     "rarest_pair",
+    "repeated_ngrams",
+    "repetition_rate",
     "rloo_advantages",
     "running_sum",
     "shared_rewards",
@@ -92,6 +100,7 @@ __all__ = [
     "token_entropy",
     "token_rewards",
     "uniqueness_weights",
+    "unlikelihood",
     "whiten",
     "widened",
     "widest_dtype",

@@ -9,11 +9,28 @@ import torch
 from genrlhf.ops._checks import check_same_shape
 from genrlhf.ops.sums import widened
 
-__all__ = ["masked_mean", "masked_moments", "position_ids", "whiten"]
+__all__ = ["forgetful_mask", "masked_mean", "masked_moments", "position_ids", "whiten"]
 
 
 def _identity(x: torch.Tensor) -> torch.Tensor:
     return x
+
+
+def forgetful_mask(attended: torch.Tensor, share: float) -> torch.Tensor:
+    """Return which places each place sees, where past ones are hidden at random: (B, L, L) bool.
+
+    A key is hidden with probability `share` from all places behind it, never from its own. Liu et al. 2022 (arXiv
+    2210.13432), as used by Liu et al. 2023 (arXiv 2302.02676) against copying. The draws are torch's.
+
+    Args:
+        attended: (B, L) bool, False at padding.
+        share: ρ, in [0, 1).
+    """
+    length = attended.shape[1]
+    hidden = torch.rand(attended.shape, device=attended.device) < share
+    causal = torch.ones(length, length, dtype=torch.bool, device=attended.device).tril()
+    own = torch.eye(length, dtype=torch.bool, device=attended.device)
+    return (causal & (attended & ~hidden).unsqueeze(1)) | own
 
 
 def masked_mean(values: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from genrlhf.data.asking import Asking
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
@@ -39,6 +40,7 @@ class TransformersSampler:
         max_batch_tokens: tokens whose keys and values are held at a time, those of a prompt counted as often as it
             is stored: once in the families that share it, n times in others.
         cuda_graphs: on a GPU record a decoding step once and repeat it, see `generate`.
+        asking: what stands around each prompt when the model is asked, see `genrlhf.data.asking`; None for nothing.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class TransformersSampler:
         batch_size: int = 128,
         max_batch_tokens: int = 65536,
         cuda_graphs: bool = True,
+        asking: Asking | None = None,
     ) -> None:
         for name, value in (("batch_size", batch_size), ("max_batch_tokens", max_batch_tokens)):
             if value < 1:
@@ -58,6 +61,7 @@ class TransformersSampler:
         self.batch_size = batch_size
         self.max_batch_tokens = max_batch_tokens
         self.cuda_graphs = cuda_graphs
+        self.asking = asking
         self._tokens_that_fit = max_batch_tokens
 
     def update_weights(self, model: PreTrainedModel) -> None:
@@ -143,6 +147,8 @@ class TransformersSampler:
     def _plan(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> tuple[list[list[int]], list[Batch]]:
         if n < 1:
             raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
+        if self.asking is not None:
+            prompts = [self.asking(prompt) for prompt in prompts]
         context = context_length(self.model)
         limit = context - params.max_new_tokens if context is not None else None
         ids = check_prompt_lengths(self.tokenizer, prompts, max_length=limit)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
+from genrlhf.data.asking import asking_of
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.rewards import load_reward
 from genrlhf.sampling import TransformersSampler
@@ -37,14 +38,16 @@ class Workshop:
         return PartialState().device if torch.cuda.is_available() else torch.device("cpu")
 
     def sampler(self, model: str) -> TransformersSampler:
-        """Return a sampler of the model of a name or in a folder."""
+        """Return a sampler of the model of a name or in a folder, which is asked as that folder says."""
         if model not in self._samplers:
             while len(self._samplers) >= _KEPT:
                 self._samplers.popitem(last=False)
             loaded, tokenizer = load_causal_lm(model), load_tokenizer(model)
             ensure_pad_token(tokenizer, loaded)
             loaded.to(self.device)
-            self._samplers[model] = TransformersSampler(loaded.eval(), tokenizer, batch_size=self.batch_size)
+            self._samplers[model] = TransformersSampler(
+                loaded.eval(), tokenizer, batch_size=self.batch_size, asking=asking_of(model)
+            )
         self._samplers.move_to_end(model)
         return self._samplers[model]
 

@@ -6,15 +6,18 @@ A method is an `Objective`, or a plain function of a `SupervisedBatch` that retu
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from genrlhf.errors import ConfigError, DataError, ShapeError
-from genrlhf.ops import chosen_logprobs, token_entropy
+from genrlhf.ops import chosen_logprobs, forgetful_mask, position_ids, token_entropy
 from genrlhf.trainers.lm_head import has_fused_head, label_logits
 from genrlhf.trainers.own_code import check_call, named_errors
+
+if TYPE_CHECKING:
+    from genrlhf.trainers.own_rows import OwnRow, RowTokens
 
 __all__ = [
     "GROUP",
@@ -42,12 +45,14 @@ class Objective:
         columns: of the dataset, that it reads beside the tokens; of a group, lists with a value for each completion.
         needs_start: it reads `SupervisedBatch.start_logits`, so the model as it starts is kept.
         across_positions: it looks at a row as a whole, so rows are neither packed nor flattened.
+        draws: of an objective with `encode`, how often a row is encoded; each epoch has another one of them, in turn.
     """
 
     unit: ClassVar[Literal["token", "row", "group"]] = "token"
     columns: ClassVar[tuple[str, ...]] = ()
     needs_start: ClassVar[bool] = False
     across_positions: ClassVar[bool] = False
+    draws: int = 1
 
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
         """Return the loss of every token, (N,), row, (B,), or group, (G,); float32, with a gradient."""
@@ -55,6 +60,27 @@ class Objective:
 
     def check(self, rows: Any) -> None:
         """Raise `DataError` where nothing could be learnt from `rows`, the training data with its tokens."""
+
+    def reads(self, columns: list[str]) -> list[str]:
+        """Return the columns, of rows with these, that `encode` makes tokens of."""
+        return ["prompt", "completion"]
+
+    def encode(self, row: Mapping[str, Any], tokens: RowTokens) -> OwnRow:
+        """Return the tokens that are trained on, and the values of `columns`, in place of what SFT makes of a row.
+
+        Args:
+            row: of the dataset, or of a transform.
+            tokens: makes tokens of a prompt and a completion, and knows how many there may be.
+
+        Raises:
+            DataError: for a row that cannot be used; it begins with `tokens.where`.
+        """
+        raise NotImplementedError
+
+    @property
+    def encodes(self) -> bool:
+        """Whether it has an `encode` of its own."""
+        return type(self).encode is not Objective.encode
 
     @property
     def title(self) -> str:
@@ -64,7 +90,7 @@ class Objective:
     @property
     def reads_rows(self) -> bool:
         """Whether a row has to stay a row of the batch."""
-        return self.across_positions or self.unit != "token" or bool(self.columns)
+        return self.across_positions or self.unit != "token" or bool(self.columns) or self.encodes
 
 
 ObjectiveLike: TypeAlias = Objective | Callable[["SupervisedBatch"], torch.Tensor]
@@ -185,7 +211,12 @@ class SupervisedBatch:
         columns: for each of the objective's columns its B values.
         model: the model that is trained, unwrapped; for whatever else an objective does with it.
         input_ids: the token ids of the micro-batch as the model gets them, (rows, L) int64.
+        attention_mask: (rows, L) bool, False at padding.
+        places: of each label in `input_ids`, its row and its place there, (N,) int64 each.
         training: False in evaluation.
+        step: optimizer steps before this one; with `seed` for what all parts of a step must draw alike.
+        seed: of the run.
+        tokenizer: of the model.
 
     Args:
         forward: the model as the Trainer wraps it.
@@ -193,6 +224,9 @@ class SupervisedBatch:
         inputs: of its forward pass, `labels` among them.
         columns: of every row.
         start: the model as it started; None where the objective does not need it.
+        step: see above.
+        seed: see above.
+        tokenizer: see above.
     """
 
     def __init__(
@@ -202,15 +236,24 @@ class SupervisedBatch:
         inputs: Mapping[str, Any],
         columns: Mapping[str, list[Any]] | None = None,
         start: Any | None = None,
+        step: int = 0,
+        seed: int = 0,
+        tokenizer: Any = None,
     ) -> None:
         self.model, self._forward, self._start = model, forward, start
+        self.step, self.seed, self.tokenizer = step, seed, tokenizer
         self._inputs = {name: value for name, value in inputs.items() if name != "labels"}
         self._labels = inputs["labels"]
         self.input_ids: torch.Tensor = inputs["input_ids"]
+        attended = inputs.get("attention_mask")
+        self.attention_mask = torch.ones_like(self.input_ids) if attended is None else attended
+        self.attention_mask = self.attention_mask.bool()
         self.training = bool(model.training)
         shifted = self._labels[:, 1:]
         self._mask = shifted != IGNORED
         self.labels = shifted[self._mask]
+        lines, before = self._mask.nonzero().unbind(1)
+        self.places = (lines, before + 1)
         places = _row_numbers(self._labels, inputs.get("position_ids"))[:, 1:][self._mask]
         kept, self.rows = places.unique_consecutive(return_inverse=True)
         self.size = len(kept)
@@ -252,16 +295,56 @@ class SupervisedBatch:
         # Through the bare model: that of several processes counts its own passes, and has had this step's.
         return label_logits(self.model, self.model, self._inputs, self._mask)[1].float()
 
+    def logits_of(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """Return the logits of other texts, (M, V) float32, with a gradient.
+
+        Args:
+            ids: (rows, L) int64, without padding.
+            mask: (rows, L − 1) bool, True where the next token's are wanted, M in all.
+        """
+        self.logits()  # as in `another_logits`
+        return label_logits(self.model, self.model, {**self._beside, **_unpadded(ids)}, mask)[1].float()
+
     @torch.no_grad()
-    def start_logits(self) -> torch.Tensor:
+    def start_logits(self, texts: Sequence[Sequence[int]] | None = None) -> torch.Tensor:
         """Return the logits of the model as it started, (N, V) float32; the objective's `needs_start` must be True.
+
+        Args:
+            texts: for each of the B rows the tokens that this model reads in its place, which end in the row's labels;
+                None for the same.
 
         Raises:
             ConfigError: where it is not.
         """
         if self._start is None:
             raise ConfigError("The objective reads start_logits; set needs_start = True in its class.")
-        return label_logits(self._start, self._start, self._inputs, self._mask)[1].float()
+        inputs, mask = self._inputs, self._mask
+        if texts is not None:
+            ids, attended, mask = _ending_in(texts, self.rows.bincount().tolist(), self.labels.device)
+            inputs = {**self._beside, "input_ids": ids, "attention_mask": attended}
+        return label_logits(self._start, self._start, inputs, mask)[1].float()
+
+    def hide_keys(self, share: float) -> None:
+        """Hide each past token from those behind it with probability `share`, before anything is computed.
+
+        See `genrlhf.ops.forgetful_mask`.
+
+        Raises:
+            ConfigError: for an attention that takes no mask of pairs of places.
+        """
+        kind = getattr(self.model.config, "_attn_implementation", "eager")
+        if kind not in ("eager", "sdpa"):
+            raise ConfigError(f"Past tokens cannot be hidden under attn_implementation={kind!r}; set sdpa or eager.")
+        mask = forgetful_mask(self.attention_mask, share)
+        lowest = torch.finfo(self.model.dtype).min
+        bias = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device).masked_fill(~mask, lowest)
+        self._inputs["attention_mask"] = bias.unsqueeze(1)
+        self._inputs["position_ids"] = position_ids(self.attention_mask)
+
+    @property
+    def _beside(self) -> dict[str, Any]:
+        """What the forward pass is told beside tensors."""
+        return {name: value for name, value in self._inputs.items() if not isinstance(value, torch.Tensor)}
 
     def sum_by_row(self, values: torch.Tensor) -> torch.Tensor:
         """Return the sum of a value of every token, (N,), over each row, (B,)."""
@@ -325,6 +408,25 @@ class SupervisedBatch:
                 f"whose labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
             )
         return loss
+
+
+def _unpadded(ids: torch.Tensor) -> dict[str, torch.Tensor]:
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _ending_in(
+    texts: Sequence[Sequence[int]], counts: Sequence[int], device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return token ids and attention mask, right-padded, and where the last `counts` tokens of each are predicted."""
+    longest = max(map(len, texts))
+    ids = torch.zeros((len(texts), longest), dtype=torch.int64)
+    attended = torch.zeros_like(ids)
+    mask = torch.zeros((len(texts), longest - 1), dtype=torch.bool)
+    for row, (text, count) in enumerate(zip(texts, counts, strict=True)):
+        ids[row, : len(text)] = torch.tensor(text)
+        attended[row, : len(text)] = 1
+        mask[row, len(text) - 1 - count : len(text) - 1] = True
+    return ids.to(device), attended.to(device), mask.to(device)
 
 
 def _row_numbers(labels: torch.Tensor, position_ids: torch.Tensor | None) -> torch.Tensor:

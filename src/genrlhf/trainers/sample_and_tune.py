@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.adapter_base import refuse_unmergeable
+from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.models.tokens import set_eos_token
 from genrlhf.rewards import RewardSource, load_reward
@@ -40,6 +41,7 @@ from genrlhf.trainers.shared import (
     decided_by_main,
     device_for_trials,
     named_datasets,
+    shorter,
     shows_bars,
 )
 from genrlhf.trainers.transforms import Round, as_transform
@@ -71,7 +73,8 @@ class SampleAndTuneTrainer:
             rows for the same groups. Rows hold what `tune` asks for: `prompt` and `completion`; `prompt`, `completions`
             and `rewards`; or `prompt`, `chosen` and `rejected`. A completion is text, messages, or one of a group's,
             which is trained as it was sampled. May return a `TuningRows` to say why groups gave none. None ranks all
-            completions, where `tune` is "ranking".
+            completions, where `tune` is "ranking". With a method `ask(prompt, row)` it says how the sampler is asked
+            for the training set; groups have the prompt itself.
         tune: "supervised" (`SFTTrainer`), "ranking" (the same, by an objective of groups), or "pairwise" (`DPOTrainer`,
             against the model that the iteration began with). By default what the transform names as its `tune`, or what
             the objective's unit asks for.
@@ -96,6 +99,7 @@ class SampleAndTuneTrainer:
 
     made_by = MadeBy("sample_and_tune", "Sample and tune", "")
     _run_parts: dict[str, Any] | None = None
+    _start: Any = None
     _files = GroupFiles()
     _keeps_rows = True
     _what = "samples"
@@ -264,7 +268,7 @@ class SampleAndTuneTrainer:
                 return there
             with named_errors("The transform"):
                 found = self.transform.in_round(self._round(iteration))(self._by_rule(groups))
-            made = tuning_rows(found, self.tune, len(groups))
+            made = tuning_rows(found, self.tune, len(groups), own=self._encodes)
             if not self._keeps_rows:
                 return made
             save_rows(file, made)
@@ -279,7 +283,13 @@ class SampleAndTuneTrainer:
             weight_column=self.args.weight_column,
             train_cut_off=self.args.train_cut_off,
             what=self._what,
+            objective=self.objective,
+            max_length=shorter(self.args.max_length, context_length(self.model)) if self._encodes else None,
         )
+
+    @property
+    def _encodes(self) -> bool:
+        return self.objective is not None and self.objective.encodes
 
     def _by_rule(self, groups: list[Group]) -> list[Group]:
         """Return groups with the rewards that those that were cut off have by the settings."""
@@ -367,8 +377,12 @@ class SampleAndTuneTrainer:
             peft_config=None if hasattr(self.model, "peft_config") else self.peft_config,
             callbacks=self.callbacks,
         )
+        if isinstance(self.tuner, SupervisedTuner):
+            # The model as the first iteration found it.
+            self._start = self.tuner._start = self._start or self.tuner._start
         # Its card is that of the whole.
         self.tuner.made_by, self.tuner._run_parts = self.made_by, self._run_parts
+        self.tuner.asking = getattr(self.transform, "asking", None) or self.tuner.asking
         result: TrainOutput = self.tuner.train(resume_from_checkpoint=resume_from_checkpoint)
         self.model = self.tuner.accelerator.unwrap_model(self.tuner.model)
         return result

@@ -8,6 +8,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from genrlhf.data.asking import ASKING_FILE, Asking
 from genrlhf.errors import CheckpointError
 from genrlhf.models.adapter_base import AdapterBase
 from genrlhf.models.adapters import BASE_FOLDER
@@ -25,6 +26,7 @@ _REPLACED = (
     "model-*-of-*.safetensors",
     "model.safetensors.index.json",
     "generation_config.json",
+    ASKING_FILE,
     "genrlhf_reward.json",
     "value_head.safetensors",
     "value_model",
@@ -47,6 +49,9 @@ class LeavesModel:
     model: Any
     adapter_base: AdapterBase | None = None
     """Of the adapter that is trained; None where there is none."""
+
+    asking: Asking | None = None
+    """How the model is to be asked, where that is not by prompts alone; kept beside it."""
 
     _run_parts: dict[str, Any] | None = None
     """What the run was claimed with, see `claim_output_dir`."""
@@ -111,6 +116,8 @@ class LeavesModel:
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self._name_base(Path(output_dir if output_dir is not None else self.args.output_dir))
         super()._save(output_dir, state_dict)  # type: ignore[misc]
+        if self.asking is not None and self.args.should_save:
+            self.asking.save(output_dir if output_dir is not None else self.args.output_dir)
 
     def _adapted_model(self) -> Any:
         """Return the model that is saved."""

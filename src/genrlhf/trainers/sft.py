@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -37,6 +38,7 @@ from genrlhf.trainers.objective import (
     as_objective,
     refuse_for_objective,
 )
+from genrlhf.trainers.own_rows import VARIANTS, Drawn, DrawnByEpoch, OwnEncoder
 from genrlhf.trainers.pair_data import check_room
 from genrlhf.trainers.row_weights import (
     check_row_weights,
@@ -136,6 +138,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         args = args if args is not None else SFTConfig("sft")
         make_output_dir(args)
         self.objective = as_objective(objective)
+        self.asking = getattr(objective, "asking", None)
         self._sources, self._weight_column = (
             named_datasets(train_dataset, eval_dataset, streams=True),
             args.weight_column,
@@ -184,6 +187,9 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             self.data_collator: Any = Lists(self.data_collator, self._columns, max_length=self._max_length)
         elif self._columns:
             self.data_collator = Columns(self.data_collator, self._columns)
+        if self._encodes and self.objective is not None and self.objective.draws > 1:
+            self.data_collator = Drawn(self.data_collator)
+            self.add_callback(DrawnByEpoch(self.data_collator))
         if self.objective is not None and isinstance(self.train_dataset, Dataset):
             self.objective.check(self.train_dataset)
 
@@ -198,12 +204,16 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
 
     def _set_signature_columns_if_needed(self) -> None:
         super()._set_signature_columns_if_needed()
-        lists = ("prompt_ids", "completion_ids") if self._in_groups else ()
+        lists = ("prompt_ids", "completion_ids") if self._in_groups else VARIANTS if self._encodes else ()
         self._signature_columns: list[str] = list(dict.fromkeys([*self._signature_columns, *lists, *self._columns]))
 
     @property
     def _in_groups(self) -> bool:
         return self.objective is not None and self.objective.unit == "group"
+
+    @property
+    def _encodes(self) -> bool:
+        return self.objective is not None and self.objective.encodes
 
     @property
     def _columns(self) -> tuple[str, ...]:
@@ -226,6 +236,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         if self._in_groups and "completion_ids" in columns_of(dataset):
             check_room(dataset, self._max_length)
             return dataset
+        if self._encodes and {"labels", VARIANTS[1]} & set(columns_of(dataset)):
+            return dataset
         if "input_ids" in columns_of(dataset):
             return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
         source = source_of(self._sources, dataset)
@@ -234,7 +246,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         if is_conversational(dataset):
             self._warn_of_turn_end(processing_class)
         end = turn_end(processing_class)
-        encoder = (GroupEncoder if self._in_groups else DemonstrationEncoder)(
+        encoder = self._encoder(training=dataset_name == "train")(
             processing_class,
             max_length=None if packing else self._max_length,
             keep_end=getattr(args, "truncation_mode", "keep_start") == "keep_end",
@@ -250,6 +262,14 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             return dataset
         theirs = trl_args(args, max_length=args.max_length if packing else None)
         return super()._prepare_dataset(dataset, processing_class, theirs, packing, None, dataset_name)
+
+    def _encoder(self, *, training: bool) -> Callable[..., DemonstrationEncoder]:
+        if self._in_groups:
+            return GroupEncoder
+        if self.objective is not None and self.objective.encodes:
+            # An evaluation has the same rows each time.
+            return partial(OwnEncoder, objective=self.objective, draws=self.objective.draws if training else 1)
+        return DemonstrationEncoder
 
     def _warn_of_turn_end(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Warn once where the chat template ends a turn with a token that ends no sample."""
@@ -295,7 +315,16 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         given = {"use_cache": False, **({"output_router_logits": True} if self.aux_loss_enabled else {})}
         columns = inputs.pop("columns", None)
         unwrapped = self.accelerator.unwrap_model(model)
-        batch = SupervisedBatch(model, unwrapped, {**inputs, **given}, columns, self._start)
+        batch = SupervisedBatch(
+            model,
+            unwrapped,
+            {**inputs, **given},
+            columns,
+            self._start,
+            step=self.state.global_step,
+            seed=self.args.seed,
+            tokenizer=self.processing_class,
+        )
         losses = batch.checked(objective)
         if self._weight_column is not None and len(batch.labels):
             losses = weighed(losses, batch, objective, self._weight_column)

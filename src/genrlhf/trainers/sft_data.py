@@ -117,7 +117,7 @@ class DemonstrationEncoder:
             text = self.formatting_func(dict(row))
             if not isinstance(text, str):
                 raise DataError(f"{where}: formatting_func returned {excerpt(text)}; it must return a string.")
-            return self._cut(self._text(text, f"{where}, what formatting_func made of it"))
+            return self._cut(self.text(text, f"{where}, what formatting_func made of it"))
         name, *pair = self._sources(list(row))
         if pair:
             for column in (name, *pair):
@@ -127,7 +127,7 @@ class DemonstrationEncoder:
         value = from_sharegpt(row[name])
         check_text(value, f"{where}, column {name!r}")
         if isinstance(value, str):
-            return self._cut(self._text(value, where))
+            return self._cut(self.text(value, where))
         return self._cut(self._conversation(value, template_options(row, where), where))
 
     def tokens(self, prompt: Any, completion: Any, options: dict[str, Any], where: str) -> Encoded:
@@ -143,7 +143,8 @@ class DemonstrationEncoder:
             return self._pair(prompt, completion, where)
         return self._dialogue(prompt, completion, options, where)
 
-    def _text(self, text: str, where: str) -> Encoded:
+    def text(self, text: str, where: str) -> Encoded:
+        """Return the tokens of a text, all of which are learnt, with EOS behind them."""
         check_text(text, where)
         ids = self._closed(text_ids(self.tokenizer, text))
         return Encoded(ids, [True] * len(ids))

@@ -22,6 +22,8 @@ from genrlhf.errors import DataError, excerpt
 from genrlhf.sampling.decode import prompt_token_ids
 from genrlhf.trainers.group_data import check_lists
 from genrlhf.trainers.groups import Completion
+from genrlhf.trainers.objective import Objective
+from genrlhf.trainers.own_rows import RowTokens, own_columns
 from genrlhf.trainers.pair_data import split_prompt
 from genrlhf.trainers.row_weights import check_transform_weights
 from genrlhf.trainers.sft_data import DemonstrationEncoder, Encoded, training_template
@@ -54,15 +56,21 @@ class TuningRows:
     left_out: Mapping[str, int] = field(default_factory=dict)
 
 
-def tuning_rows(made: Any, tune: Tune, n_groups: int) -> list[dict[str, Any]]:
+def tuning_rows(made: Any, tune: Tune, n_groups: int, *, own: bool = False) -> list[dict[str, Any]]:
     """Return the rows that a transform has made of groups, and say how many groups gave none, and why.
+
+    Args:
+        made: by the transform.
+        tune: how they are tuned on.
+        n_groups: of which they were made.
+        own: the objective reads what it likes of a row beside its prompt.
 
     Raises:
         DataError: where they are no rows of the columns that are tuned on, or there are none.
     """
     given = made if isinstance(made, TuningRows) else TuningRows(made if isinstance(made, (list, tuple)) else [made])
     why = ", ".join(f"{reason} ({count})" for reason, count in given.left_out.items() if count)
-    wanted = ("prompt", *COMPLETIONS[tune])
+    wanted = ("prompt",) if own else ("prompt", *COMPLETIONS[tune])
     for number, row in enumerate(given.rows):
         missing = [name for name in wanted if not isinstance(row, Mapping) or name not in row]
         if missing and not (tune == "supervised" and isinstance(row, Mapping) and {"messages", "text"} & set(row)):
@@ -119,6 +127,8 @@ def tokenised(
     weight_column: str | None = None,
     train_cut_off: bool = True,
     what: str = "samples",
+    objective: Objective | None = None,
+    max_length: int | None = None,
 ) -> Dataset:
     """Return rows as the trainer that tunes on them takes them, and say how many samples were cut off.
 
@@ -130,6 +140,8 @@ def tokenised(
         weight_column: the weight of a row, where rows have one.
         train_cut_off: keep completions that were cut off. Those whose tokens are not known are left out anyway.
         what: they are called in messages.
+        objective: that they are tuned by; None for the cross-entropy.
+        max_length: tokens that a row may have, where the objective makes them of it.
 
     Raises:
         DataError: for rows that cannot be used, naming the row; where all were cut off, and only others are kept.
@@ -140,6 +152,13 @@ def tokenised(
     before, after = ([each for row in some for each in _drawn(row, tune)] for some in (rows, kept))
     cut_off = sum(not each.ended for each in before)
     _tell_cut_off(cut_off, len(before), what, trained=len(after) == len(before), any_left=bool(kept))
+    if objective is not None and objective.encodes:
+        return Dataset.from_list(
+            [
+                encoder.own(row, f"row {number} of the transform", objective, max_length, weight_column)
+                for number, row in enumerate(kept)
+            ]
+        )
     if tune == "supervised" and not any(isinstance(row.get("completion"), Completion) for row in kept):
         return Dataset.from_list([dict(row) for row in kept])
     encode = {"supervised": encoder.demonstration, "ranking": encoder.group, "pairwise": encoder.pair}[tune]
@@ -190,7 +209,7 @@ def _tell_cut_off(cut_off: int, total: int, what: str, *, trained: bool, any_lef
 class _Encoder(DemonstrationEncoder):
     """Makes tokens of completions that were drawn, and of others as demonstrations are."""
 
-    def text(self, row: Row, value: Any, where: str) -> Encoded:
+    def completed(self, row: Row, value: Any, where: str) -> Encoded:
         if isinstance(value, Completion) and value.token_ids is not None:
             asked = prompt_token_ids(self.tokenizer, prompt_of(row, where), where=where)
             ids = list(value.token_ids)
@@ -200,15 +219,25 @@ class _Encoder(DemonstrationEncoder):
         prompt, completion = as_pair(row["prompt"], value, where=where)
         return self.tokens(prompt, completion, template_options(row, where), where)
 
+    def own(
+        self, row: Row, where: str, objective: Objective, max_length: int | None, weight: str | None
+    ) -> dict[str, Any]:
+        def encode(prompt: Any, completion: Any) -> Encoded:
+            return self.completed({**row, "prompt": prompt}, completion, where)
+
+        kept = {name: row[name] for name in (weight,) if name is not None and name in row}
+        tokens = RowTokens(self, encode, where, max_length, objective.draws)
+        return {**kept, **own_columns(objective, row, tokens)[0]}
+
     def demonstration(self, row: Row, where: str, columns: tuple[str, ...]) -> dict[str, Any]:
-        text, completion = self.text(row, row["completion"], where), row["completion"]
+        text, completion = self.completed(row, row["completion"], where), row["completion"]
         ended = {"ended": completion.ended} if isinstance(completion, Completion) else {"ended": True}
         shown = _as_turn(row["prompt"], completion)
         tokens = {"input_ids": text.ids, "completion_mask": [int(bit) for bit in text.mask]}
         return {**row, "completion": shown, **ended, **tokens}
 
     def pair(self, row: Row, where: str, columns: tuple[str, ...]) -> dict[str, Any]:
-        texts = [self.text(row, row[name], where) for name in ("chosen", "rejected")]
+        texts = [self.completed(row, row[name], where) for name in ("chosen", "rejected")]
         if texts[0].ids == texts[1].ids:
             raise DataError(
                 f"In {where} chosen and rejected are both {excerpt(_as_turn('', row['chosen']))}, and say nothing of "
@@ -219,7 +248,7 @@ class _Encoder(DemonstrationEncoder):
 
     def group(self, row: Row, where: str, columns: tuple[str, ...]) -> dict[str, Any]:
         check_lists(row, columns, where)
-        texts = [self.text(row, completion, where) for completion in row["completions"]]
+        texts = [self.completed(row, completion, where) for completion in row["completions"]]
         prompt_ids, completion_ids = split_prompt(texts, where)
         return {
             "prompt_ids": prompt_ids,

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from genrlhf.data.asking import asking_of
 from genrlhf.errors import ModelError
 from genrlhf.models import load_causal_lm, load_tokenizer
 
@@ -21,7 +22,7 @@ def interpolate(folder: Path, start: str, end: str, alpha: float) -> dict[str, A
     Args:
         folder: where the model goes.
         start: θ at α = 0, a name or folder.
-        end: θ at α = 1; its tokenizer and config are kept.
+        end: θ at α = 1; its tokenizer and config are kept, and how it is asked.
         alpha: α.
 
     Raises:
@@ -43,6 +44,8 @@ def interpolate(folder: Path, start: str, end: str, alpha: float) -> dict[str, A
     models[1].load_state_dict(between, strict=False)
     models[1].save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    if (asking := asking_of(end)) is not None:
+        asking.save(folder)
     return {"alpha": alpha}
 
 
