@@ -23,7 +23,7 @@ class SampledPromptDistillation:
 
     Args:
         context: see `PromptDistillation`.
-        top_k: likewise.
+        teacher_top_k: its `top_k`, which is a setting of sampling here.
         source: who writes the completions: "teacher" or "student".
 
     Raises:
@@ -31,7 +31,7 @@ class SampledPromptDistillation:
     """
 
     context: str | None = field(default=None, metadata={"help": "In front of prompts; None: the column 'context'."})
-    top_k: int | None = field(
+    teacher_top_k: int | None = field(
         default=None, metadata={"help": "The teacher's likeliest tokens, and one class of the others; None: all."}
     )
     source: str = field(default="teacher", metadata={"help": "Who writes the completions: teacher or student."})
@@ -42,12 +42,12 @@ class SampledPromptDistillation:
             raise ConfigError(
                 f"source is {self.source!r}; it must be teacher or student (of given texts: prompt_distillation_given)."
             )
-        PromptDistillation(self.context, self.top_k)
+        PromptDistillation(self.context, self.teacher_top_k)
 
     @property
     def objective(self) -> PromptDistillation:
         """What the rows are tuned by."""
-        return PromptDistillation(self.context, self.top_k)
+        return PromptDistillation(self.context, self.teacher_top_k)
 
     def ask(self, prompt: Any, row: Mapping[str, Any]) -> Any:
         """Return the prompt that is drawn from."""
