@@ -66,3 +66,7 @@ def test_bounds_of_values_are_bounds_of_differences() -> None:
     assert unknown.value == unknown.stderr == 0 and all(map(math.isnan, unknown.ci))
     wide = paired_comparison([0.0, 100.0, 0.0], [100.0, 100.0, 0.0], bounds=(0, 100)).difference
     assert wide.ci == (-100, 100) and wide.value == pytest.approx(100 / 3)
+
+
+def test_an_interval_that_is_not_known_is_said_so() -> None:
+    assert str(paired_comparison([0.0, 0.0], [1.0, 1.0])).startswith("+1.000 [unknown]")

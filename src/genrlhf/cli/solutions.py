@@ -192,7 +192,7 @@ class SolutionsReport:
         """Return the figures as text, a block a file and comparison."""
         blocks = []
         for file, figures in self.figures.items():
-            rows = [["", "outputs that are right"], *([name, _cell(figure)] for name, figure in figures.items())]
+            rows = [["", "outputs that are right"], *([name, _cell(name, figure)] for name, figure in figures.items())]
             for name, each in self.diversity[file].items():
                 shown = "undefined" if each.diversity is None else str(each.diversity)
                 rows.append([f"{name} of right ones", f"{shown}, of {each.coverage.value:.0%} of the inputs"])
@@ -200,11 +200,16 @@ class SolutionsReport:
         for file, crossing in self.crossings.items():
             rows = [["", "pass@k"], *([name, str(figure)] for name, figure in self.comparisons[file].items())]
             line = f"{first} overtakes {file} at k = {crossing}"
+            if crossing.k is None:
+                ahead = "; it is ahead from the start" if crossing.ci[1] == 1 else ""
+                line = f"{first} does not overtake {file} up to k = {crossing.max_k}{ahead}: {crossing}"
             blocks.append("\n".join([printable(f"{file} less {first}"), *aligned(rows), printable(line)]))
         return blocks
 
 
-def _cell(figure: Estimate) -> str:
+def _cell(name: str, figure: Estimate) -> str:
+    if name == "exp_entropy" and not figure.n:
+        return "undefined: no output is right"
     return str(figure) if figure.n else "undefined: no input has so many outputs"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +37,9 @@ class PairedComparison:
         return {**self.difference.to_dict(), "p_value": self.p_value}
 
     def __str__(self) -> str:
-        sign = f"{self.difference.value:+.3f} [{self.difference.ci[0]:+.3f}, {self.difference.ci[1]:+.3f}]"
+        low, high = self.difference.ci
+        ends = "unknown" if math.isnan(low) and math.isnan(high) else f"{low:+.3f}, {high:+.3f}"
+        sign = f"{self.difference.value:+.3f} [{ends}]"
         return sign if self.p_value is None else f"{sign} p={self.p_value:.2g}"
 
 

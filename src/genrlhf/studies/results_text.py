@@ -115,7 +115,8 @@ def _crossing(results: Results, row: Row, crossing: Mapping[str, Any]) -> str:
     what = f"{row.label} (T {temperature_text(row.temperature)})"
     base = f"pass@k: {_label(results, crossing['base'])}"
     if crossing["k"] is None:
-        return f"{base} does not overtake {what} up to k = {crossing['max_k']}; {crossing_text(crossing)}"
+        ahead = ", being ahead from the start" if crossing["ci"][1] == 1 else ""
+        return f"{base} does not overtake {what} up to k = {crossing['max_k']}{ahead}: {crossing_text(crossing)}"
     return f"{base} overtakes {what} at k = {crossing_text(crossing)}"
 
 

@@ -37,7 +37,7 @@ def test_the_page_has_curves_crossing_points_and_forgetting() -> None:
     table = results_table(results)
     assert "pass@k: SFT overtakes PPO (T 1.0) at k = 3 [2, ∞]" in table and "forgetting" in table
     results["methods"]["ppo"]["temperatures"]["1.0"]["crossing"]["k"] = None
-    assert "pass@k: SFT does not overtake PPO (T 1.0) up to k = 4; none [2, ∞]" in results_table(results)
+    assert "pass@k: SFT does not overtake PPO (T 1.0) up to k = 4: none [2, ∞]" in results_table(results)
 
 
 def test_without_them_nothing_is_said() -> None:

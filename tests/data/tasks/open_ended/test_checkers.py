@@ -182,3 +182,30 @@ def test_every_answer_that_a_family_lists_is_one_of_as_many_as_it_says(source: A
             assert family.checker.answer(f" {text}\nand more") is not None, (family.name, text)
         if (listed := family.answers()) is not None:
             assert len({family.checker.answer(text) for text in listed} - {None}) == family.size, family.name
+
+
+SCRIPTS = {
+    "Latin": ("São Tomé", ["são tomé", "SÃO TOMÉ", "Sa\u0303o Tome\u0301.", "\u00a0São\u00a0Tomé\u00a0", "«"]),
+    "German": ("Straße", ["STRASSE", "strasse!", "Stra\u00adße", "Straße.\nQ: Name", "Strase"]),
+    "Cyrillic": ("Новый Йорк", ["новый  йорк", "НОВЫЙ ЙОРК.", '"Новый Йорк"', "Новый И\u0306орк", "Нью-Йорк"]),
+    "Greek": ("Αθήνας", ["ΑΘΉΝΑΣ", "αθήνασ", "Αθήνας;", "Αθη\u0301νας", "Αθήνα"]),
+    "Arabic": ("القاهرة", ["القاهرة.", "\u200fالقاهرة\u200f", "القاهرة،", "القاهرة؟", "قاهرة"]),
+    "Hebrew": ("ירושלים", ["ירושלים.", "\u200eירושלים", '"ירושלים"', "ירושלים,", "ירושל"]),
+    "Devanagari": ("दिल्ली", ["दिल्ली।", " दिल्ली ", "*दिल्ली*", "दिल्ली॥", "दिल"]),
+    "Thai": ("กรุงเทพ", ["กรุงเทพ", "กรุงเทพ.", "กรุงเทพฯ", "\u200bกรุงเทพ\u200b", "กรุง"]),
+    "Han": ("北京", ["北京。", "「北京」", "\u3000北京\u3000", "北京，\n上海", "北"]),
+    "Kana": ("トウキョウ", ["トウキョウ。", "『トウキョウ』", "トウキョウ！", "トウキョウ、", "トウ"]),
+    "Hangul": ("서울", ["서울.", "\u1109\u1165\u110b\u116e\u11af", "서울!", "서울 ", "서"]),
+    "Ethiopic": ("አዲስ አበባ", ["አዲስ አበባ።", "አዲስ  አበባ", "አዲስ አበባ.", "*አዲስ አበባ*", "አዲስ"]),
+}
+"""An answer, four ways to write it, and something else, in scripts of every kind that `genrlhf.text` tells apart."""
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_answers_in_any_script_are_known_by_how_they_look(script: str) -> None:
+    answer, (*same, other) = SCRIPTS[script]
+    checker = make_checker({"type": "list", "answers": [answer, "x"]}, "f", frozenset)
+    assert {checker.answer(text) for text in (answer, *same)} == {normal_form(answer)}
+    assert checker.answer(other) is None
+    # Marks inside of an answer are its own.
+    assert checker.answer(f"{answer}x") is None and checker.answer(f"{answer}。{answer}") is None

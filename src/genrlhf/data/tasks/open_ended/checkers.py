@@ -9,10 +9,18 @@ from typing import Any, NamedTuple
 
 from genrlhf.errors import DataError, excerpt
 from genrlhf.places import load_place
+from genrlhf.text import composed
 
 __all__ = ["CHECKERS", "Checker", "make_checker", "normal_form"]
 
-_OUTER = " \t\r\f\v.!,;:*\"'`"
+_OUTER = (
+    " \t\r\f\v.!,;:*\"'`"
+    "\u00a0\u202f\u3000\u200b\ufeff"
+    "\u060c\u061b\u061f\u06d4\u0589\u05c3\u0964\u0965\u0e2f\u104a\u104b\u1362\u17d4\u17d5"
+    "\u3001\u3002\u300c\u300d\u300e\u300f\uff01\uff0c\uff0e\uff1a\uff1b\uff1f\uff61"
+)
+"""Blanks, those of no width and of East Asian texts too, and what ends or encloses an answer in any script."""
+
 _ARTICLES = ("a", "an", "the", "some")
 
 
@@ -31,17 +39,18 @@ class Checker(NamedTuple):
 def normal_form(text: str) -> str:
     r"""Return what is compared of a text: its first line, without outer blanks and marks, inner blanks one, lower case.
 
-    Outer marks are `.` `!` `,` `;` `:` `*`, straight quotation marks and back quotes.
+    Outer marks are `.` `!` `,` `;` `:` `*`, straight quotation marks and back quotes, and the stops, commas and corner
+    brackets of other scripts. Texts that look the same are the same (Unicode's NFC; ß is SS in capitals).
 
     Example:
         >>> normal_form(' "New  York."\nQ: Name another one.')
         'new york'
     """
-    return _bare(text).lower()
+    return _bare(text).casefold()
 
 
 def _bare(text: str) -> str:
-    return " ".join(text.split("\n", 1)[0].strip(_OUTER).split())
+    return " ".join(composed(text.split("\n", 1)[0]).strip(_OUTER).split())
 
 
 def make_checker(settings: Any, where: str, words: Callable[[], frozenset[str]], *, code: bool = True) -> Checker:
