@@ -180,7 +180,13 @@ def test_the_kl_from_one_of_the_models(tmp_path: Path, causal_lm_folder: Path) -
     save_model(tiny_llama(vocab_size=len(tokenizer)), tokenizer, larger)
     sources = {"base": str(causal_lm_folder), "other": str(other), "larger": str(larger), "file": SHORT}
     drawing = Drawing(n=2, temperatures=(0.0, 1.0), params=SamplingParams(max_new_tokens=4))
-    results = compare(tmp_path / "out", sources, kl_from="base", drawing=drawing)
+    results = compare(tmp_path / "out", sources, kl_from="base", texts=["the cat sat", "a dog"], drawing=drawing)
+    forgotten = {
+        name: [f.get("forgetting") for f in one["temperatures"].values()] for name, one in results["methods"].items()
+    }
+    assert forgotten["base"] == forgotten["larger"] == [None] * 2 and forgotten["file"] == [None]
+    # The same at every temperature.
+    assert forgotten["other"][0] == forgotten["other"][1] and forgotten["other"][0]["loss"].n == 2  # type: ignore[index]
     found = {
         (name, temperature): figures["kl"]
         for name, method in results["methods"].items()
@@ -196,6 +202,8 @@ def test_the_kl_from_one_of_the_models(tmp_path: Path, causal_lm_folder: Path) -
     assert any("larger: its vocabulary is another than that of" in line for line in results["warnings"])
     with pytest.raises(ConfigError, match="kl_from is file, a file of outputs; name a model"):
         compare(tmp_path / "out", sources, kl_from="file")
+    with pytest.raises(ConfigError, match="texts need the model that the others come from"):
+        compare(tmp_path / "out", sources, texts=["a b"])
 
 
 def test_a_killed_comparison_goes_on(tmp_path: Path, causal_lm_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

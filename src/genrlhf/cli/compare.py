@@ -37,7 +37,7 @@ def add_command(commands: Any) -> None:
         "the same prompts, and say which methods are more diverse at the same quality. Nothing is trained. The same "
         "command goes on where it stopped.",
         seed="of the samples",
-        reads=("sources", "prompts"),
+        reads=("sources", "prompts", "texts"),
         folders=("output_dir",),
         kept=_kept,
     )
@@ -161,6 +161,12 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         "evaluation set; one more sample of every prompt is drawn for it at every temperature",
     )
     group.add_argument(
+        "--texts",
+        metavar="FILE",
+        help="texts on which the loss of every model is measured beside that of --kl-from, in nats a token: what it "
+        'has forgotten; a .txt, in which empty lines separate them, or rows with "text" (the first 200, 512 tokens each)',
+    )
+    group.add_argument(
         "--free", nargs="+", default=[], metavar="NAME", help="sources that are controls which cost no training"
     )
 
@@ -203,6 +209,7 @@ def run(args: argparse.Namespace) -> int:
         reference=args.reference,
         baseline=args.baseline,
         kl_from=args.kl_from,
+        texts=_texts(args),
         free=args.free,
         report=Reporter(),
     )
@@ -218,6 +225,14 @@ def run(args: argparse.Namespace) -> int:
         print(results_table(results))
         print(f"\n{printable(Path(args.output_dir) / FILE_NAME)} has all of it; genrlhf report makes a page of it.")
     return 0
+
+
+def _texts(args: argparse.Namespace) -> list[str]:
+    if args.texts is None:
+        return []
+    from genrlhf.studies.stages.forgetting import read_texts
+
+    return read_texts(args.texts, 200)
 
 
 def _named(sources: list[str]) -> dict[str, str]:

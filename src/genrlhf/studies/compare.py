@@ -68,6 +68,7 @@ def run_comparison(
     baseline: str | None = None,
     reference: str | None = None,
     kl_from: str | None = None,
+    texts: Sequence[str] = (),
     free: Collection[str] = (),
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda message: None,
@@ -95,6 +96,7 @@ def run_comparison(
         reference: the source whose quality the others are compared at; the first by default.
         kl_from: the model among the sources from which the KL of all models is measured, on the first set, by one more
             sample of every prompt at every temperature above 0.
+        texts: on which the loss of every model is measured beside that of `kl_from`: what it has forgotten.
         free: sources that are controls which cost no training.
         settings: further settings that the record keeps.
         report: says in one line what goes on.
@@ -115,6 +117,7 @@ def run_comparison(
         reference=reference,
         baseline=baseline,
         kl_from=kl_from,
+        texts=texts,
         free=free,
         report=report,
     )
@@ -139,6 +142,7 @@ class Comparison:
         reference: str | None = None,
         baseline: str | None = None,
         kl_from: str | None = None,
+        texts: Sequence[str] = (),
         free: Collection[str] = (),
         report: Report = lambda message: None,
     ) -> None:
@@ -155,7 +159,9 @@ class Comparison:
             if one is not None and one not in sources:
                 raise ConfigError(f"{role} is {excerpt(one)}, which is none of {', '.join(self.names)}.")
         self.reference, self.baseline, self.free = reference or self.names[0], baseline, list(free)
-        self.kl_from = kl_from
+        self.kl_from, self.texts = kl_from, list(texts)
+        if self.texts and kl_from is None:
+            raise ConfigError("texts need the model that the others come from; name it (--kl-from NAME, kl_from).")
         self.models: dict[str, str] = {}
         self.given: dict[str, GivenOutputs] = {}
         self.sources: dict[str, dict[str, Any]] = {}
@@ -276,6 +282,9 @@ class Comparison:
             collected.draw(name, model, self.sources[name])
             if base is not None:
                 collected.measure_kl(name, model, base)
+            if base is not None and self.texts and name != self.kl_from:
+                self.report(f"{name}: loss on {len(self.texts)} texts")
+                collected.forgotten[name] = model.forgetting(base, self.texts)
             model.close()
         if base is not None:
             base.close()
@@ -292,6 +301,8 @@ class Comparison:
             self.warnings += found[name, temperature].warnings
             if (kl := collected.kls.get((name, temperature))) is not None:
                 found[name, temperature].figures["kl"] = kl
+            if forgotten := collected.forgotten.get(name):
+                found[name, temperature].figures["forgetting"] = forgotten
         quality = next((name for name in ("pvr", *measures.scores) if _has(found, name)), None)
         if quality is None:
             self.warnings.append("Quality was not measured, so there are no curves; name a judge or a reward.")
@@ -358,6 +369,7 @@ class Comparison:
             "levels": list(measures.levels),
             "baseline": self.baseline,
             "kl_from": self.kl_from,
+            "texts": len(self.texts),
             "free": self.free,
         }
 

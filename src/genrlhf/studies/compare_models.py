@@ -96,6 +96,13 @@ class AskedModel:
         asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
         return measured_kl(self._loaded(), other._loaded(), asked, params, seed=seed)
 
+    def forgetting(self, other: AskedModel, texts: Sequence[str]) -> dict[str, Estimate]:
+        """Return the loss on texts beside that of another model; nothing where the two have different vocabularies."""
+        from genrlhf.studies.stages.forgetting import forgetting_figures, measured_forgetting
+
+        found = measured_forgetting(self._loaded(), other._loaded(), texts, max_tokens=512)
+        return dict(forgetting_figures(found).get("forgetting", {}))
+
     def _loaded(self) -> TransformersSampler:
         if self._sampler is None:
             import torch

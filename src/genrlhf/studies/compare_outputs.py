@@ -34,6 +34,7 @@ class CollectedOutputs:
         outputs: of every source and temperature, in the order of `inputs`.
         files: that they lie in.
         kls: of every model and temperature, where they were measured.
+        forgotten: the loss of every model on texts beside another's, where it was measured.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class CollectedOutputs:
     outputs: dict[tuple[str, str], list[list[str]]] = field(default_factory=dict)
     files: list[OutputsOf] = field(default_factory=list)
     kls: dict[tuple[str, str], Estimate] = field(default_factory=dict)
+    forgotten: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
     def take(self, name: str, given: GivenOutputs) -> None:
         """Take the outputs of a file as they are."""
