@@ -37,7 +37,7 @@ def add_command(commands: Any) -> None:
         "the same prompts, and say which methods are more diverse at the same quality. Nothing is trained. The same "
         "command goes on where it stopped.",
         seed="of the samples",
-        reads=("sources", "prompts", "texts"),
+        reads=("sources", "prompts"),
         folders=("output_dir",),
         kept=_kept,
     )
@@ -164,7 +164,7 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         "--texts",
         metavar="FILE",
         help="texts on which the loss of every model is measured beside that of --kl-from, in nats a token: what it "
-        'has forgotten; a .txt, in which empty lines separate them, or rows with "text" (the first 200, 512 tokens each)',
+        'has forgotten; a .txt, in which empty lines separate them, or rows with "text" (the first 200, by 512 tokens)',
     )
     group.add_argument(
         "--free", nargs="+", default=[], metavar="NAME", help="sources that are controls which cost no training"
