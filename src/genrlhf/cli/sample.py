@@ -62,6 +62,16 @@ def add_command(commands: Any) -> None:
     parser.add_argument(
         "--stop", action="append", default=[], help="an output ends before this string; may be repeated"
     )
+    parser.add_argument(
+        "--verbalized",
+        type=int,
+        metavar="K",
+        help="ask for K responses with their probabilities a call, and draw one by them (verbalized sampling)",
+    )
+    parser.add_argument("--verbalized-all", action="store_true", help="keep all K of a call, in place of one")
+    parser.add_argument(
+        "--verbalized-tail", type=float, metavar="P", help="ask for responses whose probability is below P"
+    )
     parser.add_argument("--logprobs", action="store_true", help="keep the log-probability of every token")
     add_sampler_options(parser)
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
@@ -99,7 +109,7 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         n=args.n,
         params=params,
         seed=args.seed,
-        model=model_settings(args),
+        model={**model_settings(args), **_verbalized(args)},
         overwrite=args.overwrite,
         process=state.process_index,
         processes=state.num_processes,
@@ -115,6 +125,17 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         store.finish()
         _print(store, summary, args)
     return 0
+
+
+def _verbalized(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings of verbalized sampling; none where there is none."""
+    options = {"--verbalized-all": args.verbalized_all, "--verbalized-tail": args.verbalized_tail is not None}
+    if args.verbalized is None:
+        if alone := [name for name, given in options.items() if given]:
+            raise ConfigError(f"{alone[0]} says how --verbalized K asks; give that too.")
+        return {}
+    keep = "all" if args.verbalized_all else "draw"
+    return {"verbalized": {"k": args.verbalized, "keep": keep, "tail": args.verbalized_tail}}
 
 
 def _params(args: argparse.Namespace) -> SamplingParams:
@@ -167,6 +188,10 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
         say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
     mine = range(store.process, len(store.rows), store.processes)
     sampler = make_sampler(args, state.device)
+    if given := _verbalized(args):
+        from genrlhf.sampling import VerbalizedSampler
+
+        sampler = VerbalizedSampler(sampler, **given["verbalized"])
     there = sum(row in store.done for row in mine)
     with tqdm(total=len(mine), initial=there, desc="prompts", disable=not state.is_main_process) as bar:
 

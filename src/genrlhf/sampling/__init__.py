@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from genrlhf.sampling.server_sampler import ServerSampler
     from genrlhf.sampling.store import SampleStore
     from genrlhf.sampling.transformers_sampler import TransformersSampler
+    from genrlhf.sampling.verbalized import VerbalizedSampler
     from genrlhf.sampling.vllm_sampler import VLLMSampler
 
 _HOMES = {
@@ -20,6 +21,7 @@ _HOMES = {
     "ServerSampler": "server_sampler",
     "TransformersSampler": "transformers_sampler",
     "VLLMSampler": "vllm_sampler",
+    "VerbalizedSampler": "verbalized",
     "decode_completions": "decode",
     "encode_prompts": "decode",
     "generate": "autoregressive",
@@ -32,6 +34,7 @@ __all__ = [
     "ServerSampler",
     "TransformersSampler",
     "VLLMSampler",
+    "VerbalizedSampler",
     "decode_completions",
     "encode_prompts",
     "generate",

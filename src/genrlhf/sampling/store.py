@@ -178,6 +178,10 @@ class SampleStore:
         record["ended"] = [sample.ended for sample in samples]
         if self.params.logprobs:
             record["logprobs"] = [sample.logprobs for sample in samples]
+        if samples and hasattr(samples[0], "call"):
+            # Samples of one call of verbalized sampling depend on each other.
+            record["calls"] = [getattr(sample, "call", None) for sample in samples]
+            record["probabilities"] = [getattr(sample, "probability", None) for sample in samples]
         return record
 
     def finish(self) -> None:

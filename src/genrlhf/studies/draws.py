@@ -16,10 +16,11 @@ from genrlhf.sampling.choose import sample_seeds
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from genrlhf.sampling import VerbalizedSampler
     from genrlhf.studies.stages.outputs import Draw
     from genrlhf.types import SamplingParams
 
-__all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl"]
+__all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl", "verbalized_draw"]
 
 
 def sampler_of(folder: str, *, batch_size: int = 256) -> TransformersSampler:
@@ -37,6 +38,16 @@ def policy_draw(sampler: TransformersSampler, params: SamplingParams, seed: int)
         generation = sampler.generate(prompts, n, params, sample_seeds(seed, rows, n))
         texts = decode_completions(sampler.tokenizer, generation, params)
         return [texts[i : i + n] for i in range(0, len(texts), n)]
+
+    return draw
+
+
+def verbalized_draw(sampler: VerbalizedSampler, params: SamplingParams, seed: int) -> Draw:
+    """Return a draw of one response of a call each, by the probabilities that the model states."""
+
+    def draw(prompts: Sequence[Any], rows: Sequence[int], n: int) -> list[list[str]]:
+        found = sorted(sampler.stream(prompts, n, params, seed, rows=rows), key=lambda pair: pair[0])
+        return [[sample.text for sample in samples] for _, samples in found]
 
     return draw
 

@@ -187,6 +187,9 @@ class Plan:
             )
 
         drawn = {each: getattr(sampling, each) for each in _DRAWN}
+        if sampling.verbalized is None:
+            # As it was before there was any, so that what is there is not drawn again.
+            drawn = {each: value for each, value in drawn.items() if not each.startswith("verbalized")}
         if name == "id":  # elsewhere one output of every input is drawn
             drawn |= {each: getattr(sampling, each) for each in _SEVERAL}
         settings = {
@@ -204,6 +207,8 @@ class Plan:
     def _kl(self, arm: Arm, temperature: float, seed: int, at: str) -> Stage | None:
         """Return what measures the KL; None where there is nothing to measure it from, or drawn otherwise."""
         if self.reference is None or self.reference not in self.arms or temperature == 0:
+            return None
+        if arm.sampling.verbalized is not None:
             return None
         params, n = arm.sampling.params(temperature), arm.sampling.best_of_n
         if params != Sampling(max_new_tokens=params.max_new_tokens, stop=params.stop).params(temperature):

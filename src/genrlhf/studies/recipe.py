@@ -105,6 +105,9 @@ class Sampling(Part):
         batch_size: sequences decoded at a time.
         best_of_n: every output is the one with the highest reward of so many; in an arm's own sampling alone.
         reward: what chooses it.
+        verbalized: ask for so many responses with their probabilities a call, and draw one by them; `max_new_tokens` is
+            then that of a call.
+        verbalized_tail: ask for responses whose probability is below this.
         max_new_tokens: this and all others as of `SamplingParams`.
     """
 
@@ -114,6 +117,8 @@ class Sampling(Part):
     batch_size: Count = 256
     best_of_n: Count | None = None
     reward: Any = None
+    verbalized: Annotated[int, Field(strict=True, ge=2)] | None = None
+    verbalized_tail: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     max_new_tokens: Count = 48
     min_new_tokens: Annotated[int, Field(strict=True, ge=0)] = 0
     top_k: Annotated[int, Field(strict=True, ge=0)] = 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.studies.draws import best_of_n_draw, policy_draw
+from genrlhf.sampling import VerbalizedSampler
+from genrlhf.studies.draws import best_of_n_draw, policy_draw, verbalized_draw
 from genrlhf.studies.stages.outputs import draw_outputs
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ def sample(
     """
     counts = [sampling.outputs_of(row, name) for row in range(len(dataset))]
     draw = policy_draw(sampler, sampling.params(temperature), seed)
+    if sampling.verbalized is not None:
+        asked = VerbalizedSampler(sampler, sampling.verbalized, tail=sampling.verbalized_tail)
+        draw = verbalized_draw(asked, sampling.params(temperature), seed)
     n = sampling.best_of_n
     if n is not None:
         pool = draw_outputs(
