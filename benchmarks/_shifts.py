@@ -53,7 +53,7 @@ def _lengths(generator: Generator, n: int, mean: float, spread: float) -> list[s
 
 @cache
 def _moments(mean: float, spread: float) -> tuple[float, float]:
-    sizes = np.maximum(1, np.round(np.exp(np.random.default_rng(0).normal(mean, spread, 4_000_000))))
+    sizes = np.maximum(1, np.round(np.exp(np.random.default_rng(0).normal(mean, spread, 1_000_000))))
     logs = np.log1p(sizes)
     return float(logs.mean()), float(logs.var())
 

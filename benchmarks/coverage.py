@@ -2,6 +2,7 @@
 
     python benchmarks/coverage.py --output benchmarks/results/coverage.json
     python benchmarks/coverage.py --figures "win rate" gap --simulations 500
+    python benchmarks/coverage.py --figures pass@ forgetting "shift of" --sizes 10 25 50 200
 
 Every line is a figure in a population: per n the share of simulations whose interval contains the truth, and where that
 is more than 97 %, by how much the interval is wider than 2 · 1.96 standard deviations of the figure over the

@@ -48,6 +48,9 @@ def coverage() -> ModuleType:
         ("exp(entropy) of valid answers", "answers of 12, more and less even", 10, 80),
         ("over-used phrase", "in bursts", 25, 100),
         ("forgetting", "long texts", 25, 100),
+        ("shift of words", "most words", 10, 40),
+        ("shift of lengths", "longer, wider", 25, 100),
+        ("shift of embeddings", "large", 25, 100),
     ],
 )
 def test_intervals_contain_the_truth(
