@@ -15,7 +15,7 @@ from genrlhf.methods import PromptDistillation, SampledPromptDistillation
 from genrlhf.methods.prompt_distillation_given import with_context
 from genrlhf.trainers import Completion, SampleAndTuneConfig, SampleAndTuneTrainer, SFTConfig, SFTTrainer
 from genrlhf.trainers.tuning_rows import tokenised
-from tests.helpers import tiny_gpt2, tiny_llama, tiny_tokenizer
+from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, largest_difference, logged, prompt_rows, weights
 
 ROWS = [{"prompt": "q" + "x" * (n % 3), "completion": "abcd"[: 1 + n % 4]} for n in range(8)]
@@ -107,7 +107,8 @@ def test_agrees_with_trls_self_distillation(tmp_path: Path) -> None:
     )
     row = {"prompt": "qx", "privileged_context": "be "}
     data = Dataset.from_list([row])
-    theirs = SDFTTrainer(tiny_llama(), args=args, train_dataset=data, processing_class=tiny_tokenizer())
+    base = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "base")
+    theirs = SDFTTrainer(str(base), args=args, train_dataset=data, processing_class=tiny_tokenizer())
     theirs.model.train()
     theirs.current_gradient_accumulation_steps = 1
     batch = theirs._prepare_training_batch([row])
