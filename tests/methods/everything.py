@@ -98,9 +98,12 @@ OWN: dict[str, dict[str, Any]] = {
     "prompt_distillation": {"settings": {"context": "be good "}},
     "prompt_distillation_given": {"settings": {"context": "be good "}},
     "chain_of_hindsight": {"settings": {"good": [" good: "], "bad": [" bad: "]}},
+    # Of as many prompts there are four rows, which two processes of four have alike.
+    "divpo": {"rows": prompt_rows(5)},
     # A sample that was cut off is no link, and an untrained model seldom ends by itself.
     "chain_of_hindsight_sampled": {
         "settings": {"good": [" good: "], "bad": [" bad: "]},
+        "rows": prompt_rows(7),
         "config": {"max_new_tokens": 12, "n": 8, "stop": list("abcdefghijklmnopqrstuvwxyz0123456789 .,;")},
     },
     # With this seed the first step looks at sequences, the second at tokens.
