@@ -24,8 +24,8 @@ BAR = (
     Claim("greedy seq-rep-4", "sequences, +300", "tokens, +150", at_most=0.7),
     Claim("greedy seq-rep-4", "sequences, +300", "likelihood, +300", at_most=0.7),
 )
-SMALL = {"base_steps": 100, "arms": {"tokens": (30,), "sequences": (30,)}}
-SMALL_BAR = (Claim("greedy seq-rep-4", "sequences, +30", "tokens, +30", at_most=0.85),)
+SMALL = {"base_steps": 100, "arms": {"tokens": (40,), "sequences": (40,)}}
+SMALL_BAR = (Claim("greedy seq-rep-4", "sequences, +40", "tokens, +40", at_most=0.85),)
 LETTERS, PREFIX, LENGTH, N = "abcdefghijklmnopqrst", 10, 30, 4
 ARMS: dict[str, tuple[int, ...]] = {"likelihood": (300,), "tokens": (150, 300), "sequences": (150, 300, 450)}
 """By arm the steps after which it is looked at."""
