@@ -41,6 +41,11 @@ annotators:
 - {name: quick, model: m, answer: letter}
 """
 
+CHECKS = """
+def which_instruction(prompts, completions):
+    return ["Be right." if len(text) % 2 else "Be wrong." for text in completions]
+"""
+
 
 def documented_commands(file: Path) -> list[list[str]]:
     """Return what follows `genrlhf` in every line of the shell's blocks of a document, split as a shell splits it."""
@@ -82,6 +87,7 @@ def prepare(folder: Path) -> None:
         writer.writerows([n % 3, f"q{n % 3}", f"an answer {n}"] for n in range(9))
     (folder / "study.yaml").write_text(STUDY)
     (folder / "pool.yaml").write_text(POOL)
+    (folder / "my_checks.py").write_text(CHECKS)
     write_example(folder / "demo")
     _recorded(folder)
     tokenizer = tiny_tokenizer(chat_template=True)
