@@ -160,7 +160,12 @@ def test_other_errors_come_with_where_they_were_raised_and_a_process_that_is_gon
         os.kill(os.getpid(), signal.SIGKILL)
         return {}
 
-    with pytest.raises(RuntimeError, match="OddError: no way") as raised:
+    def unreadable(folder: Path, context: StageContext) -> dict[str, Any]:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "bad")
+
+    with pytest.raises(RuntimeError, match="UnicodeDecodeError: 'utf-8' codec"):
+        run(Graph([Stage("unreadable", {}, {}, unreadable)]), tmp_path, jobs=2)
+    with pytest.raises(Exception, match="OddError: no way") as raised:
         run(Graph([Stage("bug", {}, {}, bug)]), tmp_path, jobs=2)
     assert "in bug" in str(raised.value.__cause__)
     with pytest.raises(CheckpointError, match="^gone: its process was ended by SIGKILL; what was made is kept"):

@@ -10,6 +10,7 @@ anew, and find the stages by a function that can be sent to them:
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import multiprocessing
 import os
@@ -25,6 +26,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from genrlhf import errors
 from genrlhf.errors import CheckpointError, ConfigError, GenRLHFError
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph
@@ -114,7 +116,7 @@ class Worker:
                 "the same command goes on from there, with fewer --jobs in less memory."
             )
         if what == "failed":
-            return what, _loaded(*told)
+            return what, _raised(*told)
         return what, told
 
 
@@ -214,7 +216,7 @@ def _work(
         return  # nobody listens any more
     except BaseException as error:
         with contextlib.suppress(OSError):
-            tell("failed", _dumped(error))
+            tell("failed", _told(error))
 
 
 def _made(maker: Maker, stage: str) -> tuple[str, Any]:
@@ -225,7 +227,7 @@ def _made(maker: Maker, stage: str) -> tuple[str, Any]:
     except KeyboardInterrupt:
         raise
     except BaseException as error:
-        return "failed", _dumped(error)
+        return "failed", _told(error)
 
 
 def _stop(signum: int, frame: Any) -> None:
@@ -249,20 +251,25 @@ class _WorkerError(Exception):
     """Where an error of another process was raised."""
 
 
-def _dumped(error: BaseException) -> tuple[bytes | None, str, str]:
-    """Return an error so that it can be sent: itself if that can be, what it says, and where it was raised."""
-    where = "".join(traceback.format_exception(error))
+def _told(error: BaseException) -> tuple[str, str, str]:
+    """Return what is sent of an error: the nearest class that both processes know, what it says, and where it was."""
+    known = (kind for kind in type(error).__mro__ if _known(kind.__name__) is kind)
+    kind = next(known).__name__
+    said = str(error) if kind == type(error).__name__ else f"{type(error).__name__}: {error}"
+    return kind, said, "".join(traceback.format_exception(error))
+
+
+def _known(name: str) -> Any:
+    return getattr(errors, name, getattr(builtins, name, None))
+
+
+def _raised(kind: str, said: str, where: str) -> BaseException:
+    """Return the error that `_told` is of, as text: nothing that was sent runs code."""
+    error: BaseException
     try:
-        whole = pickle.dumps(error)
-        pickle.loads(whole)
-    except Exception:  # whatever a class of error does
-        return None, f"{type(error).__name__}: {error}", where
-    return whole, "", where
-
-
-def _loaded(whole: bytes | None, said: str, where: str) -> BaseException:
-    # From a process that this one has started, over a pipe that no other has.
-    error: BaseException = RuntimeError(said) if whole is None else pickle.loads(whole)
+        error = _known(kind)(said)
+    except TypeError:  # one that wants more than a text
+        error = RuntimeError(f"{kind}: {said}")
     if not isinstance(error, GenRLHFError):
         error.__cause__ = _WorkerError(f"\n{where}")
     return error
