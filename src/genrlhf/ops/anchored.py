@@ -40,8 +40,8 @@ def anchored_rewards(
     Example:
         >>> ref_logprobs = torch.tensor([[0.4, 0.2, 0.3]]).log()
         >>> shaped = anchored_rewards(torch.tensor([[1.0, 1.0, 0.0]]), ref_logprobs, threshold=1.0, kl_coef=0.1)
-        >>> (ref_logprobs + shaped / 0.1).softmax(-1)  # the optimum
-        tensor([[5.0000e-01, 5.0000e-01, 1.7024e-05]])
+        >>> (ref_logprobs + shaped / 0.1).softmax(-1).round(decimals=3)  # the optimum
+        tensor([[0.5000, 0.5000, 0.0000]])
     """
     check_same_shape(rewards=rewards, ref_logprobs=ref_logprobs)
     if not kl_coef > 0:

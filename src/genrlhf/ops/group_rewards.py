@@ -120,7 +120,7 @@ def determinant_gains(similarity: torch.Tensor) -> torch.Tensor:
         DataError: where a similarity is not finite, or K is not symmetric or not positive semidefinite.
 
     Example:
-        >>> determinant_gains(torch.eye(2).unsqueeze(0)).exp().tolist()
+        >>> determinant_gains(torch.eye(2).unsqueeze(0)).exp().round(decimals=6).tolist()
         [[2.0, 2.0]]
     """
     if similarity.dim() != 3 or similarity.shape[1] != similarity.shape[2] or similarity.shape[1] < 2:
