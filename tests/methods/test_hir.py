@@ -81,10 +81,9 @@ def test_a_step_goes_down_the_loss(make: Any, epsilon: float, alpha: float, beta
 def test_without_its_terms_it_is_sft_and_a_step_may_be_split(tmp_path: Path) -> None:
     plain = stepped(tmp_path / "a", None)
     assert HIR().objective is None
-    assert (
-        largest_difference(weights(plain.model), weights(stepped(tmp_path / "b", HindsightObjective(0, 0, 0)).model))
-        == 0
-    )
+    none = stepped(tmp_path / "b", HindsightObjective(0, 0, 0))
+    # Equal up to the order in which torch adds up, which is not the same in all versions of TRL.
+    assert largest_difference(weights(plain.model), weights(none.model)) < 1e-7
     rows, paper = [*ROWS, ROWS[0]], HindsightObjective(0.2, 1.0, 0.001)
     whole = weights(stepped(tmp_path / "c", paper, rows=rows).model)
     for batch, accumulation in ((2, 2), (1, 4)):

@@ -322,6 +322,7 @@ def test_every_field_of_the_installed_versions_is_sorted() -> None:
         model_init_kwargs router_aux_loss_coef dataset_text_field dataset_kwargs eos_token max_length truncation_mode
         shuffle_dataset packing packing_strategy padding_free pad_to_multiple_of completion_only_loss
         assistant_only_loss loss_type pad_token disable_dropout center_rewards_coefficient freeze_layers overlong
+        weight_column
         """.split()  # noqa: SIM905
     )
     installed = {f.name for config in (SFTConfig, RewardModelConfig) for f in fields(config)}

@@ -170,7 +170,9 @@ def _parse(method: Method, given: list[str], typed: str) -> tuple[RunArguments, 
 
 def _show_briefly(parser: argparse.ArgumentParser) -> None:
     """Let the help fit a terminal: settings have long names in two spellings, and some have dozens of choices."""
-    parser.usage = "%(prog)s [--config FILE.yaml] [--field VALUE ...]"
+    options = "[--config FILE.yaml] [--field VALUE ...]"
+    gap = " " if len(f"usage: {parser.prog} {options}") <= 80 else "\n  "
+    parser.usage = f"%(prog)s{gap}{options}"
     for action in parser._actions:
         if action.option_strings and action.nargs != 0:
             action.metavar = "VALUE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -84,4 +85,5 @@ def cosines(encoder: EncoderLike, groups: Sequence[Sequence[str]]) -> torch.Tens
 
 @lru_cache
 def _embedder(name: str) -> Embedder:
-    return as_embedder(name)
+    place = ":" in name and not Path(name).exists()
+    return as_embedder(load_place(name, f"encoder={name!r}") if place else name)

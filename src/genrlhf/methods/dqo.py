@@ -34,7 +34,8 @@ class DQO:
 
     alpha: float = field(default=0.3, metadata={"help": "Weight of the bonus, which is at most log 2 times it."})
     encoder: EncoderLike = field(
-        default=DEFAULT_ENCODER, metadata={"help": "A sentence-transformers model, by name or folder."}
+        default=DEFAULT_ENCODER,
+        metadata={"help": "A sentence-transformers model, or package.module:NAME, texts to vectors."},
     )
     valid_at: float | None = field(
         default=None, metadata={"help": "The least reward of what gets, and counts for, a bonus; None for any."}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from genrlhf.errors import ShapeError
+from genrlhf.ops.sums import widened
 
 __all__ = [
     "class_rarity",
@@ -118,14 +119,14 @@ def mean_distance(embeddings: torch.Tensor) -> torch.Tensor:
         embeddings: (n, d) float, n ≥ 2.
 
     Returns:
-        (n,) float64; NaN where a vector has no direction.
+        (n,) of `widest_dtype`; NaN where a vector has no direction.
 
     Raises:
         ShapeError: for another shape.
     """
     if embeddings.dim() != 2 or len(embeddings) < 2:
         raise ShapeError(f"embeddings have shape {tuple(embeddings.shape)}; want (n, d), of at least two texts.")
-    wide = embeddings.double()
+    wide = widened(embeddings)
     unit = wide / wide.norm(dim=-1, keepdim=True)
     similar: torch.Tensor = unit @ unit.T
     return 1 - (similar.sum(-1) - similar.diagonal()) / (len(unit) - 1)

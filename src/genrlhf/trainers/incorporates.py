@@ -11,6 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.completions import context_length
 from genrlhf.models.families import forward_arguments
+from genrlhf.ops import widened
 from genrlhf.sampling.decode import check_prompt_length, prompt_token_ids
 
 if TYPE_CHECKING:
@@ -85,10 +86,11 @@ class Incorporates:
             f"{prompt}\n\nFirst text:\n{draft}\n\nFeedback on it:\n{words}\n\nNew text:\n{text}\n\n"
             for prompt, draft, words, text in zip(prompts, drafts, feedback, refinements, strict=True)
         ]
-        found = torch.zeros(len(asked), dtype=torch.float64)
-        for (question, _, _), answers in zip(self.wordings, self._answers, strict=True):
-            found += self._shares([text + question for text in asked], *answers)
-        return [float(value) for value in found / len(self.wordings)]
+        shares = [
+            self._shares([text + question for text in asked], *answers)
+            for (question, _, _), answers in zip(self.wordings, self._answers, strict=True)
+        ]
+        return [float(value) for value in torch.stack(shares).mean(0)]
 
     def _shares(self, texts: Sequence[str], yes: list[int], no: list[int]) -> torch.Tensor:
         limit, chat = context_length(self.model), bool(self.tokenizer.chat_template)
@@ -110,7 +112,7 @@ class Incorporates:
                 given = forward_arguments(self.model, lines.to(device), mask.bool().to(device), positions=False)
                 last = torch.tensor([len(row) - 1 for row in part], device=device)
                 logits = self.model(**given).logits[torch.arange(len(part), device=device), last]
-                logp = logits.double().log_softmax(-1)
+                logp = widened(logits).log_softmax(-1)
                 shares.append(torch.sigmoid(logp[:, yes].logsumexp(-1) - logp[:, no].logsumexp(-1)).cpu())
         finally:
             self.model.train(was_training)

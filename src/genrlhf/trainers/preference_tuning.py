@@ -23,6 +23,7 @@ from genrlhf.models.freezing import inner_model
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
+from genrlhf.ops import widened
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
@@ -323,7 +324,7 @@ class DPOTrainer(_PreferenceTuning, trl.DPOTrainer):
         found = [self.accelerator.gather_for_metrics(self.compute_ref_log_probs(*asked, batch)) for batch in rows]
         weight = 1.0 if self.args.alpha is None else self._beta / self.args.alpha
         for column, sides in zip(("ref_chosen_logps", "ref_rejected_logps"), zip(*found, strict=True), strict=True):
-            dataset = dataset.add_column(column, (weight * torch.cat(sides).double()).tolist())
+            dataset = dataset.add_column(column, (weight * widened(torch.cat(sides))).tolist())
         return dataset
 
 

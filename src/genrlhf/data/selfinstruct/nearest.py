@@ -6,8 +6,6 @@ from array import array
 from collections.abc import Iterable
 from itertools import count
 
-import numpy as np
-
 from genrlhf.text import rouge_l_of_words, terms
 
 __all__ = ["NearestText"]
@@ -60,6 +58,8 @@ class NearestText:
 
     def nearest(self, text: str) -> tuple[float, int | None]:
         """Return the highest ROUGE-L of `text` to any of the texts, and the number of that one; 0 and None for none."""
+        import numpy as np
+
         words = tuple(terms(text))
         held = [self._holders[key] for key in _occurrences(words) if key in self._holders]
         if not held:

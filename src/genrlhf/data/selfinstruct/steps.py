@@ -8,8 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
-
 from genrlhf.data.selfinstruct.answers import STEPS, Answer, AnswerLog
 from genrlhf.data.selfinstruct.config import SelfInstructConfig
 from genrlhf.data.selfinstruct.filters import InstructionFilters, filter_instances
@@ -259,6 +257,8 @@ class Steps:
     ) -> list[Answer]:
         def report(done: int, total: int) -> None:
             self.report(Progress(step, *progress(done, total), self.log.asked))
+
+        import numpy as np
 
         # A prompt draws by its row: those of different steps have nothing in common.
         state = np.random.SeedSequence([self.config.seed, STEPS.index(step)]).generate_state(1, np.uint32)
