@@ -304,8 +304,9 @@ class Sampler(Protocol):
         ...
 
     def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts of `n` completions of every prompt, in the order of the prompts."""
-        ...
+        """Return the texts of `n` completions of every prompt, in their order; those that inherit have it."""
+        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
+        return [[sample.text for sample in samples] for _, samples in found]
 
 
 class TokenSampler(Protocol):

@@ -16,7 +16,7 @@ from genrlhf.openai_client.failures import RequestError, Scope
 from genrlhf.openai_client.session import Session
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.server_answers import Completion, read_completion
-from genrlhf.types import Sample, SamplingParams
+from genrlhf.types import Sample, Sampler, SamplingParams
 
 __all__ = ["ServerSampler"]
 
@@ -29,7 +29,7 @@ _Job = tuple[int, int, int]
 _Result = tuple[int, list[Sample], asyncio.Event]
 
 
-class ServerSampler:
+class ServerSampler(Sampler):
     """Draws completions from a server, one request a sample, several at a time.
 
     A prompt that is text goes to `/completions`, a list of messages to `/chat/completions`, where the server applies
@@ -82,11 +82,6 @@ class ServerSampler:
             max_retries=max_retries,
             largest_answer=_LARGEST_ANSWER,
         )
-
-    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts of `n` completions of every prompt, in the order of the prompts."""
-        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
-        return [[sample.text for sample in samples] for _, samples in found]
 
     def stream(
         self,

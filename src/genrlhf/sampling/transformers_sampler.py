@@ -18,7 +18,7 @@ from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.habits import habits_of, refuse_unless_comparable
 from genrlhf.sampling.stops import StopStrings
-from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, SamplingParams, Support
+from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, Sampler, SamplingParams, Support
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["TransformersSampler"]
 
 
-class TransformersSampler:
+class TransformersSampler(Sampler):
     """Draws completions with a transformers model on the device that the model is on.
 
     Prompts of like length are decoded together, as many as keep to both limits; a batch that does not fit into memory
@@ -67,14 +67,6 @@ class TransformersSampler:
     def update_weights(self, model: PreTrainedModel) -> None:
         """Draw from `model` from now on."""
         self.model = model
-
-    def sample(self, prompts: Sequence[Prompt], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts of `n` completions of every prompt, in the order of the prompts.
-
-        The same seed gives the same completions whatever the batch size (up to rounding in the model).
-        """
-        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
-        return [[sample.text for sample in samples] for _, samples in found]
 
     def stream(
         self,

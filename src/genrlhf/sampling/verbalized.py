@@ -137,7 +137,7 @@ def _share(stated: Any) -> tuple[float | None, bool]:
 
 
 @dataclass
-class VerbalizedSampler:
+class VerbalizedSampler(Sampler):
     """Asks a sampler for k responses with their probabilities a call, and takes one by them, or all.
 
     Zhang et al. 2025, "Verbalized Sampling: How to Mitigate Mode Collapse and Unlock LLM Diversity" (arXiv 2510.01171).
@@ -183,11 +183,6 @@ class VerbalizedSampler:
         if self.tail is not None:
             how = f"sampled at random from its tails, each with a probability below {self.tail:g}"
         return Asking(after=_ASK.format(k=self.k, how=how))
-
-    def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts of `n` completions of every prompt, in the order of the prompts."""
-        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
-        return [[sample.text for sample in samples] for _, samples in found]
 
     def stream(
         self,

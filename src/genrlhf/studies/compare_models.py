@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.errors import ConfigError
 from genrlhf.models.loading import load_causal_lm, load_tokenizer
 from genrlhf.studies.results import temperature_key
-from genrlhf.types import Estimate, Sample, SamplingParams
+from genrlhf.types import Estimate, Sample, Sampler, SamplingParams
 
 if TYPE_CHECKING:
     from genrlhf.sampling import TransformersSampler
     from genrlhf.sampling.store import SampleStore
-    from genrlhf.types import Sampler
 
 __all__ = ["AskedModel", "Drawing", "filled"]
 
@@ -58,7 +57,7 @@ class Drawing:
             replace(self.params, temperature=temperature)
 
 
-class AskedModel:
+class AskedModel(Sampler):
     """A model that is loaded when the first output is asked for, and asked in its own way."""
 
     def __init__(self, model: str, drawing: Drawing, *, chat: bool) -> None:
@@ -78,11 +77,6 @@ class AskedModel:
         """Yield samples as they come, see `Sampler`."""
         asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
         return self._loaded().stream(asked, n, params, seed, rows=rows, done=done)
-
-    def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts of `n` completions of every prompt."""
-        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
-        return [[sample.text for sample in samples] for _, samples in found]
 
     def kl_from(self, other: AskedModel, prompts: Sequence[Any], params: SamplingParams, seed: int) -> Estimate | None:
         """Return the KL from another model in nats an output, at the temperature of the samples.

@@ -143,16 +143,11 @@ def as_sampler(sampler: Any) -> Sampler:
     )
 
 
-class _FunctionSampler:
+class _FunctionSampler(Sampler):
     """Calls a function with a few prompts at a time."""
 
     def __init__(self, function: Callable[[list[Any]], Sequence[Any]]) -> None:
         self.function = function
-
-    def sample(self, prompts: Sequence[Any], n: int, params: SamplingParams, seed: int) -> list[list[str]]:
-        """Return the texts."""
-        found = sorted(self.stream(prompts, n, params, seed), key=lambda pair: pair[0])
-        return [[sample.text for sample in samples] for _, samples in found]
 
     def stream(
         self,
