@@ -1,4 +1,4 @@
-"""What `gpu.py` runs in processes of their own: PPO, sampling, and where the host waits.
+"""What `gpu.py` runs in processes of their own: PPO, sampling, where the host waits, and RLOO and GRPO.
 
     python benchmarks/_gpu_jobs.py FILE '{"job": "sampling", …}'
 
@@ -335,10 +335,28 @@ def _ppo_waits(spec: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def online(spec: dict[str, Any], record: Record) -> None:
+    """Time RLOO and GRPO, ours and TRL's in turns, see `online_vs_trl.py`."""
+    from _online_sides import run_side
+    from online_vs_trl import compare, least_flops
+
+    record["ceilings"] = speeds = ceilings(torch.bfloat16)
+    for share in (0.8, 0.0):
+        for method in ("grpo", "rloo"):
+            args = argparse.Namespace(**{**spec, "method": method, "freeze_layers": share})
+            turns: dict[str, list[dict[str, Any]]] = {}
+            for side in ("ours", "trl"):
+                turns[side] = [{**run_side(side, args), "load": os.getloadavg()[0]}]
+                gc.collect()
+                if ON_GPU:
+                    torch.cuda.empty_cache()
+                record[f"{method} {share}"] = compare(turns, least_flops(args), speeds["flops_per_second"])
+
+
 def main() -> int:
     path, spec = Path(sys.argv[1]), json.loads(sys.argv[2])
     record = Record(path, spec)
-    {"ppo": ppo, "sampling": sampling, "waits": waits}[spec["job"]](spec, record)
+    {"ppo": ppo, "sampling": sampling, "waits": waits, "online": online}[spec["job"]](spec, record)
     record["done"] = True
     return 0
 

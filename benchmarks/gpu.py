@@ -54,6 +54,7 @@ class Sizes(NamedTuple):
         draws: of sampling.
         repeats: of each of its cells, and the seconds after which there are no more.
         waits: of the counts.
+        online: of RLOO and GRPO, see `online_vs_trl.py`.
     """
 
     ppo: tuple[str, ...]
@@ -62,9 +63,11 @@ class Sizes(NamedTuple):
     draws: dict[str, Any]
     repeats: dict[str, Any]
     waits: dict[str, Any]
+    online: dict[str, Any]
 
 
 PPO = {"model": None, "freeze_layers": 0.8, "epochs": 4, "dtype": "bfloat16", "weights": "bfloat16"}
+ONLINE = {"model": None, "epochs": 1, "accumulation": 1, "steps": 3, "dtype": "bfloat16", "weights": "float32"}
 FULL = Sizes(
     ppo=("7b", "3b", "1b"),
     sampling=(("135m", 140), ("7b", 160)),
@@ -80,6 +83,7 @@ FULL = Sizes(
     draws={"n": 16, "prompt_tokens": [400, 1600], "prompts": [1, 4], "new_tokens": 48, "dtype": "bfloat16"},
     repeats={"repeats": 3, "cell_seconds": 4},
     waits={"shape": "135m", "n": 16, "prompts": 4, "prompt_tokens": 400, "new_tokens": 48, "dtype": "bfloat16"},
+    online={**ONLINE, "shape": "135m", "prompts": 4, "samples": 8, "prompt_tokens": 200, "new_tokens": 48},
 )
 TOY = Sizes(
     ppo=("toy",),
@@ -96,13 +100,14 @@ TOY = Sizes(
     draws={"n": 4, "prompt_tokens": [12, 24], "prompts": [1, 2], "new_tokens": 4, "dtype": "float32"},
     repeats={"repeats": 1, "cell_seconds": 1},
     waits={"shape": "toy", "n": 4, "prompts": 2, "prompt_tokens": 12, "new_tokens": 8, "dtype": "float32"},
+    online={**ONLINE, "shape": "toy", "prompts": 2, "samples": 4, "prompt_tokens": 12, "new_tokens": 4},
 )
 
 
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--parts", default="a,b,d,c", help="which, in which order")
-    parser.add_argument("--output", type=Path, required=True, help="folder for a.json, b.json, c.json, d.json")
+    parser.add_argument("--parts", default="a,b,d,e,c", help="which, in which order")
+    parser.add_argument("--output", type=Path, required=True, help="folder for a.json, b.json and so on")
     parser.add_argument(
         "--trl-path", type=Path, help="folder that TRL 1.10 was installed to; without it b runs ours only"
     )
@@ -112,8 +117,8 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--dry-run", action="store_true", help="on a processor, at toy size")
     args = parser.parse_args()
     args.parts = args.parts.split(",")
-    if unknown := set(args.parts) - set("abcd"):
-        parser.error(f"there are no parts {', '.join(sorted(unknown))}; there are a, b, c, d")
+    if unknown := set(args.parts) - set("abcde"):
+        parser.error(f"there are no parts {', '.join(sorted(unknown))}; there are a, b, c, d, e")
     return args
 
 
@@ -137,6 +142,7 @@ class Runner:
             "b": self.ppo,
             "c": self.sampling,
             "d": self.waits,
+            "e": self.online,
         }
         self.found: dict[str, Any] = {"part": name, "command": " ".join(["python", "benchmarks/gpu.py", *sys.argv[1:]])}
         start = time.monotonic()
@@ -232,6 +238,10 @@ class Runner:
         """Part d."""
         yield Job("waits", 60, {"job": "waits", "profiled_call": 6, **self.sizes.waits})
 
+    def online(self) -> Iterator[Job]:
+        """Part e."""
+        yield Job("online", 75, {"job": "online", **self.sizes.online})
+
 
 def environment(job: Job) -> dict[str, str]:
     """Return the variables of a job: the checkout first, no network, for tests what full determinism asks of cuBLAS."""
@@ -317,6 +327,11 @@ def summary(file: Path) -> str:
             lines.append("    " + ", ".join(str(row[key])[:200] for key in keys if key in row))
         for key in ("waits_per_token", "waits_per_micro_batch"):
             lines += [f"    {key} {part[key]}" for part in job.values() if isinstance(part, dict) and key in part]
+        lines += [
+            f"    {cell}: {part['ours']['seconds']} s, {part['trl']['seconds']} s, speedup {part['speedup']}"
+            for cell, part in job.items()
+            if isinstance(part, dict) and "speedup" in part
+        ]
         if name == "ratio":
             lines.append(f"    {job}")
     return "\n".join(lines)
