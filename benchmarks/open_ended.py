@@ -71,6 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a folder or a name on the hub")
     parser.add_argument("--source", help="a file of formats and families (default: those of the package)")
+    parser.add_argument("--wordnet", action="store_true", help="also the families of nltk's WordNet")
     parser.add_argument("--families", nargs="*", help="those that are measured (default: all)")
     parser.add_argument("--format", help="of the prompts (default: the first of training)")
     parser.add_argument("--temperatures", nargs="+", type=float, default=[1.0, 0.5])
@@ -80,7 +81,7 @@ def main() -> None:
     args = parser.parse_args()
     started = time.perf_counter()
     sampler = TransformersSampler(load_causal_lm(args.model).eval(), load_tokenizer(args.model), batch_size=args.n)
-    rows = measure(sampler, read_open_ended(args.source), args)
+    rows = measure(sampler, read_open_ended(args.source, wordnet=args.wordnet), args)
     print(f"{len(rows)} rows in {time.perf_counter() - started:.0f} s")
     if args.out:
         args.out.write_text(json.dumps(rows, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

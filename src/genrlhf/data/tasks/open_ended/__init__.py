@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from genrlhf.data.tasks.open_ended.task import TASK, load_open_ended
+from genrlhf.data.tasks.open_ended.wordnet import notice
 
-__all__ = ["TASK", "load_open_ended"]
+__all__ = ["TASK", "load_open_ended", "notice"]

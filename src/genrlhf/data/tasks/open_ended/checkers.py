@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from genrlhf.data.tasks.open_ended.wordnet import is_synset, names_below
 from genrlhf.errors import DataError, excerpt
 from genrlhf.places import load_place
 from genrlhf.text import composed
@@ -30,10 +33,18 @@ class Checker(NamedTuple):
     Attributes:
         answer: returns the answer that a text is, in the one form that all its spellings have, or None.
         listed: yields all answers as one writes them; None where they cannot be listed.
+        elsewhere: all answers come from another file than the family's settings, so that they are what is told apart.
     """
 
     answer: Callable[[str], str | None]
     listed: Callable[[], Iterator[str]] | None = None
+    elsewhere: bool = False
+
+    def digest(self) -> str:
+        """Return what tells answers from elsewhere from others; "" where the settings say all."""
+        if not self.elsewhere or self.listed is None:
+            return ""
+        return hashlib.sha256("\n".join(self.listed()).encode()).hexdigest()[:16]
 
 
 def normal_form(text: str) -> str:
@@ -84,6 +95,8 @@ def make_checker(settings: Any, where: str, words: Callable[[], frozenset[str]],
     options = {name: value for name, value in settings.items() if name != "type"}
     if kind == "word":
         options["words"] = words
+    if kind == "wordnet":
+        options["where"] = where
     try:
         return CHECKERS[kind](**options)
     except (TypeError, KeyError, AttributeError, re.error) as error:
@@ -162,7 +175,49 @@ def _word(words: Callable[[], frozenset[str]], starts_with: str = "", length: in
         text = normal_form(text)
         return text if fits(text) and text in words() else None
 
-    return Checker(answer, lambda: (word for word in sorted(words()) if fits(word)))
+    return Checker(answer, lambda: (word for word in sorted(words()) if fits(word)), elsewhere=True)
+
+
+def _wordnet(
+    where: str,
+    synsets: str | Sequence[str],
+    without: str | Sequence[str] = (),
+    also: str | Sequence[str] = (),
+    instances: bool = False,
+    aliases: Mapping[str, str] | None = None,
+    drop_article: bool = False,
+    singular: bool = False,
+) -> Checker:
+    above, left_out, more = (
+        _texts(value, what, where) for value, what in ((synsets, "synsets"), (without, "without"), (also, "also"))
+    )
+    if not above or not all(map(is_synset, above)):
+        raise DataError(
+            f"{where}: synsets of the checker 'wordnet' are {excerpt(synsets)}; give names such as animal.n.01."
+        )
+    below = names_below(above, list(filter(is_synset, left_out)), where, instances=instances)
+    dropped = {normal_form(name) for name in left_out if not is_synset(name)}
+
+    @functools.cache
+    def answers() -> list[str]:
+        by_form = {normal_form(name): name for name in [*more, *reversed(below())]}
+        found = [by_form[form] for form in sorted(by_form) if form not in dropped]
+        if not found:
+            raise DataError(
+                f"{where}: WordNet's {', '.join(above)} without {excerpt(without)} is nothing; leave less out."
+            )
+        return found
+
+    # Made of the answers when the first text comes: most families of a file are never asked.
+    checker = functools.cache(lambda: _list(answers(), aliases, drop_article, singular))
+    return Checker(lambda text: checker().answer(text), lambda: iter(answers()), elsewhere=True)
+
+
+def _texts(value: Any, what: str, where: str) -> list[str]:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, (list, tuple)) or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise DataError(f"{where}: {what} of the checker 'wordnet' is {excerpt(value)}; give a list of texts.")
+    return list(texts)
 
 
 def _date(months: Sequence[str], days: Sequence[int]) -> Checker:
@@ -228,6 +283,7 @@ CHECKERS: dict[str, Callable[..., Checker]] = {
     "integer": _integer,
     "regex": _regex,
     "word": _word,
+    "wordnet": _wordnet,
     "date": _date,
     "card": _card,
     "brackets": _brackets,

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.data.tasks.open_ended.checkers import Checker, make_checker
+from genrlhf.data.tasks.open_ended.wordnet import WORDNET_FAMILIES
 from genrlhf.errors import DataError, excerpt
 from genrlhf.json_text import parse_json
 
@@ -133,7 +134,8 @@ class OpenEnded:
         families: by name.
         train_formats: of training.
         held_out_formats: never trained on.
-        digest: of all that was read, checkers included; functions count by their names.
+        digest: of all that was read, checkers included; functions count by their names, lists of words that lie
+            elsewhere by where they are (`Checker.digest`).
     """
 
     families: Mapping[str, Family]
@@ -147,6 +149,7 @@ def read_open_ended(
     *,
     more: Mapping[str, Any] | None = None,
     words: str | os.PathLike[str] | None = None,
+    wordnet: bool = False,
 ) -> OpenEnded:
     """Read families and formats.
 
@@ -155,6 +158,8 @@ def read_open_ended(
             what comes with the package.
         more: further families by name, as in a file; their checker may be a function, or "package.module:name".
         words: a file of English words, one a line; by default `english_words.txt.gz` beside the file.
+        wordnet: also animals, fruits, colours and others whose answers are WordNet's, by nltk's copy on this machine,
+            in place of families of the same names.
 
     Raises:
         DataError: a file that cannot be read, a family or a format of another shape, or words that are missing.
@@ -167,7 +172,8 @@ def read_open_ended(
     if not isinstance(content, Mapping) or not {"formats", "families"} <= set(content):
         raise DataError(f"{name} holds {excerpt(content)}; it must be a mapping with formats and families.")
     lexicon = functools.cache(lambda: _words(words, beside, name))
-    given = {**content["families"], **(more or {})}
+    nouns = _content(WORDNET_FAMILIES)["families"] if wordnet else {}
+    given = {**content["families"], **nouns, **(more or {})}
     ours = set(given) if isinstance(source, Mapping) else set(more or {})
     if not given:
         raise DataError(f"{name} has no families; add one.")

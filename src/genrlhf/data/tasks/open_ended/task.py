@@ -36,6 +36,7 @@ def load_open_ended(
     families: Sequence[str] | None = None,
     more: Mapping[str, Any] | None = None,
     words: str | os.PathLike[str] | None = None,
+    wordnet: bool = False,
     distribution: Distribution = "uniform",
     copies_count: bool = True,
     n_shots: int = 3,
@@ -61,6 +62,8 @@ def load_open_ended(
         more: further families by name, as in a file; their checker may be a function, which returns the answer that a
             text is, or None.
         words: a file of English words, one a line, for families that need one.
+        wordnet: also animals, fruits, colours, birds, vegetables, musical instruments and parts of the body, whose
+            answers are those of WordNet, as nltk reads it from this machine; nothing is downloaded.
         distribution: of the answers that are demonstrated. "uniform"; "skewed", by Zipf's law over an order that the
             seed draws; a function of the family's name and answers that returns their weights; or weights by family
             and answer. Answers of weight 0 are never demonstrated. Answers that cannot be listed (those of a regular
@@ -79,7 +82,7 @@ def load_open_ended(
     """
     sizes = {"n_shots": n_shots, "n_demonstrations": n_demonstrations, "n_prompts": n_prompts}
     check_sizes("load_open_ended", {**sizes, "n_validation": n_validation, "n_evaluation": n_evaluation})
-    content = _chosen(read_open_ended(source, more=more, words=words), families)
+    content = _chosen(read_open_ended(source, more=more, words=words, wordnet=wordnet), families)
     for family in content.families.values():
         _check_exemplars(family, n_shots)
     by_split: dict[str, list[Family]] = {"train": [], "held_out": [], "control": []}
@@ -256,7 +259,8 @@ TASK = TaskInfo(
     about="questions with many right answers, checked by code: quality and diversity without a judge",
     load=load_open_ended,
     sets=("id", "new_formats", "new_families", "new_both", "controls"),
-    needs="nothing: families of plain facts come with it; or a JSON file of formats, families and checkers",
+    needs="nothing: families of plain facts come with it; or a JSON file of formats, families and checkers; with "
+    "wordnet=true nltk's WordNet (python -m nltk.downloader wordnet)",
     prompt="few-shot, in one of several formats: a question and an answer three times, then the question",
     filters="none; formats, families or exemplars of evaluation are not those of training",
     rows={

@@ -87,7 +87,9 @@ class Verifier:
 
     def settings(self) -> dict[str, Any]:
         """Return what tells it from others: families, formats and checkers, and the prompts it knows."""
-        known = json.dumps([self.content.digest, sorted(self.prompts)])
+        elsewhere = {name: family.checker.digest() for name, family in self.content.families.items()}
+        lists = {name: digest for name, digest in elsewhere.items() if digest}
+        known = json.dumps([self.content.digest, sorted(self.prompts), *([lists] if lists else [])])
         return {"copies_count": self.copies_count, "digest": hashlib.sha256(known.encode()).hexdigest()[:16]}
 
     def _shown(self, prompt: str, shown: Sequence[str], family: Sequence[str] | None, number: int) -> set[str | None]:
