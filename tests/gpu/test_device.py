@@ -13,6 +13,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from transformers import GenerationConfig, LlamaForSequenceClassification
 
+from genrlhf.models.attention import leave_out_cudnn_attention
 from genrlhf.rewards import load_reward
 from genrlhf.sampling import TransformersSampler, graphs, sample_seeds
 from genrlhf.sampling.graphs import record
@@ -243,3 +244,16 @@ def test_the_other_trainers_learn_on_the_device(tmp_path: Path, bf16: bool) -> N
     rows = Dataset.from_list([{"prompt": prompt} for prompt in PROMPTS])
     chosen = best_of_n(tmp_path / "best", train_dataset=rows, bf16=bf16, **HERE)
     assert chosen.train().global_step == 3
+
+
+@pytest.mark.parametrize("width", [40, 64, 128, 192])
+def test_attention_has_finite_gradients_where_nothing_is_attended_to_much(width: int) -> None:
+    # cuDNN has none at 64 and 192, see `leave_out_cudnn_attention`.
+    leave_out_cudnn_attention()
+    dtype = torch.bfloat16 if DEVICE.type == "cuda" else torch.float32
+    query, key, value = (torch.randn(2, 4, width, 16, device=DEVICE, dtype=dtype) for _ in range(3))
+    query, key = (query.abs() * 8).requires_grad_(), -key.abs() * 8
+    mask = torch.ones(width, width, dtype=torch.bool, device=DEVICE).tril().expand(2, 1, -1, -1).clone()
+    mask[1, :, :, :7] = False
+    torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=mask).sum().backward()
+    assert query.grad is not None and query.grad.isfinite().all()

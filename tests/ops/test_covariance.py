@@ -44,6 +44,10 @@ def test_the_penalty_has_no_gradient_at_ratio_one() -> None:
     new = NEW.clone().requires_grad_()
     kl_cov_loss(new, NEW, ADVANTAGES, MASK, share=1.0, coef=5.0)[MASK].sum().backward()
     assert torch.allclose(new.grad[MASK], -ADVANTAGES[MASK], atol=1e-14)  # type: ignore[index]
+    # Nor where batches of other shapes have rounded log-probabilities otherwise.
+    rounded = (NEW + 1e-6 * torch.randn(NEW.shape, generator=GENERATOR, dtype=NEW.dtype)).requires_grad_()
+    kl_cov_loss(rounded, NEW, ADVANTAGES, MASK, share=1.0, coef=5.0)[MASK].sum().backward()
+    assert torch.allclose(rounded.grad[MASK], -ADVANTAGES[MASK], rtol=1e-4, atol=0)  # type: ignore[index]
 
 
 def test_clip_cov_drops_tokens_between_its_bounds() -> None:

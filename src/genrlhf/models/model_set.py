@@ -16,6 +16,7 @@ from transformers import set_seed
 from genrlhf.errors import ConfigError
 from genrlhf.models.adapter_base import AdapterBase
 from genrlhf.models.adapters import is_peft_model
+from genrlhf.models.attention import leave_out_cudnn_attention
 from genrlhf.models.freezing import disable_dropout, freeze_layers
 from genrlhf.models.loading import load_tokenizer
 from genrlhf.models.precision import hold_in_training_precision
@@ -71,6 +72,7 @@ def load_to_train(
         ConfigError: where weights that are to be trained cannot be.
     """
     refuse_adapter_with_frozen_layers(args.freeze_layers, peft_config, source)
+    leave_out_cudnn_attention()
     set_seed(args.seed)
     trust = args.trust_remote_code
     model = load(source, model_init_kwargs=args.model_init_kwargs, trust_remote_code=trust)

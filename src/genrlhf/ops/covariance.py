@@ -13,6 +13,9 @@ from genrlhf.ops.masking import masked_mean
 
 __all__ = ["clip_cov_loss", "kl_cov_loss", "token_covariance"]
 
+ROUNDING = 1e-5
+"""Log-probabilities of the same weights differ by less than this in float32, from one shape of batch to another."""
+
 
 def token_covariance(logprobs: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     """Return (A_t − Ā)(ℓ_t − ℓ̄), (B, T) without a gradient, 0 outside of the mask; means are over it.
@@ -39,7 +42,7 @@ def kl_cov_loss(
     """Return −A_t ρ_t + c · abs(ℓ_t − ℓ_t^old) for the tokens of the largest covariance, else −A_t ρ_t, (B, T).
 
     Nothing is clipped. At ratio 1 the gradient of the penalty is 0, so that a rollout's first update is plain policy
-    gradient.
+    gradient; differences up to 1e-5, whose sign is that of rounding, count as none.
 
     Args:
         logprobs: ℓ, (B, T) float, under the policy being trained.
@@ -57,7 +60,8 @@ def kl_cov_loss(
     covariance = token_covariance(logprobs, advantages, mask).masked_fill(~mask, -torch.inf).flatten()
     chosen = torch.zeros_like(covariance, dtype=torch.bool)
     chosen[covariance.topk(count).indices] = True
-    return plain + torch.where(chosen.view_as(mask), coef * (logprobs - old_logprobs).abs(), 0.0)
+    apart = (logprobs - old_logprobs).abs()
+    return plain + torch.where(chosen.view_as(mask) & (apart > ROUNDING), coef * apart, 0.0)
 
 
 def clip_cov_loss(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from genrlhf.errors import ModelError
 from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus
 from genrlhf.ops.token_sets import pack_bits
@@ -69,6 +70,7 @@ class Recorder:
         self.rows = torch.arange(total, device=device)
         self.step = 0
         self.closed = False
+        self._without_numbers: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
         self._logprobs: torch.Tensor | None = None
         self._entropy: torch.Tensor | None = None
@@ -88,6 +90,8 @@ class Recorder:
             mask_logits: of the masking policy, where there is one.
         """
         params, rows, t = self.params, self.rows, self.step
+        if t == 0:
+            self._without_numbers = logits.isnan().any(-1)
         scored = logits.index_fill(-1, self.eos, float("-inf")) if t < params.min_new_tokens else logits
         unmasked = scored if t < self.support.min_new_tokens else logits
         allowed = None
@@ -227,7 +231,17 @@ class Recorder:
             self._completion_states[self.rows, self.step - 1] = hidden[:, 0]
 
     def generation(self) -> Generation:
-        """Return what was drawn, cut to the longest completion."""
+        """Return what was drawn, cut to the longest completion.
+
+        Raises:
+            ModelError: where the logits of a first token were NaN, so that what was drawn means nothing.
+        """
+        if self._without_numbers is not None and self._without_numbers.any():
+            first = int(self._without_numbers.nonzero()[0]) // self.n
+            raise ModelError(
+                f"The model's logits behind prompt {first + 1} of the batch are NaN: its weights are damaged, or "
+                "overflow in its dtype (load it in bfloat16 or float32 in place of float16)."
+            )
         width = int(self.lengths.max())
 
         def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from genrlhf.errors import CheckpointError, GenRLHFError, excerpt
 from genrlhf.models.weights import load_whole_state, weights_by_own_names
 from genrlhf.trainers.checkpoint_files import Manifest, flaw_of, read_state, stored_processes
+from genrlhf.trainers.finite import refuse_unless_finite
 from genrlhf.trainers.shared import decided_by_main
 
 if TYPE_CHECKING:
@@ -194,6 +195,16 @@ class ResumableTrainer:
         else:
             super()._run_epoch(*args, **kwargs)  # type: ignore[misc]
 
+    def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
+        """Log figures; see `transformers.Trainer.log`.
+
+        Raises:
+            ModelError: where training has made weights NaN or infinite.
+        """
+        super().log(logs, *args, **kwargs)  # type: ignore[misc]
+        if "loss" in logs:
+            refuse_unless_finite(self.model, self.state.global_step)
+
     def _save_beside(self, folder: Path) -> None:
         """Write what a trainer keeps beside the files of transformers; on every process."""
 
@@ -201,6 +212,7 @@ class ResumableTrainer:
         run_dir = Path(self._get_output_dir(trial))  # type: ignore[attr-defined]
         folder = run_dir / f"{PREFIX}{self.state.global_step}"
         writes = bool(self.args.should_save)
+        self._together(folder, lambda: refuse_unless_finite(self.model, self.state.global_step))
         self._together(folder, lambda: _begin(folder) if writes else None)
         self._together(folder, lambda: self._save_beside(folder))
         limit, self.args.save_total_limit = self.args.save_total_limit, None

@@ -13,6 +13,7 @@ from genrlhf.errors import CheckpointError
 from genrlhf.models.adapter_base import AdapterBase
 from genrlhf.models.adapters import BASE_FOLDER
 from genrlhf.trainers.card import CARD, MadeBy, is_ours, write_card
+from genrlhf.trainers.finite import refuse_unless_finite
 
 __all__ = ["LeavesModel", "take_place"]
 
@@ -47,6 +48,7 @@ class LeavesModel:
     args: Any
     accelerator: Any
     model: Any
+    state: Any
     adapter_base: AdapterBase | None = None
     """Of the adapter that is trained; None where there is none."""
 
@@ -75,10 +77,12 @@ class LeavesModel:
 
         Raises:
             CheckpointError: where there is no room for it; what was there before is untouched.
+            ModelError: where training has made weights NaN or infinite; the same.
         """
         if _internal_call:
             super().save_model(output_dir, _internal_call=True)  # type: ignore[misc]
             return
+        refuse_unless_finite(self.model, self.state.global_step)
         folder = Path(output_dir if output_dir is not None else self.args.output_dir)
         staging = folder / STAGING
         if self.args.should_save:
