@@ -61,8 +61,9 @@ PUBLIC = {
         SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,
     "genrlhf.methods": """
-        DQO GEM HIR ILF MARA METHODS RRHF SPIN ChainOfHindsight ClipCov Darling DivPO Frequency KLCov Method
-        PromptDistillation SampledHindsight SampledPromptDistillation Uniqueness Unlikelihood get_method method_names
+        DQO GEM HIR ILF MARA METHODS RRHF SPIN ChainOfHindsight ClipCov Darling DivPO DiverseBestOfN Frequency KLCov
+        Method PromptDistillation SampledHindsight SampledPromptDistillation Uniqueness Unlikelihood get_method
+        method_names
     """,
 }
 NAMES = [(module, name) for module, names in PUBLIC.items() for name in names.split()]

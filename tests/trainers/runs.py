@@ -101,6 +101,8 @@ def best_of_n(
     train_dataset: Dataset | None = None,
     tokenizer: Any = None,
     peft_config: Any = None,
+    sampler: Any = None,
+    group_reward: Any = None,
     **settings: Any,
 ) -> BestOfNTrainer:
     """A trainer that draws four completions of 8 tokens and takes the one with most letters."""
@@ -120,6 +122,8 @@ def best_of_n(
         train_dataset=train_dataset,
         processing_class=tiny_tokenizer() if tokenizer is None else tokenizer,
         peft_config=peft_config,
+        sampler=sampler,
+        group_reward=group_reward,
     )
 
 

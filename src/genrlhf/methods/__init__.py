@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from genrlhf.methods.chain_of_hindsight_sampled import SampledHindsight
     from genrlhf.methods.clip_cov import ClipCov
     from genrlhf.methods.darling import Darling
+    from genrlhf.methods.diverse_best_of_n import DiverseBestOfN
     from genrlhf.methods.divpo import DivPO
     from genrlhf.methods.dqo import DQO
     from genrlhf.methods.frequency import Frequency
@@ -41,6 +42,7 @@ __all__ = [
     "ClipCov",
     "Darling",
     "DivPO",
+    "DiverseBestOfN",
     "Frequency",
     "KLCov",
     "Method",
@@ -59,6 +61,7 @@ _HOMES = {
     "DQO": "dqo",
     "Darling": "darling",
     "DivPO": "divpo",
+    "DiverseBestOfN": "diverse_best_of_n",
     "Frequency": "frequency",
     "GEM": "gem",
     "KLCov": "kl_cov",

@@ -16,7 +16,17 @@ METHODS = (
     *("sft", "gem", "unlikelihood", "prompt_distillation_given", "chain_of_hindsight"),
     *("reward_model", "dpo", "spl", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
-    *("best_of_n", "rrhf", "divpo", "spin", "hir", "ilf", "prompt_distillation", "chain_of_hindsight_sampled"),
+    *(
+        "best_of_n",
+        "diverse_best_of_n",
+        "rrhf",
+        "divpo",
+        "spin",
+        "hir",
+        "ilf",
+        "prompt_distillation",
+        "chain_of_hindsight_sampled",
+    ),
     *("darling", "frequency", "uniqueness", "dqo", "mara", "kl_cov", "clip_cov", "adversarial"),
 )
 """Those of the package; each is `METHOD` in a module of its name."""

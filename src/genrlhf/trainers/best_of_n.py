@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedTokenizerBase
 
-    from genrlhf.types import Sampler
+    from genrlhf.types import GroupRewardFunction, Sampler
 
 __all__ = ["BestOfNOutput", "BestOfNTrainer"]
 
@@ -49,6 +49,8 @@ class BestOfNTrainer(SampleAndTuneTrainer):
         reward_processing_class: the reward model's tokenizer; by default the one saved with it.
         peft_config: distil into an adapter of this kind instead of the model itself.
         callbacks: further callbacks of the fine-tuning.
+        group_reward: makes what is chosen by of the rewards of a prompt's n completions, which it sees together, as
+            `PPOTrainer` takes it; None chooses by the rewards.
 
     Raises:
         DataError: for data that cannot be used, naming the row.
@@ -77,6 +79,7 @@ class BestOfNTrainer(SampleAndTuneTrainer):
         sampler: Sampler | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        group_reward: GroupRewardFunction | None = None,
     ) -> None:
         super().__init__(
             model,
@@ -90,9 +93,10 @@ class BestOfNTrainer(SampleAndTuneTrainer):
             reward_processing_class=reward_processing_class,
             peft_config=peft_config,
             callbacks=callbacks,
+            group_reward=group_reward,
         )
-        # The settings say all of it.
-        self._given = {}
+        # The settings say all else.
+        self._given = {"group_reward": self._given["group_reward"]}
         self._files = GroupFiles("best_of_n", type(self).__name__, lambda group: as_record(self._best(group)), as_group)
 
     @property
@@ -129,7 +133,8 @@ class BestOfNTrainer(SampleAndTuneTrainer):
         return [self._best(group) for group in self._groups(prompts, columns, self.args.seed if seed is None else seed)]
 
     def _best(self, group: Group) -> BestOfNOutput:
-        return choose(group.prompt, group.completions, group.scores, self.args, seed=group.seed, row=group.row)
+        options: dict[str, Any] = {"seed": group.seed, "row": group.row, "group_rewards": group.group_rewards}
+        return choose(group.prompt, group.completions, group.scores, self.args, **options)
 
     def _take_the_best(self, groups: list[Group]) -> list[dict[str, Any]]:
         outputs = map(self._best, groups)
@@ -154,7 +159,9 @@ class BestOfNTrainer(SampleAndTuneTrainer):
 
         Keys: `eval_reward/best`, `eval_reward/mean`, `eval_kl/bound` (log n − (n − 1)/n, in nats); and, for m = 2, 4, …
         below n, what the best of m of the same samples has (see `best_of_n_weights`): `eval_reward/best_of_m`,
-        `eval_kl/bound_of_m`. All are means over prompts, which several processes share among them.
+        `eval_kl/bound_of_m`. With a reward of groups, in place of these `eval_group_reward/best` and
+        `eval_group_reward/mean`, and `eval_reward/best` is the reward of what that chose. All are means over prompts,
+        which several processes share among them.
         """
         return super().evaluate(eval_dataset, metric_key_prefix=metric_key_prefix)
 

@@ -16,13 +16,15 @@ class BestOfNOutput:
 
     Attributes:
         prompt: text, or messages.
-        completion: the sample that was chosen: that with the highest reward, the first of them where several have it.
+        completion: the sample that was chosen: that with the highest reward, the first of them where several have it;
+            where there is a reward of groups, by that.
         reward: its reward.
         samples: all n completions, in the order they were drawn.
         rewards: their rewards.
         ended: of each, whether it ended in EOS or a stop string; False where it was cut off.
         token_ids: of each, as it was sampled, EOS and stop string included; None where the sampler does not tell.
         chosen: the place of `completion` among them.
+        group_rewards: what a reward of groups made of their rewards; None where there is none.
     """
 
     prompt: Any
@@ -33,11 +35,15 @@ class BestOfNOutput:
     ended: list[bool]
     token_ids: list[list[int] | None]
     chosen: int
+    group_rewards: list[float] | None = None
 
 
 def as_record(output: BestOfNOutput) -> dict[str, Any]:
     """Return what the file keeps of an output, beside its row."""
-    return asdict(output)
+    record = asdict(output)
+    if output.group_rewards is None:
+        del record["group_rewards"]
+    return record
 
 
 def as_group(record: dict[str, Any]) -> Group:
@@ -48,4 +54,5 @@ def as_group(record: dict[str, Any]) -> Group:
     """
     output = BestOfNOutput(**record)
     drawn = zip(output.samples, output.ended, output.token_ids, strict=True)
-    return Group(output.prompt, [Completion(*each) for each in drawn], rewards=output.rewards)
+    completions = [Completion(*each) for each in drawn]
+    return Group(output.prompt, completions, rewards=output.rewards, group_rewards=output.group_rewards)

@@ -7,18 +7,21 @@ from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+import torch
 from tqdm.auto import tqdm
 
 from genrlhf.data.chat import prompts_of
+from genrlhf.errors import ConfigError
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.rewards.signatures import with_samples
 from genrlhf.trainers.groups import Completion, Group
 
 if TYPE_CHECKING:
+    from genrlhf.rewards.groups import GroupReward
     from genrlhf.types import RewardFunction, Sample, Sampler
 
-__all__ = ["GroupDraw", "rewards_of"]
+__all__ = ["GroupDraw", "check_group_reward", "rewards_of"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,7 @@ class GroupDraw:
         args: the settings, of which `n`, those of sampling and the batch sizes are used.
         with_tokens: whether the sampler's tokens are those of the policy.
         ask: `(prompt, what else stands in its row) -> prompt` as the sampler is asked; None for the prompt itself.
+        group_reward: what the rewards of a prompt's completions are made into; None for none.
     """
 
     sampler: Sampler
@@ -38,6 +42,7 @@ class GroupDraw:
     args: Any
     with_tokens: bool
     ask: Callable[[Any, Mapping[str, Any]], Any] | None = None
+    group_reward: GroupReward | None = None
 
     def batches(
         self,
@@ -66,12 +71,13 @@ class GroupDraw:
         with tqdm(total=len(rows) - len(places), desc=f"{n} samples each", disable=args.disable_tqdm) as bar:
             while part := list(islice(fresh, size)):
                 rewards = self._rewards(prompts, columns, part)
-                yield [
+                groups = [
                     self._group(
                         prompts[row], {name: values[row] for name, values in columns.items()}, drawn, scores
                     ).at(row, seed)
                     for (row, drawn), scores in zip(part, rewards, strict=True)
                 ]
+                yield self._regrouped(groups, part)
                 bar.update(len(part))
 
     def _asked(self, prompts: Sequence[Any], columns: Mapping[str, Sequence[Any]]) -> Sequence[Any]:
@@ -91,6 +97,22 @@ class GroupDraw:
         samples = [sample for _, drawn in part for sample in drawn]
         found = iter(rewards_of(self.reward, [prompts[row] for row in places], samples, given))
         return [list(islice(found, len(drawn))) for _, drawn in part]
+
+    def _regrouped(self, groups: list[Group], part: Sequence[tuple[int, list[Sample]]]) -> list[Group]:
+        """Return groups with what the reward of groups makes of their rewards, by the rule for those cut off."""
+        if self.group_reward is None:
+            return groups
+        ended: Any = [[sample.ended for sample in drawn] for _, drawn in part]
+        rule = self.args.cut_off_rule
+        ruled = [rule.of_rewards(group.scores, each) for group, each in zip(groups, ended, strict=True)]
+        columns: dict[str, Any] = {name: [group.columns[name] for group in groups] for name in groups[0].columns}
+        tokens: Any = [[sample.token_ids for sample in drawn] for _, drawn in part]
+        columns = with_samples(columns, [None] if any(None in each for each in tokens) else tokens, ended)
+        texts = [[sample.text for sample in drawn] for _, drawn in part]
+        found = self.group_reward.rewards(
+            [group.prompt for group in groups], texts, torch.stack(ruled).float(), columns
+        )
+        return [replace(group, group_rewards=row) for group, row in zip(groups, found.tolist(), strict=True)]
 
     def _group(
         self, prompt: Any, columns: Mapping[str, Any], drawn: Sequence[Sample], rewards: list[float] | None
@@ -116,3 +138,16 @@ def rewards_of(
     texts = [sample.text for sample in samples]
     columns = with_samples(columns, [sample.token_ids for sample in samples], [sample.ended for sample in samples])
     return check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward))
+
+
+def check_group_reward(group_reward: GroupReward | None, n: int, *, has_reward: bool = True) -> None:
+    """Raise `ConfigError` where a reward of groups has nothing to compare, or no rewards to begin with."""
+    if group_reward is None:
+        return
+    if n < 2:
+        raise ConfigError(
+            f"With group_reward={group_reward.name} the completions of a prompt are compared, and n is {n}; set it "
+            "to 2 or more, such as 8."
+        )
+    if not has_reward:
+        raise ConfigError(f"group_reward={group_reward.name} begins with rewards, and there is no reward; give one.")

@@ -36,11 +36,13 @@ class Group:
     Attributes:
         prompt: text, or messages.
         completions: n of them, in the order they were drawn.
-        rewards: theirs, by the rule for those that were cut off; None where there is no reward.
+        rewards: theirs, by the rule for those that were cut off; None where there is no reward. Where there is a reward
+            of groups, a transform gets what that made of them.
         columns: what else stands in the prompt's row.
         logprobs: of every token of each, see `Sample.logprobs`; None unless `keep_logprobs` asks for them.
         row: the place of the prompt in the dataset.
         seed: of the draws; with `row` for whatever a transform leaves to chance.
+        group_rewards: what a reward of groups made of the rewards; None where there is none.
     """
 
     prompt: Any
@@ -50,6 +52,7 @@ class Group:
     logprobs: list[list[float]] | None = None
     row: int = 0
     seed: int = 0
+    group_rewards: list[float] | None = None
 
     def at(self, row: int, seed: int, columns: Mapping[str, Any] | None = None) -> Group:
         """Return the group with its place in the dataset, the seed of the draws, and what else stands in its row."""
@@ -151,10 +154,11 @@ class GroupFiles:
 
 def _record(group: Group) -> dict[str, Any]:
     record: dict[str, Any] = {"prompt": group.prompt, "completions": [asdict(each) for each in group.completions]}
-    given = {"rewards": group.rewards, "logprobs": group.logprobs}
+    given = {"rewards": group.rewards, "logprobs": group.logprobs, "group_rewards": group.group_rewards}
     return record | {name: values for name, values in given.items() if values is not None}
 
 
 def _group(record: dict[str, Any]) -> Group:
     completions = [Completion(**each) for each in record["completions"]]
-    return Group(record["prompt"], completions, rewards=record.get("rewards"), logprobs=record.get("logprobs"))
+    given = {name: record.get(name) for name in ("rewards", "logprobs", "group_rewards")}
+    return Group(record["prompt"], completions, **given)

@@ -20,14 +20,16 @@ from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.models.tokens import set_eos_token
 from genrlhf.rewards import RewardSource, load_reward
+from genrlhf.rewards.groups import as_group_reward
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.trainers.best_of_n_choice import group_figures
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import flaw_of
-from genrlhf.trainers.group_draw import GroupDraw
+from genrlhf.trainers.group_draw import GroupDraw, check_group_reward
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
 from genrlhf.trainers.own_code import named_errors
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
     from transformers.trainer_utils import TrainOutput
 
-    from genrlhf.types import Sampler
+    from genrlhf.types import GroupRewardFunction, Sampler
 
 __all__ = ["SampleAndTuneTrainer"]
 
@@ -87,6 +89,8 @@ class SampleAndTuneTrainer:
         reward_processing_class: the reward model's tokenizer; by default the one saved with it.
         peft_config: tune an adapter of this kind instead of the model itself.
         callbacks: further callbacks of the fine-tuning.
+        group_reward: makes the rewards that the transform reads of those of a prompt's n completions, which it sees
+            together, as `PPOTrainer` takes it; None for none. `missing_eos_score`, `missing_eos_penalty` come before.
 
     Attributes:
         tuner: the trainer of the last iteration; None before the first.
@@ -119,14 +123,24 @@ class SampleAndTuneTrainer:
         reward_processing_class: PreTrainedTokenizerBase | None = None,
         peft_config: PeftConfig | None = None,
         callbacks: list[TrainerCallback] | None = None,
+        group_reward: GroupRewardFunction | None = None,
     ) -> None:
         self.args = args if args is not None else SampleAndTuneConfig("sample_and_tune")
+        self.group_reward = as_group_reward(group_reward)
+        check_group_reward(self.group_reward, self.args.n, has_reward=reward is not None)
         given = objective if objective is not None else getattr(transform, "objective", None)
         self.objective: Objective | None = as_objective(given)
         self.tune = kind_of(tune, transform, self.objective)
         self.transform = as_transform(every_group if transform is None else transform)
         self.transform.check_settings(self.args)
-        self._given = {"transform": transform, "tune": self.tune, "objective": given, "sampler": sampler}
+        grouped = None if self.group_reward is None else self.group_reward.function
+        self._given = {
+            "transform": transform,
+            "tune": self.tune,
+            "objective": given,
+            "sampler": sampler,
+            "group_reward": grouped,
+        }
         if self.tune == "pairwise":
             pairwise_args(self.args)
         refuse_adapter_with_frozen_layers(self.args.freeze_layers, peft_config, model)
@@ -157,7 +171,8 @@ class SampleAndTuneTrainer:
 
     @staticmethod
     def check_functions(args: SampleAndTuneConfig, **functions: Any) -> None:
-        """Raise `ConfigError` where a `transform` or an `objective` cannot go with settings."""
+        """Raise `ConfigError` where a `transform`, an `objective` or a `group_reward` cannot go with settings."""
+        check_group_reward(as_group_reward(functions.get("group_reward")), args.n)
         transform, objective = functions.get("transform"), functions.get("objective")
         given = objective if objective is not None else getattr(transform, "objective", None)
         kind = kind_of(functions.get("tune"), transform, as_objective(given))
@@ -189,6 +204,8 @@ class SampleAndTuneTrainer:
     def _check(self, dataset: Dataset, source: str) -> None:
         if self.reward is not None:
             check_arguments(self.reward, dataset.column_names)
+        if self.group_reward is not None:
+            self.group_reward.check_columns(dataset.column_names, source=source)
         if self.model is None:
             check_prompt_rows(dataset, source)
             return
@@ -221,7 +238,8 @@ class SampleAndTuneTrainer:
         if sampler is None:
             sampler = TransformersSampler(self.model, self.processing_class, batch_size=self.args.sampling_batch_size)
         # What another sampler draws need not have the policy's tokens.
-        draw = GroupDraw(sampler, self.reward, self.args, with_tokens=self.sampler is None, ask=ask)
+        options: dict[str, Any] = {"with_tokens": self.sampler is None, "group_reward": self.group_reward}
+        draw = GroupDraw(sampler, self.reward, self.args, ask=ask, **options)
         yield from draw.batches(prompts, columns, rows, seed, done)
 
     def sample_groups(self, iteration: int = 0) -> list[Group]:
@@ -292,10 +310,12 @@ class SampleAndTuneTrainer:
         return self.objective is not None and self.objective.encodes
 
     def _by_rule(self, groups: list[Group]) -> list[Group]:
-        """Return groups with the rewards that those that were cut off have by the settings."""
+        """Return groups with the rewards that a transform reads: by the rule for those cut off, or of the group."""
         rule = self.args.cut_off_rule
 
         def ruled(group: Group) -> Group:
+            if group.group_rewards is not None:
+                return replace(group, rewards=group.group_rewards)
             ended = [completion.ended for completion in group.completions]
             return replace(group, rewards=rule.of_rewards(group.rewards, ended).tolist())
 
@@ -393,7 +413,8 @@ class SampleAndTuneTrainer:
         """Return figures of n completions of every prompt, means over prompts, which several processes share.
 
         Keys: `eval_ended`, the share of completions that were not cut off, and with a reward `eval_reward/mean`, of a
-        single completion, and `eval_reward/best`, of the best of n; with several named sets `eval_{name}_…`.
+        single completion, and `eval_reward/best`, of the best of n; the same of `eval_group_reward/` where there is a
+        reward of groups; with several named sets `eval_{name}_…`.
         """
         check_name(eval_dataset, self.eval_dataset)
         if isinstance(eval_dataset, str):
@@ -418,6 +439,9 @@ class SampleAndTuneTrainer:
         if self.reward is not None:
             figures["reward/mean"] = sum(sum(group.scores) for group in groups) / len(drawn)
             figures["reward/best"] = sum(max(group.scores) for group in groups) / len(groups)
+        if self.group_reward is not None:
+            grouped = [group.group_rewards or [] for group in groups]
+            figures |= group_figures(grouped, [each.index(max(each)) for each in grouped])
         return figures
 
     def save_model(self, output_dir: str | None = None) -> None:
