@@ -10,6 +10,7 @@ from genrlhf.ops.best_of_n import (
     simulate_best_of_n,
     soft_best_of_n_weights,
 )
+from genrlhf.ops.contrastive import class_logits, contrastive_losses, soft_cross_entropy, spherical_clusters
 from genrlhf.ops.covariance import clip_cov_loss, kl_cov_loss, token_covariance
 from genrlhf.ops.distillation import forward_kl, forward_kl_top_k
 from genrlhf.ops.entropy_control import adaptive_entropy_coef
@@ -57,12 +58,14 @@ __all__ = [
     "best_of_n_kl",
     "best_of_n_weights",
     "chosen_logprobs",
+    "class_logits",
     "class_rarity",
     "class_sizes",
     "clip_cov_loss",
     "clipped_policy_loss",
     "clipped_value_loss",
     "contrast_loss",
+    "contrastive_losses",
     "determinant_gains",
     "distinct_rewards",
     "dr_grpo_advantages",
@@ -95,7 +98,9 @@ __all__ = [
     "shifted_above_zero",
     "simulate_best_of_n",
     "soft_best_of_n_weights",
+    "soft_cross_entropy",
     "soft_preference_logits",
+    "spherical_clusters",
     "token_covariance",
     "token_entropy",
     "token_rewards",
