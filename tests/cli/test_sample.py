@@ -111,3 +111,28 @@ def test_two_processes_share_the_prompts(causal_lm_folder: Path, prompts: Path) 
     assert printed.count("2 outputs of each of 6 prompts; 3 prompts sampled now") == 1
     assert file.read_bytes() == alone
     assert not list(prompts.parent.glob("*process*"))
+
+
+def test_a_model_is_asked_as_its_folder_says(
+    causal_lm_folder: Path, prompts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    from genrlhf.data.asking import Asking
+
+    model = Path(shutil.copytree(causal_lm_folder, tmp_path / "asked"))
+    Asking("so ", " well?").save(model)
+    drawn = []
+    for options in ([], ["--ignore-asking", "--overwrite"]):
+        assert main(command(model, prompts, "--n", "2", *options)) == 0
+        drawn.append([(line["prompt"], line["outputs"]) for line in lines(prompts)])
+        said = "asked as its folder says: 'so {prompt} well?'; --ignore-asking" in capsys.readouterr().err
+        assert said is not bool(options)
+    # What was asked is not what is kept, and a file of the one is not gone on with by the other.
+    assert [row[0] for row in drawn[0]] == ["q", "qx", "qxx"] * 2
+    assert main(command(model, prompts, "--n", "2")) == 1
+    assert "asking" in capsys.readouterr().err
+    around = [{"prompt": f"so q{'x' * (k % 3)} well?"} for k in range(6)]
+    prompts.write_text("".join(json.dumps(row) + "\n" for row in around))
+    assert main(command(model, prompts, "--n", "2", "--ignore-asking", "--overwrite")) == 0
+    assert [line["outputs"] for line in lines(prompts)] == [outputs for _, outputs in drawn[0]] != drawn[1]

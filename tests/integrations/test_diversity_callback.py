@@ -15,11 +15,13 @@ from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import BertConfig, BertForMaskedLM, BertLMHeadModel, T5Config, T5ForConditionalGeneration
 
+from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError, DataError, ModelError, RewardError, RunFolderError
 from genrlhf.integrations import DiversityCallback, load_outputs
 from genrlhf.integrations.callback.measuring import draw
 from genrlhf.integrations.callback.schedule import Schedule
 from genrlhf.integrations.callback.undisturbed import evaluating
+from genrlhf.integrations.diversity_callback import _Run
 from genrlhf.metrics import (
     EAD,
     DistinctN,
@@ -442,3 +444,26 @@ def test_two_processes_share_the_prompts_and_one_writes(tmp_path: Path) -> None:
     assert [row["outputs"] for row in written] == outputs_of(alone, 0)
     # A model in two shards draws the same.
     assert reports[0]["sharded"] == outputs_of(alone, 0)
+
+
+def test_a_model_is_asked_as_its_method_asks(tmp_path: Path) -> None:
+    around = Asking("so ", "?")
+    found = {}
+    for name, options in {"trainer": {}, "given": {"asking": around}, "off": {"asking": False}}.items():
+        trainer = plain(tmp_path / name, [callback(every=0, **options)], max_steps=1)
+        if name != "given":
+            trainer.asking = around
+        trainer.train()
+        rows = load_outputs(tmp_path / name / "diversity" / "step-0.jsonl")
+        assert [row["prompt"] for row in rows] == PROMPTS
+        found[name] = [row["outputs"] for row in rows]
+    model, tokenizer = tiny_gpt2().eval(), tiny_tokenizer()
+    asked = TransformersSampler(model, tokenizer, asking=around).sample(PROMPTS, 3, SHORT, 0)
+    assert found["trainer"] == found["given"] == asked != found["off"]
+    with pytest.raises(ConfigError, match="asking is 'so'; give True, False or an Asking"):
+        callback(asking="so")
+    # A run that was asked otherwise is another one.
+    trainer = plain(tmp_path / "off", [callback(every=0, asking=around)], max_steps=2)
+    trainer.state.global_step = 1
+    with pytest.raises(RunFolderError, match="asking"):
+        _Run.of(trainer, callback().settings, None, 0, around).begin(1)

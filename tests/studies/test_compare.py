@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, RewardError, RunFolderError
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.estimate import proportion_estimate
@@ -21,7 +23,7 @@ from genrlhf.studies.compare_models import Drawing
 from genrlhf.studies.draws import sampler_of, sequence_kl
 from genrlhf.studies.results import Results, read_results, to_json
 from genrlhf.studies.results_text import results_table
-from genrlhf.types import SamplingParams
+from genrlhf.types import Sample, SamplingParams
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 
 METRICS = {"distinct_1": DistinctN(1), "ead": EAD()}
@@ -341,3 +343,71 @@ def test_what_is_there_tells_a_file_from_a_model(tmp_path: Path) -> None:
     (tmp_path / "model.json").mkdir()
     assert is_outputs_file(str(tmp_path / "outputs"))
     assert not is_outputs_file(str(tmp_path / "model.json"))
+
+
+def test_models_are_asked_as_their_folders_say(tmp_path: Path) -> None:
+    model = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "m")
+    one = {"drawing": replace(DRAWING, temperatures=(1.0,)), "prompts": [{"prompt": "q"}, {"prompt": "x"}]}
+    plain = compare(
+        tmp_path / "plain", {"m": model}, prompts=[{"prompt": "q!"}, {"prompt": "x!"}], drawing=one["drawing"]
+    )
+    Asking(after="!").save(model)
+    asked = compare(tmp_path / "asked", {"m": model}, **one)
+    ignored = compare(
+        tmp_path / "ignored", {"m": model}, prompts=one["prompts"], drawing=replace(one["drawing"], ignore_asking=True)
+    )
+    files = [
+        [json.loads(line) for line in (tmp_path / name / made["outputs"][0]["file"]).read_text().splitlines()]
+        for name, made in (("plain", plain), ("asked", asked), ("ignored", ignored))
+    ]
+    texts = [[row["outputs"] for row in found] for found in files]
+    assert texts[0] == texts[1] != texts[2]
+    assert [row["prompt"] for row in files[1]] == ["q", "x"]
+    assert any("m is asked as its folder says: '{prompt}!'" in line for line in asked["warnings"])
+    assert not any("asked as" in line for line in ignored["warnings"])
+
+
+class Answers:
+    """A sampler whose calls are answered by two responses, the second of them the likelier by far."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.tokens: set[int] = set()
+
+    def stream(self, prompts: Any, n: int, params: Any, seed: int, **rest: Any) -> Any:
+        self.asked += prompts
+        self.tokens.add(params.max_new_tokens)
+        text = "<response><text>a</text><probability>1e-9</probability></response>"
+        text += "<response><text>b c</text><probability>0.9</probability></response>"
+        yield from ((place, [Sample(text, "stop", 9)] * n) for place in range(len(prompts)))
+
+
+def test_a_source_sampled_verbally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "m")
+    answers = Answers()
+    loaded = compare_models.AskedModel._loaded
+    monkeypatch.setattr(
+        compare_models.AskedModel, "_loaded", lambda self: answers if self.name == "several" else loaded(self)
+    )
+    drawing = replace(DRAWING, temperatures=(1.0,), verbalized={"several": 2}, verbalized_tail=0.5)
+    results = compare(tmp_path / "out", {"m": model, "several": model}, drawing=drawing, kl_from="m")
+    files = {entry["method"]: tmp_path / "out" / entry["file"] for entry in results["outputs"] if entry["set"] == "id"}
+    assert [json.loads(line)["outputs"] for line in files["several"].read_text().splitlines()] == [["b c"] * 2] * 4
+    assert all("Generate 2 responses" in prompt and "below 0.5" in prompt for prompt in answers.asked)
+    # Two responses of four tokens, and tags.
+    assert answers.tokens == {2 * (4 + 32)}
+    assert any("several: verbalized samples have no probability of their own" in line for line in results["warnings"])
+    assert "kl" not in results["methods"]["several"]["temperatures"]["1.0"]
+    # Another k is another drawing.
+    with pytest.raises(RunFolderError, match="verbalized"):
+        compare(tmp_path / "out", {"several": model}, drawing=replace(drawing, verbalized={"several": 3}))
+
+
+def test_what_cannot_be_sampled_verbally(tmp_path: Path) -> None:
+    for name, what in (("short", "a file of outputs"), ("nobody", "none of short")):
+        with pytest.raises(ConfigError, match=f"verbalized names '{name}', which is {what}; name a model"):
+            compare(tmp_path, {"short": SHORT}, drawing=replace(DRAWING, verbalized={name: 5}))
+    with pytest.raises(ConfigError, match="k is 1; ask for at least 2"):
+        replace(DRAWING, verbalized={"m": 1})
+    with pytest.raises(ConfigError, match="A tail or tokens of verbalized sampling are given, and no source"):
+        replace(DRAWING, verbalized_tail=0.1)

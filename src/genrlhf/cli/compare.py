@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.reading import add_reading_options, read_outputs, reading_settings
+from genrlhf.cli.samplers import add_asking_option
 from genrlhf.cli.terminal import print_json, say
 from genrlhf.errors import ConfigError, DataError, excerpt, printable
 from genrlhf.metrics.preference.judging.templates import ANSWERS, TASKS
@@ -93,6 +94,24 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stop", action="append", default=[], help="an output ends before this string; may be repeated")
     group.add_argument(
         "--chat", action="store_true", help="send a text prompt as a user's message to models with a chat template"
+    )
+    add_asking_option(group)
+    group.add_argument(
+        "--verbalized",
+        nargs="+",
+        default=[],
+        metavar="NAME=K",
+        help="a model among the sources that is asked for K responses with their probabilities a call, one of which is "
+        "drawn by them (verbalized sampling)",
+    )
+    group.add_argument(
+        "--verbalized-tail", type=float, metavar="P", help="ask it for responses whose probability is below P"
+    )
+    group.add_argument(
+        "--verbalized-tokens",
+        type=int,
+        metavar="N",
+        help="longest answer of its calls (default: K times the longest output and 32 tokens of tags)",
     )
     group.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
     group.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
@@ -283,11 +302,26 @@ def _drawing(args: argparse.Namespace) -> Drawing:
         params=SamplingParams(max_new_tokens=args.max_new_tokens, stop=tuple(args.stop)),
         seed=args.seed,
         chat=args.chat,
+        ignore_asking=args.ignore_asking,
+        verbalized=_verbalized(args.verbalized),
+        verbalized_tail=args.verbalized_tail,
+        verbalized_tokens=args.verbalized_tokens,
         dtype=args.dtype,
         batch_size=args.batch_size,
         trust_remote_code=args.trust_remote_code,
         overwrite=args.overwrite,
     )
+
+
+def _verbalized(given: list[str]) -> dict[str, int]:
+    """Return responses a call, by the names of sources."""
+    found = {}
+    for each in given:
+        name, _, k = each.partition("=")
+        if not name or not k.isascii() or not k.isdigit() or name in found:
+            raise ConfigError(f"--verbalized has {excerpt(each)}; write NAME=K once for a source, such as base=5.")
+        found[name] = int(k)
+    return found
 
 
 def _task(args: argparse.Namespace) -> Task | None:

@@ -9,14 +9,15 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
-from genrlhf.cli.samplers import add_sampler_options, make_sampler, model_settings
+from genrlhf.cli.samplers import add_asking_option, add_sampler_options, make_sampler, model_settings
 from genrlhf.cli.terminal import print_json, say
-from genrlhf.errors import ConfigError, DataError, printable
+from genrlhf.errors import ConfigError, DataError, excerpt, printable
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
+    from genrlhf.data.asking import Asking
     from genrlhf.sampling.store import SampleStore
 
 __all__ = ["add_command"]
@@ -74,6 +75,7 @@ def add_command(commands: Any) -> None:
     )
     parser.add_argument("--logprobs", action="store_true", help="keep the log-probability of every token")
     add_sampler_options(parser)
+    add_asking_option(parser)
     parser.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
 
 
@@ -103,13 +105,15 @@ def run(args: argparse.Namespace) -> int:
 def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params: SamplingParams, state: Any) -> int:
     from genrlhf.sampling.store import SampleStore
 
+    asking = _asking(args)
     store = SampleStore(
         args.output,
         prompts,
         n=args.n,
         params=params,
         seed=args.seed,
-        model={**model_settings(args), **_verbalized(args)},
+        # A setting that a file does not have is not compared.
+        model={**model_settings(args), "asking": asking and vars(asking), "verbalized": _verbalized(args)},
         overwrite=args.overwrite,
         process=state.process_index,
         processes=state.num_processes,
@@ -127,15 +131,21 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
     return 0
 
 
-def _verbalized(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the settings of verbalized sampling; none where there is none."""
+def _asking(args: argparse.Namespace) -> Asking | None:
+    from genrlhf.data.asking import asking_of
+
+    return None if args.ignore_asking else asking_of(args.model)
+
+
+def _verbalized(args: argparse.Namespace) -> dict[str, Any] | None:
+    """Return the settings of verbalized sampling, where there is any."""
     options = {"--verbalized-all": args.verbalized_all, "--verbalized-tail": args.verbalized_tail is not None}
     if args.verbalized is None:
         if alone := [name for name, given in options.items() if given]:
             raise ConfigError(f"{alone[0]} says how --verbalized K asks; give that too.")
-        return {}
+        return None
     keep = "all" if args.verbalized_all else "draw"
-    return {"verbalized": {"k": args.verbalized, "keep": keep, "tail": args.verbalized_tail}}
+    return {"k": args.verbalized, "keep": keep, "tail": args.verbalized_tail}
 
 
 def _params(args: argparse.Namespace) -> SamplingParams:
@@ -188,10 +198,16 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
         say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
     mine = range(store.process, len(store.rows), store.processes)
     sampler = make_sampler(args, state.device)
-    if given := _verbalized(args):
+    if (asking := _asking(args)) is not None:
+        from genrlhf.sampling.asked import AskedSampler
+
+        sampler = AskedSampler(sampler, asking)
+        if state.is_main_process:
+            say(f"{args.model} is asked as its folder says: {excerpt(str(asking))}; --ignore-asking leaves that out.")
+    if (given := _verbalized(args)) is not None:
         from genrlhf.sampling import VerbalizedSampler
 
-        sampler = VerbalizedSampler(sampler, **given["verbalized"])
+        sampler = VerbalizedSampler(sampler, **given)
     there = sum(row in store.done for row in mine)
     with tqdm(total=len(mine), initial=there, desc="prompts", disable=not state.is_main_process) as bar:
 

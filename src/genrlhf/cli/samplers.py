@@ -11,7 +11,7 @@ from genrlhf.errors import ConfigError
 if TYPE_CHECKING:
     from genrlhf.types import Sampler
 
-__all__ = ["add_sampler_options", "backend_of", "make_sampler", "model_settings"]
+__all__ = ["add_asking_option", "add_sampler_options", "backend_of", "make_sampler", "model_settings"]
 
 
 def add_sampler_options(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +29,16 @@ def add_sampler_options(parser: argparse.ArgumentParser) -> None:
         "--max-batch-tokens", type=int, default=65536, help="tokens in memory at a time (default: %(default)s)"
     )
     parser.add_argument("--trust-remote-code", action="store_true", help="run code that the model's repository ships")
+
+
+def add_asking_option(parser: Any) -> None:
+    """Add the option that sends prompts as they are to a model that wants something around them."""
+    parser.add_argument(
+        "--ignore-asking",
+        action="store_true",
+        help="send prompts as they are to a model whose folder says what is to stand around them "
+        "(genrlhf_asking.json, which some methods leave there; default: put it there)",
+    )
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -49,6 +49,9 @@ class Asking:
             content = f"{self.before}{content}{self.after}"
         return [*messages[:-1], {**last, "content": content}]
 
+    def __str__(self) -> str:
+        return f"{self.before}{{prompt}}{self.after}"
+
     def save(self, folder: str | Path) -> None:
         """Write it beside a model."""
         (Path(folder) / ASKING_FILE).write_text(json.dumps(asdict(self), ensure_ascii=False) + "\n", encoding="utf-8")
@@ -60,7 +63,7 @@ def asking_of(model: str | Path) -> Asking | None:
     Raises:
         ModelError: for a file that does not say it.
     """
-    file = Path(model) / ASKING_FILE
+    file = Path(model).expanduser() / ASKING_FILE
     if not file.is_file():
         return None
     try:

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback
 
+from genrlhf.data.asking import Asking
 from genrlhf.data.log import claim_file, replace_records, said_when_full
-from genrlhf.errors import ConfigError
+from genrlhf.errors import ConfigError, excerpt
 from genrlhf.integrations.callback.host import (
+    asking_of_trainer,
     calling_trainer,
     check_model,
     language_model,
@@ -68,6 +70,9 @@ class DiversityCallback(TrainerCallback):
         stop_below: figures by name, such as `{"per_input/ead": 0.2}`: the run is stopped where one falls below.
         tokenizer: by default the Trainer's `processing_class`.
         batch_size: completions drawn at a time.
+        asking: what stands around each prompt when the model is asked. True for what the Trainer's method puts there
+            and leaves beside the model as `genrlhf_asking.json`; False for nothing; or an `Asking`. Rewards, verifiers
+            and files have the prompt without it.
         table_prompts: prompts whose completions go to W&B, trackio or TensorBoard as a table; 0 for none.
 
     Raises:
@@ -96,8 +101,12 @@ class DiversityCallback(TrainerCallback):
         tokenizer: PreTrainedTokenizerBase | None = None,
         batch_size: int = 128,
         table_prompts: int = 8,
+        asking: Asking | bool = True,
     ) -> None:
         check_every(every)
+        if not isinstance(asking, (bool, Asking)):
+            raise ConfigError(f"asking is {excerpt(asking)}; give True, False or an Asking of genrlhf.data.asking.")
+        self.asking = asking
         self.every = every
         self.tokenizer = tokenizer
         self.settings = Settings(
@@ -118,7 +127,7 @@ class DiversityCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Check that the run can be sampled, and sample it; one that goes on is not sampled again at its step."""
-        self._run = _Run.of(calling_trainer(), self.settings, self.tokenizer, self.every)
+        self._run = _Run.of(calling_trainer(), self.settings, self.tokenizer, self.every, self.asking)
         if self._run.begin(state.global_step):
             self._run.sample_once(state, control)
 
@@ -155,6 +164,7 @@ class _Run:
         schedule: when.
         reward: as it is called.
         verifier: likewise.
+        asking: what stands around each prompt.
         folder: for outputs.
         sampled: the step of the newest sample.
         told: remarks that were made.
@@ -166,17 +176,21 @@ class _Run:
     schedule: Schedule
     reward: RewardFunction | None
     verifier: RewardFunction | None
+    asking: Asking | None
     folder: Path
     sampled: int | None = None
     told: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, trainer: Trainer, settings: Settings, tokenizer: Any, every: int | float) -> _Run:
+    def of(
+        cls, trainer: Trainer, settings: Settings, tokenizer: Any, every: int | float, asking: Asking | bool
+    ) -> _Run:
         """Return the run of a Trainer, once it is known that it can be sampled."""
         found = sampling_tokenizer(trainer, tokenizer)
+        around = asking_of_trainer(trainer) if asking is True else (asking or None)
         with random_states_kept(), evaluating(root_model(trainer)):
             check_model(trainer)
-            check_prompts_fit(language_model(trainer), found, settings)
+            check_prompts_fit(language_model(trainer), found, settings, around)
             options: dict[str, Any] = {"batch_size": settings.batch_size, "device": trainer.args.device}
             reward, verifier = (
                 None if given is None else load_reward(given, **options)
@@ -187,7 +201,7 @@ class _Run:
                 check_arguments(each, settings.columns)
         schedule = Schedule(every, decided_by_main)
         folder = Path(trainer.args.output_dir) / FOLDER
-        return cls(trainer, settings, found, schedule, reward, verifier, folder)
+        return cls(trainer, settings, found, schedule, reward, verifier, around, folder)
 
     def begin(self, step: int) -> bool:
         """Take possession of the folder, and say whether this step is still to be sampled."""
@@ -204,7 +218,7 @@ class _Run:
         claim = partial(
             claim_file,
             self.folder / "settings.json",
-            self.settings.described(),
+            {**self.settings.described(), "asking": None if self.asking is None else vars(self.asking)},
             place=self.folder,
             act="go on",
             remedy="Give DiversityCallback the same prompts and settings, or remove the folder.",
@@ -247,7 +261,7 @@ class _Run:
         with random_states_kept():
             synchronised()
             start = time.perf_counter()
-            records = gathered(lambda: draw(self.trainer, self.tokenizer, self.settings))
+            records = gathered(lambda: draw(self.trainer, self.tokenizer, self.settings, self.asking))
             rows, figures = decided_by_main(lambda: self._measured(records, step))
             self.schedule.took(time.perf_counter() - start)
             floors = [

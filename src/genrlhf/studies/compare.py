@@ -169,6 +169,10 @@ class Comparison:
             self._take(name, source)
         if kl_from is not None:
             self._check_kl(kl_from)
+        for name in self.drawing.verbalized:
+            if name not in self.models:
+                what = "a file of outputs" if name in self.given else f"none of {', '.join(self.names)}"
+                raise ConfigError(f"verbalized names {excerpt(name)}, which is {what}; name a model.")
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.asked: list[Input] = []
@@ -278,7 +282,12 @@ class Comparison:
             if name in self.given:
                 collected.take(name, self.given[name])
                 continue
-            model = AskedModel(self.models[name], self.drawing, chat=self.chats[name])
+            model = AskedModel(self.models[name], self.drawing, chat=self.chats[name], name=name)
+            if model.asking is not None:
+                self.warnings.append(
+                    f"{name} is asked as its folder says: {excerpt(str(model.asking))}; --ignore-asking "
+                    "(ignore_asking=True) leaves that out."
+                )
             collected.draw(name, model, self.sources[name])
             if base is not None:
                 collected.measure_kl(name, model, base)

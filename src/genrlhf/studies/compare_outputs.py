@@ -79,9 +79,9 @@ class CollectedOutputs:
                     file,
                     [_row(one) for one in asked],
                     n=self.drawing.n,
-                    params=replace(self.drawing.params, temperature=temperature),
+                    params=self.drawing.params_of(name, temperature),
                     seed=self.drawing.seed,
-                    model={**known, "dtype": self.drawing.dtype, "chat": model.chat},
+                    model={**known, **model.settings()},
                     overwrite=self.drawing.overwrite,
                 )
                 said = f"{name} at temperature {key}, {len(asked)} prompts of {where}"
@@ -90,15 +90,19 @@ class CollectedOutputs:
                 total += len(found) * self.drawing.n
                 drawn |= {one.text: record["outputs"] for one, record in zip(asked, found, strict=True)}
             if cut:
-                self.warnings.append(
-                    f"{name} at temperature {key}: {cut} of {total} outputs were cut off at "
-                    f"{self.drawing.params.max_new_tokens} tokens."
-                )
+                longest = self.drawing.params_of(name, temperature).max_new_tokens
+                what = f"were cut off at {longest} tokens"
+                if name in self.drawing.verbalized:
+                    what = f"are empty: their calls were cut off at {longest} tokens, or not answered as asked"
+                self.warnings.append(f"{name} at temperature {key}: {cut} of {total} outputs {what}.")
             self._keep(name, key, [drawn[one.text] for one in self.inputs])
 
     def measure_kl(self, name: str, model: AskedModel, base: AskedModel) -> None:
         """Measure the KL of a model from another on the first set, at every temperature that draws."""
         prompts = [one.prompt for one in self.inputs if one.where == self.sets[0]]
+        if name in self.drawing.verbalized:
+            self.warnings.append(f"{name}: verbalized samples have no probability of their own, so there is no KL.")
+            return
         for temperature in self.drawing.temperatures:
             key = temperature_key(temperature)
             if temperature == 0:

@@ -10,11 +10,12 @@ from torch import nn
 from transformers import PreTrainedTokenizerBase, Trainer
 from transformers.integrations import is_deepspeed_zero3_enabled
 
+from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError, ModelError, excerpt
 from genrlhf.models.freezing import inner_model
 from genrlhf.sampling.habits import refuse_reading_ahead
 
-__all__ = ["calling_trainer", "check_model", "language_model", "root_model", "sampling_tokenizer"]
+__all__ = ["asking_of_trainer", "calling_trainer", "check_model", "language_model", "root_model", "sampling_tokenizer"]
 
 
 def calling_trainer() -> Trainer:
@@ -79,6 +80,12 @@ def check_model(trainer: Trainer) -> None:
         )
     sharded = trainer.is_fsdp_enabled or trainer.is_deepspeed_enabled
     refuse_reading_ahead(model, device=None if sharded else model.device)
+
+
+def asking_of_trainer(trainer: Trainer) -> Asking | None:
+    """Return how a Trainer's method asks the model that it makes; None where by prompts alone."""
+    asking = getattr(trainer, "asking", None)
+    return asking if isinstance(asking, Asking) else None
 
 
 def sampling_tokenizer(trainer: Trainer, given: Any) -> PreTrainedTokenizerBase:

@@ -25,6 +25,7 @@ from genrlhf.types import Estimate
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, Trainer
 
+    from genrlhf.data.asking import Asking
     from genrlhf.types import RewardFunction
 
 __all__ = ["Measured", "check_prompts_fit", "draw", "measure"]
@@ -41,7 +42,9 @@ class Measured(dict[str, Estimate]):
     """Figures by their names, without the prefix that they are logged under."""
 
 
-def check_prompts_fit(model: Any, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> None:
+def check_prompts_fit(
+    model: Any, tokenizer: PreTrainedTokenizerBase, settings: Settings, asking: Asking | None = None
+) -> None:
     """Raise where a prompt leaves no room for its completions in the model's context.
 
     Raises:
@@ -56,14 +59,16 @@ def check_prompts_fit(model: Any, tokenizer: PreTrainedTokenizerBase, settings: 
         )
     check_prompt_lengths(
         tokenizer,
-        settings.prompts,
+        settings.prompts if asking is None else [asking(prompt) for prompt in settings.prompts],
         max_length=None if context is None else context - new,
         remedy="shorten or drop it, or lower max_new_tokens in params=SamplingParams(max_new_tokens=…)",
     )
 
 
 @torch.no_grad()
-def draw(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, settings: Settings) -> list[Record]:
+def draw(
+    trainer: Trainer, tokenizer: PreTrainedTokenizerBase, settings: Settings, asking: Asking | None = None
+) -> list[Record]:
     """Return the completions of this process's share of the prompts.
 
     Every process must call it: a sharded model is put together meanwhile.
@@ -75,7 +80,7 @@ def draw(trainer: Trainer, tokenizer: PreTrainedTokenizerBase, settings: Setting
     rows = range(trainer.accelerator.process_index, len(settings.rows), trainer.accelerator.num_processes)
     records = []
     with unsharded(root), evaluating(root), trainer.accelerator.autocast():
-        sampler = TransformersSampler(model, tokenizer, batch_size=settings.batch_size)
+        sampler = TransformersSampler(model, tokenizer, batch_size=settings.batch_size, asking=asking)
         asked = [settings.prompts[row] for row in rows]
         for place, samples in sampler.stream(asked, settings.n, settings.params, settings.seed, rows=rows):
             record: Record = {"row": rows[place], "outputs": [sample.text for sample in samples]}
