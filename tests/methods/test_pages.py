@@ -7,10 +7,13 @@ import re
 import pytest
 
 from genrlhf.methods import METHODS, get_method
+from genrlhf.studies.recipe import read_recipe
 from tests.cli.documented import ROOT
 
 PAGES = ROOT / "docs" / "methods"
 PARTS = ["The idea", "When to use it", "What to watch"]
+LEFT_OUT = {"ilf", "prompt_distillation", "prompt_distillation_given"}
+"""Of the study of all methods, whose task has neither feedback in words nor a context."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -27,3 +30,9 @@ def test_a_method_has_a_page(name: str) -> None:
 def test_the_index_links_every_page() -> None:
     listed = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert {page.stem for page in PAGES.glob("*.md")} == set(re.findall(r"\(methods/(\w+)\.md\)", listed))
+
+
+def test_the_study_of_all_methods_has_all() -> None:
+    entries = read_recipe(ROOT / "examples" / "all_methods.yaml").methods
+    trained = {entry.method or name for name, entry in entries.items() if entry.settings}
+    assert trained == set(METHODS) - LEFT_OUT

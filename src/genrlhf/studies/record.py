@@ -25,8 +25,11 @@ RECORD = "stage.json"
 
 LOG = "launch.log"
 
+TRAINING_LOG = "training.json"
+"""What a trainer logged; see `genrlhf.studies.training_log`."""
+
 # Nothing that follows reads these, and a user may tidy them away: optimizers, cards, logs.
-_NOT_KEPT = ("README.md", "training_args.bin", "runs", LOG, RECORD)
+_NOT_KEPT = ("README.md", "training_args.bin", "runs", LOG, TRAINING_LOG, RECORD)
 _CHECKPOINT = "checkpoint-"
 
 

@@ -79,16 +79,18 @@ class _Foreman:
         by_connection: dict[Any, Worker] = {worker.connection: worker for worker in workers}
         while self.pending:
             for worker in workers:
-                if worker.stage is None and (stage := self._next()) is not None:
+                if worker.stage is None:
+                    if (stage := self._next()) is None:
+                        break
                     self.began[stage.key] = time.monotonic()
                     worker.make(stage.name)
             if not self.began:
                 self._say_waits()
             soonest = min((when for when, _ in self.elsewhere.values()), default=None)
             patience = None if soonest is None else max(0.05, soonest - time.monotonic())
-            for connection in wait(list(by_connection), timeout=patience):
-                self._hear(by_connection[connection])
-            self._note_done()
+            told = [self._hear(by_connection[connection]) for connection in wait(list(by_connection), timeout=patience)]
+            if not told or any(told):  # what is only said changes nothing
+                self._note_done()
 
     def _next(self) -> Stage | None:
         """Return the most urgent stage that can begin: the one from which the longest path leads to the end."""
@@ -103,24 +105,26 @@ class _Foreman:
         ]
         return max(ready, key=lambda stage: urgency[stage.key], default=None)
 
-    def _hear(self, worker: Worker) -> None:
+    def _hear(self, worker: Worker) -> bool:
+        """Take in what a process tells, and return whether its stage has ended."""
         what, told = worker.told()
         if what == "said":
             self.report(told)
-            return
+            return False
         if what == "failed":
             raise told
         stage, worker.stage = self.places.graph[worker.stage or ""], None
         del self.began[stage.key]
         if what == "busy":
             self._leave_to_others(stage, told)
-            return
+            return True
         self.waits = False
         self._note_done()
         if told is not None:
             gone = {key: time.monotonic() - start for key, start in self.began.items()}
             took = f"{stage.name}: done in {spoken(told)}"
             self.report(took if self.only else f"{took}; {self.left.said(self.pending, gone)}")
+        return True
 
     def _leave_to_others(self, stage: Stage, reason: str) -> None:
         if self.only:

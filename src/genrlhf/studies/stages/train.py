@@ -11,6 +11,7 @@ from typing import Any
 from genrlhf.errors import ConfigError
 from genrlhf.methods import Method
 from genrlhf.studies.progress import ProgressLines
+from genrlhf.studies.training_log import TrainingLog
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint
 from genrlhf.trainers.shared import decided_by_main
 
@@ -73,6 +74,7 @@ def train(
         )
         if hasattr(trainer, "add_callback"):
             ProgressLines.attach(trainer, report, "training", _SHOWN)
+        TrainingLog.attach(trainer, folder)
         if evaluated and method.loop == "supervised":
             figures["held_out_before"] = _numbers(trainer.evaluate())
         output = trainer.train(resume_from_checkpoint=decided_by_main(lambda: _resumed(folder, method)))
