@@ -12,7 +12,8 @@ from peft import IA3Config, LoraConfig
 
 from genrlhf.errors import ConfigError, DataError, GenRLHFError, ShapeError
 from genrlhf.trainers import SFTConfig, SFTTrainer
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_tokenizer
 from tests.processes import run_in_two
 from tests.trainers.runs import QUIET, interrupted_and_whole, largest_difference, logged, weights

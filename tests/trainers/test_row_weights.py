@@ -12,7 +12,8 @@ from datasets import Dataset, IterableDataset
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.methods import RRHF
 from genrlhf.trainers import SFTConfig, SFTTrainer
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, largest_difference, logged, weights
 from tests.trainers.test_sample_and_tune import lines, places

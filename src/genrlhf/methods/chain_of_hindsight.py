@@ -14,9 +14,10 @@ from genrlhf.data.pairs import as_preference
 from genrlhf.errors import DataError, excerpt
 from genrlhf.methods.chain_of_hindsight_sampled import Hindsight
 from genrlhf.methods.method import Method
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.own_rows import VARIANTS, OwnRow, RowTokens
 from genrlhf.trainers.sft_data import Encoded
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["METHOD", "ChainOfHindsight"]
 

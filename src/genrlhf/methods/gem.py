@@ -9,7 +9,8 @@ from torch.nn.functional import cross_entropy
 
 from genrlhf.errors import ConfigError
 from genrlhf.methods.method import Method
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["GEM", "METHOD"]
 

@@ -11,8 +11,9 @@ import torch
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.methods.method import Method
 from genrlhf.ops import forward_kl, forward_kl_top_k
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.own_rows import OwnRow, RowTokens
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["METHOD", "PromptDistillation", "with_context"]
 

@@ -10,7 +10,8 @@ import torch
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.methods.method import Method
 from genrlhf.ops import first_best, ranking_loss
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["METHOD", "RRHF"]
 

@@ -13,8 +13,9 @@ from genrlhf.errors import ConfigError, DataError
 from genrlhf.methods.method import Method
 from genrlhf.ops import first_occurrences, repeated_ngrams, repetition_rate, unlikelihood
 from genrlhf.trainers.continuations import greedy_continuations
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.ranges import AT_LEAST_ONE, SHARE, ZERO_OR_MORE, check_ranges
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["METHOD", "Unlikelihood"]
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
     from genrlhf.trainers.groups import Completion, Group
-    from genrlhf.trainers.objective import Objective, SupervisedBatch
+    from genrlhf.trainers.objective import Objective
     from genrlhf.trainers.ppo.callbacks import RolloutCallback
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.rollout_record import Rollout
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.sample_and_tune import SampleAndTuneTrainer
     from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
     from genrlhf.trainers.sft import SFTConfig, SFTTrainer
+    from genrlhf.trainers.supervised_batch import SupervisedBatch
     from genrlhf.trainers.transforms import Round, Transform
     from genrlhf.trainers.tuning_rows import TuningRows
 
@@ -45,7 +46,7 @@ _HOMES = {
     "SFTTrainer": "sft",
     "SampleAndTuneConfig": "sample_and_tune_config",
     "SampleAndTuneTrainer": "sample_and_tune",
-    "SupervisedBatch": "objective",
+    "SupervisedBatch": "supervised_batch",
     "Transform": "transforms",
     "TuningRows": "tuning_rows",
 }

@@ -12,7 +12,7 @@ from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.types import SamplingParams
 
 if TYPE_CHECKING:
-    from genrlhf.trainers.objective import SupervisedBatch
+    from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["greedy_continuations"]
 

@@ -10,7 +10,7 @@ from torch.nn.utils.rnn import pad_sequence
 from genrlhf.models.families import without_router_logits
 from genrlhf.ops import chosen_logprobs
 from genrlhf.trainers.lm_head import label_logits
-from genrlhf.trainers.objective import SupervisedBatch
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = ["means_behind"]
 

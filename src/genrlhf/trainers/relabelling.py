@@ -21,9 +21,10 @@ from genrlhf.rewards.signatures import bind
 from genrlhf.sampling.decode import prompt_token_ids
 from genrlhf.trainers.groups import Group
 from genrlhf.trainers.language_feedback import fill
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.other_prompts import means_behind
 from genrlhf.trainers.shared import shorter
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 from genrlhf.trainers.transforms import Round
 from genrlhf.trainers.tuning_rows import TuningRows
 

@@ -11,8 +11,9 @@ import torch
 from datasets import Dataset
 
 from genrlhf.errors import ConfigError, DataError, excerpt
-from genrlhf.trainers.objective import Objective, SupervisedBatch
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.rows import Rows, columns_of
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 
 __all__ = [
     "check_row_weights",

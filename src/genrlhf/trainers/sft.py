@@ -25,19 +25,11 @@ from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.columns import GROUP, Columns, Lists
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.group_data import GroupEncoder
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
-from genrlhf.trainers.objective import (
-    GROUP,
-    Columns,
-    Lists,
-    Objective,
-    ObjectiveLike,
-    SupervisedBatch,
-    as_objective,
-    refuse_for_objective,
-)
+from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective, refuse_for_objective
 from genrlhf.trainers.own_rows import VARIANTS, Drawn, DrawnByEpoch, OwnEncoder
 from genrlhf.trainers.pair_data import check_room
 from genrlhf.trainers.row_weights import (
@@ -67,6 +59,7 @@ from genrlhf.trainers.shared import (
     source_of,
     trl_args,
 )
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 from genrlhf.trainers.tally import WeightedEvaluation
 
 if TYPE_CHECKING:
