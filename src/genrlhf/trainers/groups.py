@@ -160,5 +160,5 @@ def _record(group: Group) -> dict[str, Any]:
 
 def _group(record: dict[str, Any]) -> Group:
     completions = [Completion(**each) for each in record["completions"]]
-    given = {name: record.get(name) for name in ("rewards", "logprobs", "group_rewards")}
+    given: dict[str, Any] = {name: record.get(name) for name in ("rewards", "logprobs", "group_rewards")}
     return Group(record["prompt"], completions, **given)
