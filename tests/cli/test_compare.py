@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,34 @@ def test_interrupted_it_says_what_is_kept(
     command = ["compare", f"m={causal_lm_folder}", "--prompts", prompts, "--output-dir", folder]
     assert main([*command, "--max-new-tokens", "4"]) == 130
     assert "the same command goes on from there" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_texts_on_standard_input(
+    tmp_path: Path,
+    prompts: str,
+    causal_lm_folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    command = [
+        "compare",
+        f"m={causal_lm_folder}",
+        f"n={causal_lm_folder}",
+        "--prompts",
+        prompts,
+        "-n",
+        "1",
+        "--kl-from",
+        "m",
+    ]
+    command += ["--levels", "across_input", "--max-new-tokens", "2", "--output-dir", str(tmp_path / "out"), "--json"]
+    monkeypatch.setattr(
+        sys, "stdin", io.TextIOWrapper(io.BufferedReader(io.BytesIO(b'{"text": "abc def"}\n{"text": "gh"}\n')))
+    )
+    assert main([*command, "--texts", "-"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["settings"]["texts"] == 2
+    assert record["methods"]["n"]["temperatures"]["1.0"]["forgetting"]["loss"]["value"] == pytest.approx(0, abs=1e-6)
+    command[3:4] = ["o=-"]
+    assert main([*command, "--texts", "-"]) == 1
+    assert "Standard input (-) can be read once" in capsys.readouterr().err

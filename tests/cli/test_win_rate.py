@@ -11,6 +11,8 @@ import pytest
 
 from genrlhf.cli import main
 from genrlhf.metrics.estimate import proportion_estimate
+from genrlhf.metrics.preference import generalisation_gaps
+from genrlhf.metrics.shift import shift_between
 
 
 def annotation(preference: Any, model: str = "new", length: int = 4) -> dict[str, Any]:
@@ -117,11 +119,34 @@ def test_gaps_out_of_distribution(tmp_path: Path, capsys: pytest.CaptureFixture[
     found = json.loads(capsys.readouterr().out)["a"]
     assert {name: one["value"] for name, one in found["win_rate"].items()} == {"id": 0.75, "songs": 0.5, "far": 0.25}
     assert {name: one["value"] for name, one in found["gaps"].items()} == {"songs": 0.25, "far": 0.5}
-    assert 0 < found["shift"]["songs"] < found["shift"]["far"] < 1
-    assert found["per_shift"]["ci"][0] < found["per_shift"]["value"] < found["per_shift"]["ci"][1]
+    texts = {
+        name: [f"{what} {n}" for n in range(12)] for name, what in (("songs", "write a song"), ("far", "sum up news"))
+    }
+    poems = [f"write a poem {n}" for n in range(12)]
+    shifts = {name: shift_between(poems, each).measured() for name, each in texts.items()}
+    assert {name: {m: one["value"] for m, one in each.items()} for name, each in found["shift"].items()} == {
+        name: {m: one.value for m, one in each.items()} for name, each in shifts.items()
+    }
+    assert 0 < found["shift"]["songs"]["words"]["value"] < found["shift"]["far"]["words"]["value"] < 1
+    slope = found["per_shift"]["words"]
+    assert slope["ci"][0] < slope["value"] < slope["ci"][1] and slope["value"] == pytest.approx(
+        generalisation_gaps(
+            proportion_estimate([1.0] * 9 + [0.0] * 3),
+            {
+                "songs": proportion_estimate([1.0] * 6 + [0.0] * 6),
+                "far": proportion_estimate([1.0] * 3 + [0.0] * 9),
+            },
+            shifts={name: each["words"].value for name, each in shifts.items()},
+        ).per_shift.value
+    )
     assert main(["win-rate", inside, "--ood", near]) == 0
     out = capsys.readouterr().out
-    assert "near" in out and "+25.00 [" in out and "gap per shift" not in out
+    assert "shift of words" in out and "+25.00 [" in out and "gap per shift" not in out
+    # One instruction is no set that is apart from another.
+    one = write(tmp_path / "one.json", several("a", [2], "sum up news"))
+    assert main(["win-rate", inside, "--ood", one, "--json"]) == 0
+    done = capsys.readouterr()
+    assert "how far one is from id is not known" in done.err and json.loads(done.out)["a"]["shift"] == {"one": {}}
 
 
 def test_difficulty(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -142,6 +167,7 @@ def test_options_that_do_not_go_together(tmp_path: Path, capsys: pytest.CaptureF
     for options, message in (
         (["--matrix", "--compare", "a", "b"], "Give one of --matrix, --compare and --ood"),
         (["--ood", other], "No model is judged on all test sets"),
+        (["--encoder", "x"], "--encoder measures the shift to the sets of --ood"),
         (["--ood", f"id={other}"], "needs a name of its own"),
         (["--ood", other, other], "needs a name of its own"),
         (["--compare", "a", "c"], "There are no judgements of 'c'"),

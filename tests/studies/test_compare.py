@@ -16,6 +16,7 @@ from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, Rewar
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference import ScoreJudge, generalisation_gap
+from genrlhf.metrics.shift import shift_between
 from genrlhf.studies import compare_models
 from genrlhf.studies.compare import is_outputs_file, run_comparison
 from genrlhf.studies.compare_figures import RememberedScores
@@ -411,3 +412,11 @@ def test_what_cannot_be_sampled_verbally(tmp_path: Path) -> None:
         replace(DRAWING, verbalized={"m": 1})
     with pytest.raises(ConfigError, match="A tail or tokens of verbalized sampling are given, and no source"):
         replace(DRAWING, verbalized_tail=0.1)
+
+
+def test_sets_are_apart_by_the_encoder_that_is_named(tmp_path: Path) -> None:
+    places = {f"q{n}": [1.0, 0.1 * n] if n < 4 else [0.1 * n, 1.0] for n in range(6)}
+    encode = lambda texts: np.array([places[text] for text in texts])  # noqa: E731
+    results = compare(tmp_path, {"long": LONG}, encoder=encode)
+    expected = shift_between([f"q{n}" for n in range(4)], ["q4", "q5"], encoder=encode).measured()
+    assert to_json(results["shifts"]["far away/../x"]) == to_json(expected) and "embedding" in expected

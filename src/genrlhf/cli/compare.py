@@ -38,7 +38,7 @@ def add_command(commands: Any) -> None:
         "the same prompts, and say which methods are more diverse at the same quality. Nothing is trained. The same "
         "command goes on where it stopped.",
         seed="of the samples",
-        reads=("sources", "prompts"),
+        reads=("sources", "prompts", "texts"),
         folders=("output_dir",),
         kept=_kept,
     )
@@ -133,7 +133,9 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         help="of per_input (needs two outputs of an input), across_input and pooled (default: %(default)s)",
     )
     group.add_argument(
-        "--encoder", help="sentence encoder of sentence_bert and vendi: hub name or folder (default: all-MiniLM-L6-v2)"
+        "--encoder",
+        help="sentence encoder of sentence_bert and vendi: hub name or folder (default: all-MiniLM-L6-v2); named, it "
+        "also measures how far the evaluation sets are apart, beside their words and lengths",
     )
     group.add_argument(
         "--classes",
@@ -183,7 +185,8 @@ def _add_measures(parser: argparse.ArgumentParser) -> None:
         "--texts",
         metavar="FILE",
         help="texts on which the loss of every model is measured beside that of --kl-from, in nats a token: what it "
-        'has forgotten; a .txt, in which empty lines separate them, or rows with "text" (the first 200, by 512 tokens)',
+        'has forgotten; a .txt, in which empty lines separate them, or rows with "text", or with "prompt" and '
+        '"completion" (- for rows on standard input; the first 200, by 512 tokens)',
     )
     group.add_argument(
         "--free", nargs="+", default=[], metavar="NAME", help="sources that are controls which cost no training"
@@ -217,7 +220,8 @@ def run(args: argparse.Namespace) -> int:
 
     quiet_libraries()
     drawing = _drawing(args)
-    levels, metrics = _levels(args), build_metrics(_words(args.metrics, "--metrics"), _options(args))
+    options = _options(args)
+    levels, metrics = _levels(args), build_metrics(_words(args.metrics, "--metrics"), options)
     task = _task(args)
     prompts = _prompts(args, task)
     sources = {name: _rows(value, args) if is_outputs_file(value) else value for name, value in given.items()}
@@ -230,13 +234,20 @@ def run(args: argparse.Namespace) -> int:
         kl_from=args.kl_from,
         texts=_texts(args),
         free=args.free,
+        encoder=options.embedder if args.encoder else None,
         report=Reporter(),
     )
     comparison.read(prompts, args.prompts or f"the task {args.task}", args.limit)
     comparison.check(metrics, levels, judged=args.judge is not None)
     measures, said = _measures(args, task, metrics, levels)
     files = {name: value for name, value in given.items() if is_outputs_file(value)}
-    settings = {"files": files, "prompts": args.prompts or args.task, **said, **reading_settings(args)}
+    settings = {
+        "files": files,
+        "prompts": args.prompts or args.task,
+        "encoder": args.encoder,
+        **said,
+        **reading_settings(args),
+    }
     results = comparison.run(measures, settings)
     if args.json:
         print_json({"format": FORMAT, "version": VERSION, **to_json(results)})

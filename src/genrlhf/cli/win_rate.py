@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.cli.frame import add_command as add
-from genrlhf.cli.terminal import print_json, print_table
+from genrlhf.cli.terminal import print_json, print_table, say
 from genrlhf.errors import ConfigError, DataError, excerpt
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def add_command(commands: Any) -> None:
         help="count win rates from judgements in AlpacaEval's form",
         description="Count the win rate of every model in files of judgements, as AlpacaEval's leaderboard does, in "
         "percent, with a 95 % score interval. The JSON of --compare and --ood has shares.",
-        seed="of the sign-flip tests, and of --resamples",
+        seed="of the sign-flip tests, of --resamples, and of draws and shuffles of --ood",
         reads=("files", "difficulty", "ood"),
     )
     parser.add_argument(
@@ -55,7 +55,11 @@ def add_command(commands: Any) -> None:
         nargs="+",
         default=[],
         metavar="[NAME=]ANNOTATIONS",
-        help="judgements of the same models out of distribution: the gap to each, and by the size of the shift",
+        help="judgements of the same models out of distribution: the gap to each, and by the size of the shift in "
+        "words and length",
+    )
+    parser.add_argument(
+        "--encoder", metavar="MODEL", help="with --ood: sentence encoder of the shift in embeddings (default: none)"
     )
     parser.add_argument(
         "--resamples",
@@ -72,6 +76,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError(f"--resamples must be at least 100, not {args.resamples}.")
     if sum((args.matrix, bool(args.compare), bool(args.ood))) > 1:
         raise ConfigError("Give one of --matrix, --compare and --ood.")
+    if args.encoder is not None and not args.ood:
+        raise ConfigError("--encoder measures the shift to the sets of --ood; give those too.")
     shares = next((name for name in ("matrix", "compare", "ood") if getattr(args, name)), None)
     for name in ("length_controlled", "difficulty", "resamples"):
         if shares and getattr(args, name):
@@ -172,37 +178,62 @@ def _points(estimate: Estimate) -> str:
 
 
 def _gaps(args: argparse.Namespace, rows: list[dict[str, Any]]) -> Shown:
-    """Return PvR in distribution and on every other set, the gaps, and how they grow with the shift of the words."""
+    """Return PvR in distribution and on every other set, the gaps, and how they grow with each measure of the shift."""
     from genrlhf.metrics.estimate import proportion_estimate
     from genrlhf.metrics.preference.counting.annotations import collect_annotations
-    from genrlhf.metrics.preference.counting.generalisation import generalisation_gaps
-    from genrlhf.metrics.shift import word_shift
+    from genrlhf.metrics.preference.counting.generalisation import gaps_per_shift, generalisation_gaps
+    from genrlhf.metrics.shift import MEASURES
 
     sets = {"id": rows, **_named(args.ood)}
     collected = {name: collect_annotations(given, baseline=args.baseline) for name, given in sets.items()}
     models = [model for model in collected["id"] if all(model in found for found in collected.values())]
     if not models:
         raise DataError("No model is judged on all test sets; give judgements of the same model, by the same name.")
-    instructions = {name: _instructions(given) for name, given in sets.items()}
-    shifts = {name: word_shift(instructions["id"], instructions[name]) for name in sets if name != "id"}
-    known = {name: shift for name, shift in shifts.items() if shift > 0}
+    shifts = _shifts({name: _instructions(given) for name, given in sets.items()}, args)
+    measures = [measure for measure in MEASURES if any(measure in each for each in shifts.values())]
     form: dict[str, Any] = {}
-    table = [["model", "test set", "shift", "win rate [95 %]", "gap [95 %]"]]
+    titles = [measure if measure == "embedding" else f"shift of {measure}" for measure in measures]
+    table = [["model", "test set", *titles, "win rate [95 %]", "gap [95 %]"]]
     for model in models:
         figures = {name: proportion_estimate(found[model].wins) for name, found in collected.items()}
         inside = figures.pop("id")
-        found = generalisation_gaps(inside, figures, shifts=known)
+        found = generalisation_gaps(inside, figures)
+        slopes = gaps_per_shift(inside, figures, shifts)
         form[model] = {
             "win_rate": {name: one.to_dict() for name, one in {"id": inside, **figures}.items()},
-            "shift": shifts,
-            **found.to_dict(),
+            "shift": {name: {m: one.to_dict() for m, one in each.items()} for name, each in shifts.items()},
+            "gaps": {name: gap.to_dict() for name, gap in found.gaps.items()},
+            "per_shift": {measure: slope.to_dict() for measure, slope in slopes.items()},
         }
-        table.append([model, "id", "", _interval(inside), ""])
+        blank = [""] * len(measures)
+        table.append([model, "id", *blank, _interval(inside), ""])
         for name, one in figures.items():
-            table.append(["", name, f"{shifts[name]:.3f}", _interval(one), _points(found.gaps[name])])
-        if found.per_shift is not None:
-            table.append(["", "gap per shift of 1", "", "", _points(found.per_shift)])
+            sizes = [f"{shifts[name][measure].value:.3f}" if measure in shifts[name] else "" for measure in measures]
+            table.append(["", name, *sizes, _interval(one), _points(found.gaps[name])])
+        for measure, slope in slopes.items():
+            table.append(["", f"gap per shift of 1 ({measure})", *blank, "", _points(slope)])
     return form, table
+
+
+def _shifts(instructions: dict[str, list[str]], args: argparse.Namespace) -> dict[str, dict[str, Estimate]]:
+    """Return how far every other set is from the one in distribution, by measure, as `genrlhf tasks --shifts` does."""
+    from genrlhf.metrics.shift import shift_between
+
+    encoder: Any = None
+    if args.encoder is not None:
+        from genrlhf.metrics.diversity.embeddings import Embedder
+
+        encoder = Embedder(args.encoder)
+    found: dict[str, dict[str, Estimate]] = {}
+    for name, texts in instructions.items():
+        if name == "id":
+            continue
+        try:
+            found[name] = shift_between(instructions["id"], texts, encoder=encoder, seed=args.seed).measured()
+        except DataError as error:
+            say(f"how far {name} is from id is not known: {error}")
+            found[name] = {}
+    return found
 
 
 def _interval(estimate: Estimate) -> str:

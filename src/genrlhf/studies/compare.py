@@ -34,6 +34,8 @@ from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction, Samp
 if TYPE_CHECKING:
     import os
 
+    from genrlhf.metrics.diversity.embeddings import Embedder, Encoder
+
 __all__ = ["Comparison", "is_outputs_file", "run_comparison"]
 
 _NAME = re.compile(r"\w[\w.@+-]*")
@@ -70,6 +72,7 @@ def run_comparison(
     kl_from: str | None = None,
     texts: Sequence[str] = (),
     free: Collection[str] = (),
+    encoder: str | Encoder | Embedder | None = None,
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda message: None,
 ) -> Results:
@@ -98,6 +101,7 @@ def run_comparison(
             sample of every prompt at every temperature above 0.
         texts: on which the loss of every model is measured beside that of `kl_from`: what it has forgotten.
         free: sources that are controls which cost no training.
+        encoder: the sentence encoder by which the distance of the sets is measured, beside their words and lengths.
         settings: further settings that the record keeps.
         report: says in one line what goes on.
 
@@ -119,6 +123,7 @@ def run_comparison(
         kl_from=kl_from,
         texts=texts,
         free=free,
+        encoder=encoder,
         report=report,
     )
     comparison.read(prompts, prompts_name, limit)
@@ -144,6 +149,7 @@ class Comparison:
         kl_from: str | None = None,
         texts: Sequence[str] = (),
         free: Collection[str] = (),
+        encoder: str | Encoder | Embedder | None = None,
         report: Report = lambda message: None,
     ) -> None:
         self.folder, self.drawing, self.report = Path(output_dir).expanduser(), drawing or Drawing(), report
@@ -159,7 +165,7 @@ class Comparison:
             if one is not None and one not in sources:
                 raise ConfigError(f"{role} is {excerpt(one)}, which is none of {', '.join(self.names)}.")
         self.reference, self.baseline, self.free = reference or self.names[0], baseline, list(free)
-        self.kl_from, self.texts = kl_from, list(texts)
+        self.kl_from, self.texts, self.encoder = kl_from, list(texts), encoder
         if self.texts and kl_from is None:
             raise ConfigError("texts need the model that the others come from; name it (--kl-from NAME, kl_from).")
         self.models: dict[str, str] = {}
@@ -355,7 +361,8 @@ class Comparison:
     def _shifts(self) -> dict[str, dict[str, Estimate]]:
         if len(self.sets) < 2:
             return {}
-        return shifts_of({where: [one.text for one in self.inputs if one.where == where] for where in self.sets})
+        prompts = {where: [one.text for one in self.inputs if one.where == where] for where in self.sets}
+        return shifts_of(prompts, encoder=self.encoder)
 
     def _references(self, outputs: Mapping[tuple[str, str], list[list[str]]]) -> list[str | None]:
         if self.baseline is None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.errors import DataError
 from genrlhf.metrics.diversity.embeddings import Embedder
-from genrlhf.metrics.preference import generalisation_gap, generalisation_gaps
+from genrlhf.metrics.preference import generalisation_gap
+from genrlhf.metrics.preference.counting.generalisation import gaps_per_shift
 from genrlhf.metrics.shift import shift_between
 from genrlhf.models.fingerprint import model_fingerprint
 from genrlhf.studies.given import described
@@ -94,12 +94,5 @@ def gap_per_shift(figures: Figures, quality: str | None, sets: Sequence[str], sh
     inside = quality_of(figures, quality, first)
     if inside is None or quality not in ("pvr", "gold"):
         return {}
-    found: dict[str, Estimate] = {}
-    for measure in dict.fromkeys(measure for each in shifts.values() for measure in each):
-        sizes = {name: abs(shifts[name][measure].value) for name in others if measure in shifts.get(name, {})}
-        known = {name: outside for name in sizes if (outside := quality_of(figures, quality, name)) is not None}
-        sizes = {name: sizes[name] for name in known if sizes[name] > 0 and math.isfinite(sizes[name])}
-        if len(sizes) > 1:
-            slope = generalisation_gaps(inside, known, shifts=sizes).per_shift
-            found |= {} if slope is None else {measure: slope}
-    return found
+    known = {name: figure for name in others if (figure := quality_of(figures, quality, name)) is not None}
+    return gaps_per_shift(inside, known, shifts)

@@ -15,7 +15,7 @@ from genrlhf.metrics.score_interval import difference_interval
 from genrlhf.metrics.shift import word_shift
 from genrlhf.types import Estimate
 
-__all__ = ["GeneralisationGaps", "generalisation_gap", "generalisation_gaps", "word_shift"]
+__all__ = ["GeneralisationGaps", "gaps_per_shift", "generalisation_gap", "generalisation_gaps", "word_shift"]
 
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -138,3 +138,24 @@ def _slope(x: np.ndarray, g: np.ndarray, inside: Estimate, others: Sequence[Esti
         down, up = np.sqrt(weights**2 @ arms**2)
         ci = (value - float(down), value + float(up))
     return Estimate(value=value, stderr=stderr, ci=ci, n=len(x), values=g / x)
+
+
+def gaps_per_shift(
+    in_distribution: Estimate, out_of_distribution: Mapping[str, Estimate], shifts: Mapping[str, Mapping[str, Estimate]]
+) -> dict[str, Estimate]:
+    """Return how much the gap grows with every measure of the shift, of those known and not 0 for two sets or more.
+
+    Args:
+        in_distribution: the figure where there is no shift.
+        out_of_distribution: the figures of the other sets, by name.
+        shifts: how far they are away, by name and measure (see `shift_between`); signs do not count.
+    """
+    found: dict[str, Estimate] = {}
+    for measure in dict.fromkeys(measure for each in shifts.values() for measure in each):
+        sizes = {name: abs(each[measure].value) for name, each in shifts.items() if measure in each}
+        sizes = {name: size for name, size in sizes.items() if name in out_of_distribution and 0 < size < math.inf}
+        if len(sizes) > 1:
+            known = {name: out_of_distribution[name] for name in sizes}
+            slope = generalisation_gaps(in_distribution, known, shifts=sizes).per_shift
+            found |= {} if slope is None else {measure: slope}
+    return found
