@@ -10,11 +10,13 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.errors import ConfigError, DataError
 from genrlhf.rewards import RewardSource
+from genrlhf.rewards.groups import as_group_reward
 from genrlhf.rewards.signatures import RESERVED
 from genrlhf.trainers.best_of_n_choice import best_of_n_figures, choose
 from genrlhf.trainers.best_of_n_config import BestOfNConfig
 from genrlhf.trainers.best_of_n_file import BestOfNOutput, as_group, as_record
 from genrlhf.trainers.card import MadeBy
+from genrlhf.trainers.group_draw import check_group_reward
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.sample_and_tune import SampleAndTuneTrainer
 from genrlhf.trainers.tuners import PairTuner, SupervisedTuner
@@ -98,6 +100,11 @@ class BestOfNTrainer(SampleAndTuneTrainer):
         # The settings say all else.
         self._given = {"group_reward": self._given["group_reward"]}
         self._files = GroupFiles("best_of_n", type(self).__name__, lambda group: as_record(self._best(group)), as_group)
+
+    @staticmethod
+    def check_functions(args: BestOfNConfig, **functions: Any) -> None:
+        """Raise `ConfigError` where a `group_reward` cannot go with settings; the transform is the trainer's own."""
+        check_group_reward(as_group_reward(functions.get("group_reward")), args.n)
 
     @property
     def distillation(self) -> SupervisedTuner | PairTuner | None:
