@@ -181,7 +181,9 @@ def test_texts_on_standard_input(
     assert main([*command, "--texts", "-"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["settings"]["texts"] == 2
-    assert record["methods"]["n"]["temperatures"]["1.0"]["forgetting"]["loss"]["value"] == pytest.approx(0, abs=1e-6)
+    assert record["methods"]["n"]["temperatures"]["1.0"]["forgetting"]["increase"]["value"] == pytest.approx(
+        0, abs=1e-6
+    )
     command[3:4] = ["o=-"]
     assert main([*command, "--texts", "-"]) == 1
     assert "Standard input (-) can be read once" in capsys.readouterr().err
