@@ -1,0 +1,182 @@
+"""The table of a study of `open_ended`: what every method gives at every temperature, of what is done by now.
+
+    genrlhf study examples/open_ended.yaml --output-dir open_ended
+    python benchmarks/open_ended_table.py examples/open_ended.yaml --output-dir open_ended --out open_ended_methods.json
+
+Figures are means over the inputs that have many outputs, with their 95 % interval: the share that is right, different
+right answers, exp(entropy) of the right ones, the share of all right answers that is found (coverage), different right
+answers an output (yield), and the share of the right ones that repeat an exemplar of their prompt (echo).
+
+A point is behind a control, which costs no training, that is ahead of it in one of two figures, share right or
+exp(entropy), and not behind in the other. It is ahead where it is behind none, and is itself so ahead of the control
+whose share right is nearest. Both go by the intervals of differences input by input.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from genrlhf.data.log import recover_records
+from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.studies import Study
+from genrlhf.studies.results import Results
+from genrlhf.types import Estimate
+
+COLUMNS = ("valid", "distinct", "exp_entropy", "coverage", "yield", "echo", "kl")
+HEADS = ("right", "different", "exp(H)", "coverage", "yield", "echo", "KL")
+
+
+def rows_of(study: Study, results: Results) -> list[dict[str, Any]]:
+    """Return a row for every method, temperature and seed that has been measured."""
+    outputs = {
+        (one["method"], one["temperature"], one["seed"]): study.folder / one["file"]
+        for one in results["outputs"]
+        if one["set"] == "id"
+    }
+    stages = results.get("stages", {})
+    found = []
+    for name, method in results["methods"].items():
+        for temperature, figures in method["temperatures"].items():
+            for seed, alone in figures["seeds"].items():
+                row = {"method": name, "label": method["label"], "free": method["free"]}
+                row |= {"temperature": float(temperature), "seed": int(seed)}
+                row["figures"] = figures_of(study, alone, outputs[name, temperature, int(seed)])
+                row["training_seconds"] = stages.get(f"{name}/seed-{seed}")
+                found.append(row)
+    return found
+
+
+def figures_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> dict[str, Estimate]:
+    """Return the figures of one row, with the values of inputs."""
+    gold: Any = study.task.gold
+    rows = recover_records(outputs)[: study.recipe.sampling.diversity_inputs]
+    sizes = [gold.content.families[gold.prompts[row["prompt"]][0]].size for row in rows]
+    echoes = []
+    for row in rows:
+        texts = Counter(row["outputs"])
+        prompts, often = [row["prompt"]] * len(texts), np.array(list(texts.values()))
+        right = float(often @ np.asarray(gold(prompts, list(texts))))
+        echoes.append(float(often @ np.asarray(gold.copies(prompts, list(texts)))) / right if right else np.nan)
+    solutions = figures["solutions"]
+    distinct = np.asarray(solutions["distinct_valid"].values)
+    found = {
+        "valid": figures["pass_at_k"]["1"],
+        "distinct": solutions["distinct_valid"],
+        "exp_entropy": solutions["exp_entropy"],
+        "coverage": mean_estimate(distinct / np.asarray(sizes), bounds=(0.0, 1.0)),
+        "yield": solutions["yield"],
+        "echo": mean_estimate([echo for echo in echoes if echo == echo], bounds=(0.0, 1.0)),
+    }
+    return found | ({"kl": figures["kl"]} if "kl" in figures else {})
+
+
+def compared(rows: list[dict[str, Any]]) -> None:
+    """Say of every trained row whether it is behind or ahead of the controls of its seed."""
+    for row in rows:
+        controls = [other for other in rows if other["free"] and other["seed"] == row["seed"]]
+        if row["free"] or not controls:
+            continue
+        behind = [_named(other) for other in controls if _beats(other, row)]
+        nearest = min(controls, key=lambda other: abs(_value(other, "valid") - _value(row, "valid")))
+        row["behind"] = behind
+        row["nearest_control"] = _named(nearest)
+        row["ahead"] = not behind and _beats(row, nearest)
+
+
+def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    ends = [_difference(one, other, name) for name in ("valid", "exp_entropy")]
+    return any(low > 0 for low, _ in ends) and all(high >= 0 for _, high in ends)
+
+
+def _difference(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> tuple[float, float]:
+    """Return the interval of the mean difference over the inputs that both have a value of."""
+    ours, theirs = (np.asarray(row["figures"][name].values, dtype=np.float64) for row in (one, other))
+    if len(ours) != len(theirs):  # inputs without a right answer have no entropy
+        return -np.inf, np.inf
+    values = ours - theirs
+    return mean_estimate(values[np.isfinite(values)]).ci
+
+
+def _value(row: Mapping[str, Any], name: str) -> float:
+    return float(row["figures"][name].value)
+
+
+def _named(row: Mapping[str, Any]) -> str:
+    return f"{row['method']}@{row['temperature']:g}"
+
+
+def by_family(study: Study, rows: list[dict[str, Any]]) -> None:
+    """Add to every row the mean share right and exp(entropy) of every family."""
+    gold: Any = study.task.gold
+    prompts = study.task.evaluation["id"]["prompt"][: study.recipe.sampling.diversity_inputs]
+    families = np.array([gold.prompts[prompt][0] for prompt in prompts])
+    for row in rows:
+        row["families"] = {
+            family: {
+                name: round(float(np.mean(np.asarray(row["figures"][name].values)[families == family])), 4)
+                for name in ("valid", "distinct", "exp_entropy")
+                if len(row["figures"][name].values) == len(families)
+            }
+            for family in dict.fromkeys(families.tolist())
+        }
+
+
+def lines_of(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield the table in Markdown."""
+    yield f"| | T | {' | '.join(HEADS)} | beside the controls |"
+    yield f"|---|---:|{'---:|' * len(HEADS)}---|"
+    for row in rows:
+        cells = [_cell(row["figures"].get(name), 1 if name in ("distinct", "exp_entropy") else 3) for name in COLUMNS]
+        seed = f", seed {row['seed']}" if row["seed"] else ""
+        yield f"| {row['label']}{seed} | {row['temperature']:g} | {' | '.join(cells)} | {_said(row)} |"
+
+
+def _cell(figure: Estimate | None, digits: int) -> str:
+    if figure is None:
+        return "–"
+    low, high = figure.ci
+    return f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    if "behind" not in row:
+        return ""
+    if row["behind"]:
+        return f"behind {row['behind'][0]}" + (f" and {len(row['behind']) - 1} more" if row["behind"][1:] else "")
+    return f"ahead of {row['nearest_control']}" if row["ahead"] else "neither"
+
+
+def main() -> None:
+    """Print the table, and write it where it is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="the YAML of the study")
+    parser.add_argument("--output-dir", help="the folder of the study, in place of what the file says")
+    parser.add_argument("--device", default="", help="what the study ran on, for the record")
+    parser.add_argument("--out", type=Path, help="a JSON file of the rows")
+    args = parser.parse_args()
+    study = Study.from_yaml(args.file, **({"output_dir": args.output_dir} if args.output_dir else {}))
+    results = study.so_far()
+    rows = rows_of(study, results)
+    compared(rows)
+    by_family(study, rows)
+    print("\n".join(lines_of(rows)))
+    if args.out:
+        for row in rows:
+            row["figures"] = {
+                name: {"value": round(each.value, 4), "ci": [round(end, 4) for end in each.ci], "n": each.n}
+                for name, each in row["figures"].items()
+            }
+        record = {"device": args.device, "settings": results["settings"], "versions": results["versions"]}
+        text = json.dumps({**record, "rows": rows}, indent=1, ensure_ascii=False)
+        args.out.write_text(text + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
