@@ -52,6 +52,11 @@ class Unlikelihood(Objective):
         if not 2 <= self.ngram <= self.continuation:
             raise ConfigError(f"ngram is {self.ngram}; it must be at least 2, and at most continuation.")
 
+    @property
+    def generates(self) -> bool:
+        """Whether there are steps that look at continuations."""
+        return self.seq_share > 0
+
     def check(self, rows: Any) -> None:
         """Say how many rows are too short to be continued; raise `DataError` where all are."""
         if self.seq_share == 0:

@@ -12,6 +12,7 @@ import torch
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.own_code import check_call
+from genrlhf.trainers.sharding import refuse_sharded_sampling
 
 if TYPE_CHECKING:
     from genrlhf.trainers.own_rows import OwnRow, RowTokens
@@ -73,6 +74,11 @@ class Objective:
         return type(self).encode is not Objective.encode
 
     @property
+    def generates(self) -> bool:
+        """Whether it has the model write while it trains."""
+        return False
+
+    @property
     def title(self) -> str:
         """What messages call it."""
         return type(self).__name__
@@ -119,6 +125,8 @@ def as_objective(objective: ObjectiveLike | None) -> Objective | None:
 def refuse_for_objective(objective: Objective, args: Any, kwargs: Mapping[str, Any]) -> None:
     """Raise `ConfigError` for settings that are a loss of their own, or that tear apart what the objective reads."""
     name = objective.title
+    if objective.generates:
+        refuse_sharded_sampling(args, f"objective={name}")
     losses = {
         "label_smoothing_factor": getattr(args, "label_smoothing_factor", 0.0) > 0,
         "loss_type": getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"),

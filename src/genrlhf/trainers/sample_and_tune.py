@@ -36,6 +36,7 @@ from genrlhf.trainers.own_code import named_errors
 from genrlhf.trainers.round_files import RoundFiles
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
+from genrlhf.trainers.sharding import refuse_sharded_sampling
 from genrlhf.trainers.shared import (
     check_name,
     check_prompt_rows,
@@ -126,6 +127,8 @@ class SampleAndTuneTrainer:
         group_reward: GroupRewardFunction | None = None,
     ) -> None:
         self.args = args if args is not None else SampleAndTuneConfig("sample_and_tune")
+        if sampler is None:
+            refuse_sharded_sampling(self.args, f"{type(self).__name__} without a sampler=")
         self.group_reward = as_group_reward(group_reward)
         check_group_reward(self.group_reward, self.args.n, has_reward=reward is not None)
         given = objective if objective is not None else getattr(transform, "objective", None)

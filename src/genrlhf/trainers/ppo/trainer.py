@@ -9,7 +9,6 @@ import torch
 from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, Trainer, TrainerCallback
-from transformers.integrations import is_deepspeed_zero3_enabled
 from transformers.trainer_utils import EvalLoopOutput
 
 from genrlhf.errors import ConfigError
@@ -37,6 +36,7 @@ from genrlhf.trainers.ppo.report import CompletionPrinter
 from genrlhf.trainers.ppo.steps import RolloutSteps
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
+from genrlhf.trainers.sharding import refuse_sharded_sampling
 from genrlhf.trainers.shared import (
     check_name,
     check_prompts,
@@ -140,6 +140,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
             shape_reward=shape_reward,
             policy_loss=policy_loss,
         )
+        refuse_sharded_sampling(args, type(self).__name__, gathers=True)
         make_output_dir(args)
         policy = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         own_draws = sampler is None or isinstance(sampler, TransformersSampler)
@@ -195,9 +196,7 @@ class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
         check_hooks(args, **{name: function for name, function in functions.items() if name in hooks})
 
     def _refuse_what_cannot_sample(self) -> None:
-        """Raise `ConfigError` for ways to spread a model over processes that leave nothing to sample from."""
-        if is_deepspeed_zero3_enabled():
-            raise ConfigError("Sampling needs whole parameters on every process: use ZeRO-2, FSDP or DDP, not ZeRO-3.")
+        """Raise `ConfigError` for ways to spread a model over processes that only the accelerator tells of."""
         if self.is_deepspeed_enabled and self.args.early_stop_kl is not None:
             raise ConfigError("early_stop_kl skips optimizer steps, which DeepSpeed cannot; set it to None.")
         plugin = getattr(self.accelerator.state, "fsdp_plugin", None)
