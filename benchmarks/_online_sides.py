@@ -51,35 +51,41 @@ def shared_settings(args: argparse.Namespace, folder: str) -> dict[str, Any]:
     }
 
 
-def ours(args: argparse.Namespace) -> dict[str, Any]:
-    """Sampling begins with the rollout and ends with the sampler; scoring ends with the rollout; the rest trains."""
-    import genrlhf
+def trainer_of(args: argparse.Namespace, folder: str, **options: Any) -> Any:
+    """Return our trainer; `options` are further arguments of it."""
     from genrlhf.methods import get_method
     from genrlhf.trainers import PPOConfig, PPOTrainer
 
     policy, tokenizer = language_model(args)
     ensure_pad_token(tokenizer, policy)
-    texts, clock = prompts(args, tokenizer), Clock()
     recipe = {**get_method(args.method).recipe, "kl_coef": KL_COEF[args.method], "samples_per_prompt": args.samples}
+    return PPOTrainer(
+        model=policy,
+        reward=variety,
+        args=PPOConfig(
+            **shared_settings(args, folder),
+            **recipe,
+            num_rollouts=args.steps,
+            num_ppo_epochs=args.epochs,
+            freeze_layers=args.freeze_layers,
+            max_new_tokens=args.new_tokens,
+            min_new_tokens=args.new_tokens,
+            missing_eos_score=None,
+            sampling_batch_size=args.prompts * args.samples,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": prompts(args, tokenizer)}),
+        processing_class=tokenizer,
+        **options,
+    )
+
+
+def ours(args: argparse.Namespace) -> dict[str, Any]:
+    """Sampling begins with the rollout and ends with the sampler; scoring ends with the rollout; the rest trains."""
+    import genrlhf
+
+    clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        trainer = PPOTrainer(
-            model=policy,
-            reward=variety,
-            args=PPOConfig(
-                **shared_settings(args, folder),
-                **recipe,
-                num_rollouts=args.steps,
-                num_ppo_epochs=args.epochs,
-                freeze_layers=args.freeze_layers,
-                max_new_tokens=args.new_tokens,
-                min_new_tokens=args.new_tokens,
-                missing_eos_score=None,
-                sampling_batch_size=args.prompts * args.samples,
-            ),
-            train_dataset=Dataset.from_dict({"prompt": texts}),
-            processing_class=tokenizer,
-            callbacks=[clock],
-        )
+        trainer = trainer_of(args, folder, callbacks=[clock])
         collector, sampler = type(trainer.collector), type(trainer.collector.sampler)
         with (
             patch.object(collector, "collect", clock.between(collector.collect, "sampling", "training")),

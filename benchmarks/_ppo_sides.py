@@ -101,6 +101,7 @@ class Clock(TrainerCallback):
             "seconds": round(total, 3),
             **{f"{name}_seconds": round(value, 3) for name, value in mean.items()},
             "seconds_of_every_step": [round(sum(step.values()) - step["cpu"], 3) for step in steps],
+            "cpu_seconds": round(cpu, 3),
             "cores_busy": round(cpu / total, 2),
             "built_mib": self.built_mib,
             "peak_mib": max(self.peaks.values(), default=peak_mib()),

@@ -9,13 +9,14 @@ steps, of which the first is left out where there are several; figures are media
 sides are made of and where their phases are cut says `_online_sides.py`; scoring is everything between sampling and
 training.
 
-`speedup` is TRL's seconds over ours, `memory_ratio` our `peak_mib` over TRL's. `peak_mib` is the highest resident
-memory of the whole process, libraries included (on a GPU: the most memory allocated). With `--dtype bfloat16` the
-weights stay float32 and both trainers get `bf16=True`. `load` is the mean number of running processes in the minute
-before a side began, that of the benchmark among them, and `cores_busy` what the side had of the cores: where it is well
-below the number of threads, others were using them, and only ratios mean anything. `limit` holds the least arithmetic
-of a step, see `least_flops`, and the seconds it takes at the speed that one large matrix product of that dtype reaches
-in the same run; `share_of_limit` is the part of that speed that a side reaches. `--dry-run` runs all of it at toy size.
+`speedup` is TRL's seconds over ours, `cpu_speedup` the same in seconds of the processor, `memory_ratio` our `peak_mib`
+over TRL's. `peak_mib` is the highest resident memory of the whole process, libraries included (on a GPU: the most
+memory allocated). With `--dtype bfloat16` the weights stay float32 and both trainers get `bf16=True`.
+`load` is the mean number of running processes in the minute before a side began, that of the benchmark among them, and
+`cores_busy` what the side had of the cores: where it is well below the number of threads, others were using them, and
+only ratios mean anything. `limit` holds the least arithmetic of a step, see `least_flops`, and the seconds it takes at
+the speed that one large matrix product of that dtype reaches in the same run; `share_of_limit` is the part of that
+speed that a side reaches. `--dry-run` runs all of it at toy size.
 """
 
 from __future__ import annotations
@@ -134,7 +135,7 @@ def turn(name: str, args: argparse.Namespace) -> dict[str, Any]:
 
 def medians(turns: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the medians of a side, and all of its seconds."""
-    figures = (*PHASES, "peak_mib", "cores_busy", "load")
+    figures = (*PHASES, "cpu_seconds", "peak_mib", "cores_busy", "load")
     found: dict[str, Any] = {name: round(statistics.median(one[name] for one in turns), 3) for name in figures}
     return {
         **found,
@@ -163,6 +164,8 @@ def compare(cell: dict[str, list[dict[str, Any]]], flops: dict[str, float], spee
         record["speedup"] = round(trl["seconds"] / ours["seconds"], 2)
         pairs = zip(ours["seconds_of_every_turn"], trl["seconds_of_every_turn"], strict=False)
         record["speedup_of_every_turn"] = [round(theirs / own, 2) for own, theirs in pairs]
+        # Of what is no figure of the machine's other users: the work of both.
+        record["cpu_speedup"] = round(trl["cpu_seconds"] / ours["cpu_seconds"], 2)
         record["memory_ratio"] = round(ours["peak_mib"] / trl["peak_mib"], 3)
     return record
 

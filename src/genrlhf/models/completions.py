@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -10,6 +12,7 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.freezing import inner_model
+from genrlhf.models.packing import PackedText, Tokens, reads_packed
 from genrlhf.models.trunk import at_last_positions, top_of
 from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
 from genrlhf.types import WHOLE_VOCABULARY, Support
@@ -80,11 +83,13 @@ def completion_logits(
     completion_mask: torch.Tensor,
     *,
     trunk: Trunk | None = None,
+    groups: Sequence[int] | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict every completion token, and the hidden states they are read from.
 
-    Only response positions go through the language-model head. On a processor texts of like length go through the model
-    together, so that little padding does; logits behind the end of a completion then mean nothing.
+    Only response positions go through the language-model head. Prompts that several completions share are computed
+    once, where the model can. On a processor other texts of like length go through the model together, so that little
+    padding does. Logits behind the end of a completion mean nothing.
 
     Args:
         model: a causal language model, in or out of a PEFT wrapper.
@@ -93,12 +98,18 @@ def completion_logits(
         completion_ids: (B, T) int64, right-padded.
         completion_mask: (B, T) bool.
         trunk: what the model's first layers make of the tokens, if that is known.
+        groups: of each of the B completions the number of its prompt, the same for those that share one; None for
+            prompts that are not shared.
 
     Returns:
         logits, (B, T, V), and hidden states, (B, T, d), in the model's dtype.
     """
     tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
     length = completion_ids.shape[1]
+    if groups is not None and len(set(groups)) < len(groups) and not _is_sharded(model):
+        text = PackedText.of(model, tokens, groups)
+        if text is not None and reads_packed(model, partial(_passes, model)):
+            return _packed_logits(model, text, length, trunk)
     # Elsewhere the host would have to wait for the lengths.
     if trunk is None and prompt_ids.device.type == "cpu" and reads_left_padding(model) and not _is_sharded(model):
         return _logits_by_length(model, *tokens)
@@ -108,6 +119,24 @@ def completion_logits(
 
 def _is_sharded(model: Any) -> bool:
     return isinstance(inner_model(model), (FSDPModule, FullyShardedDataParallel))
+
+
+def _packed_logits(
+    model: Any, text: PackedText, length: int, trunk: Trunk | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what `completion_logits` does, from prompts with all of their completions behind them."""
+    if trunk is None:
+        view = at_last_positions(model, text.last)
+    else:
+        view = top_of(model, trunk.depth, text.states(trunk.states), last=text.last)
+    return _head_logits(model, view, text, length)
+
+
+def _passes(model: Any, tokens: Tokens, groups: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the logits of completions behind prompts that they share and in whole texts, see `reads_packed`."""
+    text = PackedText.of(model, tokens, groups, always=True)
+    assert text is not None
+    return _packed_logits(model, text, tokens[2].shape[1])[0], completion_logits(model, *tokens)[0]
 
 
 def _logits_by_length(
@@ -130,7 +159,7 @@ def _logits_by_length(
     return logits, hidden
 
 
-def _head_logits(model: Any, view: Any, text: _Text, length: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _head_logits(model: Any, view: Any, text: _Text | PackedText, length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the logits that predict `length` tokens behind the prompts, and what they are read from, see there.
 
     Args:
@@ -295,6 +324,7 @@ class PolicyWithValue(nn.Module):
         completion_mask: torch.Tensor,
         states: torch.Tensor | None = None,
         allowed: torch.Tensor | None = None,
+        groups: Sequence[int] | None = None,
     ) -> CompletionOutput:
         """Score completions.
 
@@ -305,13 +335,14 @@ class PolicyWithValue(nn.Module):
             completion_mask: (B, T) bool.
             states: (B, P + T, d), what the trunk makes of them; None computes it.
             allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that could be drawn, see `pack_bits`; None for all of them.
+            groups: which completions share a prompt that is to be computed once, see `completion_logits`.
         """
         tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
         if states is not None and self.is_gradient_checkpointing and torch.is_grad_enabled():
             # Reentrant checkpointing gives weights no gradient where nothing that enters their layer has one.
             states = states.detach().requires_grad_()
         trunk = None if states is None else Trunk(self.depth, states)
-        logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk)
+        logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk, groups=groups)
         options: dict[str, Any] = {
             "temperature": self.temperature,
             "early": EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens),

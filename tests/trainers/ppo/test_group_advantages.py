@@ -14,9 +14,12 @@ from packaging.version import Version
 from peft import LoraConfig
 
 from genrlhf.errors import ConfigError, GenRLHFError, RewardError, ShapeError
+from genrlhf.models import packing
+from genrlhf.models.packing import PackedText
 from genrlhf.ops import GROUP_ADVANTAGES
 from genrlhf.trainers import PPOConfig, PPOTrainer, RolloutCallback
 from genrlhf.trainers.ppo.batches import minibatch
+from genrlhf.trainers.ppo.rollout import RolloutCollector
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 from tests.processes import run_in_two
 from tests.trainers.runs import (
@@ -283,3 +286,48 @@ def test_loss_and_gradients_are_trls(
         assert float(loss) * factor == pytest.approx(float(expected), abs=1e-6)
     for name, parameter in trainer.policy.named_parameters():
         assert (parameter.grad * factor - gradients[name]).abs().max() < 1e-6, name
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"advantage": "grpo", "loss_mean": "sequence", "kl_in_loss": True, "kl_estimator": "k3"},
+        {"advantage": "rloo", "freeze_layers": 0.5, "gradient_accumulation_steps": 2, "per_device_train_batch_size": 8},
+        {"advantage": "gae", "num_mini_batches": 2, "entropy_coef": 0.1, "top_k": 20, "renormalise": "all"},
+    ],
+)
+def test_prompts_computed_once_for_their_completions_change_nothing(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Prompts of a few tokens would not be worth it.
+    monkeypatch.setattr(packing, "WORTH_PACKING", 1e9)
+    packed, pack = [], PackedText.of
+
+    def counted(*args: Any, **options: Any) -> Any:
+        packed.append(pack(*args, **options))
+        return packed[-1]
+
+    monkeypatch.setattr(PackedText, "of", counted)
+    trainers = []
+    for name in ("packed", "whole"):
+        if name == "whole":
+            assert packed and None not in packed
+            monkeypatch.setattr(RolloutCollector, "shared_samples", 1)
+        trainers.append(group_trainer(tmp_path / name, reward=share_of_letters, optim="sgd", **settings))
+        trainers[-1].train()
+    for key in ("objective/kl", "policy/loss", "policy/approx_kl", "policy/ratio", "grad_norm"):
+        ours, whole = (logged(trainer, key) for trainer in trainers)
+        assert ours == pytest.approx(whole, abs=2e-6, rel=1e-3), key
+    assert largest_difference(*(weights(trainer.model) for trainer in trainers)) < 1e-5
+
+
+@pytest.mark.parametrize("freeze_layers", [0.0, 0.5])
+def test_in_low_precision_completions_lie_in_training_as_they_did_when_scored(
+    freeze_layers: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packing, "WORTH_PACKING", 1e9)
+    options: dict[str, Any] = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8, "num_ppo_epochs": 1}
+    trainer = group_trainer(tmp_path, "grpo", bf16=True, freeze_layers=freeze_layers, logging_steps=1, **options)
+    trainer.train()
+    assert trainer.collector.shared_samples == 4
+    assert logged(trainer, "policy/approx_kl") == [0.0] * len(logged(trainer, "policy/approx_kl"))

@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Sampler
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers.ppo.records import MicroBatch, RolloutTensors
+from genrlhf.trainers.ppo.records import MicroBatch, RolloutTensors, groups_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,17 +115,18 @@ def minibatch_rows(
     return (mine + num_mini_batches * torch.arange(groups).unsqueeze(-1)).T.contiguous()
 
 
-def minibatch(rollout: RolloutTensors, rows: torch.Tensor) -> MicroBatch:
-    """Return the chosen rows of a rollout, without the columns that are padding in all of them.
+def minibatch(rollout: RolloutTensors, rows: torch.Tensor, *, samples: int = 1) -> MicroBatch:
+    """Return the chosen rows of a rollout, without the columns that are padding in all of them (but see `_widths`).
 
     Args:
         rollout: of B completions.
         rows: int64, places among them.
+        samples: how many of them side by side share a prompt that is computed once for them; 1 for none.
     """
+    groups = groups_of(rows.tolist(), samples)
     # Once: every tensor that is picked from would fetch them, and the host wait for it.
     rows = rows.to(rollout.prompt_ids.device)
-    masks = (rollout.prompt_mask[rows], rollout.completion_mask[rows])
-    prompt, completion = torch.stack([mask.sum(-1).max() for mask in masks]).tolist()
+    prompt, completion = _widths(rollout, rows, all_columns=groups is not None and rows.device.type != "cpu")
 
     def prompts(tensor: torch.Tensor, chosen: torch.Tensor = rows) -> torch.Tensor:
         return tensor[chosen, tensor.shape[1] - prompt :]
@@ -144,7 +145,23 @@ def minibatch(rollout: RolloutTensors, rows: torch.Tensor) -> MicroBatch:
         for name, tensor in rollout.tensors.items()
         if not name.endswith("states")
     }
-    return MicroBatch(**chosen, states=states)
+    return MicroBatch(**chosen, states=states, groups=groups)
+
+
+def _widths(rollout: RolloutTensors, rows: torch.Tensor, *, all_columns: bool) -> tuple[int, int]:
+    """Return the columns of prompts and completions that some rows need.
+
+    Args:
+        rollout: the whole one.
+        rows: of it.
+        all_columns: return how many there are. Where completions lie side by side and the host does not know how long
+            each is, fewer columns would put them elsewhere than when they were scored, and so round otherwise.
+    """
+    if all_columns:
+        return rollout.prompt_ids.shape[1], rollout.completion_ids.shape[1]
+    masks = (rollout.prompt_mask[rows], rollout.completion_mask[rows])
+    prompt, completion = torch.stack([mask.sum(-1).max() for mask in masks]).tolist()
+    return prompt, completion
 
 
 def save_rollout(rollout: RolloutTensors, path: Path) -> None:

@@ -78,7 +78,12 @@ class RolloutBuffer:
             process=self.process_index,
             num_processes=self.num_processes,
         )[part]
-        return [minibatch(rollout, chosen) for chosen in mine.split(args.per_device_train_batch_size)]
+        samples = self.collector.shared_samples
+        if samples > 1:
+            # The completions of a prompt side by side, as they lie when they are scored.
+            mine = mine.sort().values
+        chosen = mine.split(args.per_device_train_batch_size)
+        return [minibatch(rollout, each, samples=samples) for each in chosen]
 
     def collect(self, rows: list[dict[str, Any]], index: int) -> None:
         """Sample and score rollout number `index`."""

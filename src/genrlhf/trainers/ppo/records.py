@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ __all__ = [
     "MicroBatch",
     "RolloutTensors",
     "ScoredBatch",
+    "groups_of",
     "in_groups",
     "token_lists",
     "unpadded",
@@ -114,9 +115,11 @@ class MicroBatch(_Targets):
 
     Attributes:
         states: (B, P + T, d), what the trunk makes of prompts and completions; None without a trunk.
+        groups: see `groups_of`.
     """
 
     states: torch.Tensor | None = None
+    groups: tuple[int, ...] | None = None
 
 
 def token_lists(batch: TokenBatch) -> list[list[int]]:
@@ -127,6 +130,16 @@ def token_lists(batch: TokenBatch) -> list[list[int]]:
 def unpadded(ids: torch.Tensor, mask: torch.Tensor) -> list[list[int]]:
     """Return the token ids of every row, without padding."""
     return [row[:length] for row, length in zip(ids.tolist(), mask.sum(-1).tolist(), strict=True)]
+
+
+def groups_of(rows: Iterable[int], samples: int) -> tuple[int, ...] | None:
+    """Return the number of the prompt of some completions of a rollout, None where none shares one with another.
+
+    Args:
+        rows: places in the rollout.
+        samples: completions of a prompt, which lie side by side there.
+    """
+    return None if samples == 1 else tuple(row // samples for row in rows)
 
 
 def in_groups(values: Sequence[ItemT], n: int) -> list[Sequence[ItemT]]:

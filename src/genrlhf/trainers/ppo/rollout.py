@@ -110,6 +110,17 @@ class RolloutCollector:
         """Scores those that it can from the trunk; None where the reward shares none."""
         return self.models.trunk_reward
 
+    @property
+    def shared_samples(self) -> int:
+        """How many completions of a prompt share it in the passes that score them and train on them; 1 for none.
+
+        Dropout would fall on their prompt alike. In low precision rounding hangs on what lies beside a completion, so
+        that it must be the same in both, which mini-batches are not: the first ratio would differ from 1.
+        """
+        args = self.args
+        exact = not self.low_precision or args.num_mini_batches == 1
+        return args.samples_per_prompt if args.disable_dropout and exact else 1
+
     @torch.no_grad()
     def sample_and_score(
         self, rows: Sequence[dict[str, Any]], seeds: Sequence[int], *, masking: MaskingPolicy | None = None
@@ -123,7 +134,7 @@ class RolloutCollector:
                 generation = self._sample([prompt_of(row) for row in rows], n, seeds, masking)
                 texts = decode_completions(self.tokenizer, generation, self.args.sampling_params)
             with self.phase("scoring"), self.autocast():
-                score = Scorer(self.models, self.args, self.support)
+                score = Scorer(self.models, self.args, self.support, n if self.shared_samples > 1 else 1)
                 # A sampler that does not know of the support has taken its log-probabilities over all tokens.
                 sampled = self._own_sampler or not self.support.min_new_tokens
                 repeated = [row for row in rows for _ in range(n)]

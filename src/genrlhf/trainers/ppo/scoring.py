@@ -14,7 +14,7 @@ from genrlhf.ops import EarlyTokens, chosen_logprobs, kl_estimate, only_members
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.rewards.signatures import with_samples
-from genrlhf.trainers.ppo.records import ScoredBatch, token_lists
+from genrlhf.trainers.ppo.records import ScoredBatch, groups_of, token_lists
 from genrlhf.types import Generation, Support
 
 if TYPE_CHECKING:
@@ -63,11 +63,13 @@ class Scorer:
         models: of PPO.
         args: the settings.
         support: the tokens that log-probabilities range over.
+        samples: how many completions side by side share a prompt that is computed once for them; 1 for none.
     """
 
     models: PPOModels
     args: PPOConfig
     support: Support
+    samples: int = 1
 
     def __call__(
         self, rows: Sequence[dict[str, Any]], texts: list[str], generation: Generation, *, sampled: bool
@@ -110,6 +112,9 @@ class Scorer:
         """Split `total` rows into those of training steps."""
         size = self.args.per_device_train_batch_size
         return [slice(start, start + size) for start in range(0, total, size)]
+
+    def _groups(self, rows: slice, total: int) -> tuple[int, ...] | None:
+        return groups_of(range(*rows.indices(total)), self.samples)
 
     def _states(self, generation: Generation) -> _States | None:
         """Return what the trunk makes of the tokens, from sampling or from a pass through it; None without a trunk."""
@@ -156,7 +161,7 @@ class Scorer:
         for rows in self._parts(total):
             chosen = None if states is None else states.joined(rows, total)
             allowed = None if generation.allowed is None else generation.allowed[rows]
-            output = self.models.trained(*_part(generation, rows), chosen, allowed)
+            output = self.models.trained(*_part(generation, rows), chosen, allowed, self._groups(rows, total))
             compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
             parts.append((output.logprobs, output.entropy, output.values, compared))
         logprobs, entropy, values, compared = zip(*parts, strict=True)
@@ -168,7 +173,8 @@ class Scorer:
         for rows in self._parts(total):
             trunk = Trunk(depth, states.joined(rows, total)) if states is not None and depth else None
             tokens = _part(generation, rows)
-            logits, _ = completion_logits(self.models.reference, *tokens, trunk=trunk)
+            groups = self._groups(rows, total)
+            logits, _ = completion_logits(self.models.reference, *tokens, trunk=trunk, groups=groups)
             if self.support.filtered and generation.allowed is not None:
                 logits = only_members(logits, generation.allowed[rows])
             early = EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens)

@@ -71,7 +71,7 @@ class RolloutSteps:
         """Return the PPO loss: clipped policy loss plus `vf_coef` times clipped value loss; see `loss_mean`."""
         batch = inputs["rollout"].to(self.args.device)
         mask = batch.completion_mask
-        output = model(*batch.tokens, batch.states, batch.allowed)
+        output = model(*batch.tokens, batch.states, batch.allowed, batch.groups)
         per_token = torch.where(mask, self._parts.loss(output, batch), 0.0)
         if self.args.loss_mean == "sequence":
             per_token = per_token / mask.sum(-1, keepdim=True)
