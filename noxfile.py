@@ -45,8 +45,7 @@ def run_tests(session: nox.Session, pins: str, *options: str) -> None:
     """Install the package with the versions of `pins`, and run all tests or those that the arguments name."""
     session.env.update(ENVIRONMENT)
     session.install(*requirements(".", groups=("test",), pins=pins))
-    # Two sessions run all tests, side by side.
-    processes = (os.cpu_count() or 1) // 2
+    processes = os.cpu_count() or 1
     spread = ["-n", str(processes)] if processes > 1 and not session.posargs else []
     session.run("pytest", "--durations=20", *spread, *(session.posargs or options))
 
@@ -80,11 +79,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
-    """Run the tests on the oldest versions that the package declares to work with.
+    """Run every test on the oldest versions that the package declares to work with, but not every case of each.
 
-    All but those in a browser, as what a page does hangs on no version of a package.
+    What a version lacks it lacks in all cases. Tests in a browser are left out: what a page does hangs on no version.
     """
-    run_tests(session, "minimums.txt", "-m", "not browser")
+    run_tests(session, "minimums.txt", "-m", "not browser", "--cases", "3")
 
 
 @nox.session(venv_backend="none", requires=["development"])

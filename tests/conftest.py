@@ -45,12 +45,32 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let a session run some cases of every test."""
+    help = "cases of a parametrised test that are run, spread over all of them, but where it is marked every_case"
+    parser.addoption("--cases", type=int, metavar="N", help=help)
+
+
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests of pages, which one set of versions is enough for."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Mark the tests of pages, which one set of versions is enough for, and leave out cases beyond `--cases`."""
     for item in items:
         if "browser" in getattr(item, "fixturenames", ()):
             item.add_marker("browser")
+    limit: int | None = config.getoption("cases")
+    if limit is None:
+        return
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("every_case") is None:
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    left_out = {
+        item
+        for each in cases.values()
+        for item in set(each) - {each[round(n * (len(each) - 1) / max(limit - 1, 1))] for n in range(limit)}
+    }
+    config.hook.pytest_deselected(items=list(left_out))
+    items[:] = [item for item in items if item not in left_out]
 
 
 _begun = itertools.count(1)

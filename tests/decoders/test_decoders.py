@@ -18,6 +18,7 @@ UNEQUAL_SCORES = {"xlnet"}
 """Whose classification class of transformers reads the score of a right-padded text at its padding."""
 
 
+@pytest.mark.every_case
 @pytest.mark.parametrize("name", map(known, DECODERS))
 def test_padding_caches_and_trunks_change_nothing(name: str) -> None:
     row = measure(name)
