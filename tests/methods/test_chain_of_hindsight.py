@@ -133,6 +133,15 @@ def test_two_means_with_their_weight(tmp_path: Path) -> None:
     for wrong, rows in ((ChainOfHindsight(**WORDS), [*single, *texts]), (objective, single)):
         with pytest.raises(DataError, match="pretrain_weight is .*, and the rows have"):
             trainer(tmp_path, wrong, rows)
+    # Before a model is loaded, or a sample drawn.
+    with pytest.raises(
+        DataError, match=r"pretrain_weight is 1.5, .* no column 'text' to pretrain on, only prompt, chosen, rej"
+    ):
+        SFTTrainer(
+            "there/is/no/model", SFTConfig(str(tmp_path), **QUIET), Dataset.from_list(PAIRS), objective=objective
+        )
+    with pytest.raises(ConfigError, match="pretrain_weight is 1.5, and samples have no texts"):
+        SampledHindsight(**WORDS, pretrain_weight=1.5)
 
 
 def test_past_tokens_are_hidden_and_never_a_place_from_itself() -> None:

@@ -14,6 +14,7 @@ from genrlhf.errors import ConfigError, DataError
 from genrlhf.methods import PromptDistillation, SampledPromptDistillation
 from genrlhf.methods.prompt_distillation_given import with_context
 from genrlhf.trainers import Completion, SampleAndTuneConfig, SampleAndTuneTrainer, SFTConfig, SFTTrainer
+from genrlhf.trainers.own_rows import _tell_of_system
 from genrlhf.trainers.tuning_rows import tokenised
 from tests.helpers import save_model, tiny_gpt2, tiny_llama, tiny_tokenizer
 from tests.trainers.runs import QUIET, largest_difference, logged, prompt_rows, weights
@@ -163,6 +164,25 @@ def test_messages_have_the_context_as_the_systems(tmp_path: Path) -> None:
     tokenizer = tiny_tokenizer(chat_template=True)
     made = trainer(tmp_path, PromptDistillation(), rows, tokenizer=tokenizer)
     assert tokenizer.decode(made.train_dataset[0]["teacher_ids"]).startswith("[system]C\n[user]q\n[assistant]ab<eos>")
+
+
+def test_a_system_prompt_of_the_templates_own_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    asked = [{"role": "user", "content": "q"}]
+    rows = [{"prompt": asked, "completion": [{"role": "assistant", "content": "ab"}]}] * 2
+    tokenizer = tiny_tokenizer(chat_template=True)
+    own = "{% if messages[0].role != 'system' %}[system]Be so.\n{% endif %}" + str(tokenizer.chat_template)
+    _tell_of_system.cache_clear()
+    trainer(tmp_path, PromptDistillation("C"), rows, tokenizer=tokenizer)
+    tokenizer.chat_template = own
+    trainer(
+        tmp_path,
+        PromptDistillation("C"),
+        [{**rows[0], "prompt": [{"role": "system", "content": "s"}, *asked]}],
+        tokenizer=tokenizer,
+    )
+    assert "template" not in caplog.text
+    trainer(tmp_path, PromptDistillation("C"), rows, tokenizer=tokenizer)
+    assert caplog.text.count("puts a system prompt of its own, 'Be so.', before prompts without one") == 1
 
 
 @pytest.mark.parametrize(

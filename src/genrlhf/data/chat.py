@@ -18,6 +18,7 @@ __all__ = [
     "Conversation",
     "Prompt",
     "chat_ids",
+    "default_system",
     "ends_turn",
     "is_message",
     "prompt_of",
@@ -152,6 +153,28 @@ def render(
             "the row, or use another template."
         ) from error
     return text
+
+
+def default_system(tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """Return the system prompt that the chat template puts before a conversation without one; None for none.
+
+    What stands in the place of a system message that is given, where none is.
+    """
+    if not tokenizer.chat_template:
+        return None
+    system, user = "It is Tuesday.", "Which day is it?"
+    asked = [{"role": "user", "content": user}]
+    try:
+        given = render(tokenizer, [{"role": "system", "content": system}, *asked])
+        bare = render(tokenizer, asked)
+    except DataError:  # the template knows no system
+        return None
+    before, _, rest = given.partition(system)
+    between, found, _ = rest.partition(user)
+    if not found or not bare.startswith(before):
+        return None
+    said, found, _ = bare[len(before) :].partition(between + user)
+    return said.strip() or None if found else None
 
 
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -45,6 +45,14 @@ class ChainOfHindsight(Hindsight, Objective):
         there = there or list(kinds[0])
         return ["prompt", *there] if "prompt" in columns else there
 
+    def check_columns(self, columns: list[str]) -> None:
+        """Raise `DataError` where texts have a weight, and there are none."""
+        if self.pretrain_weight > 0 and "text" not in columns:
+            raise DataError(
+                f"pretrain_weight is {self.pretrain_weight}, and the rows have no column 'text' to pretrain on, only "
+                f"{', '.join(columns)}; add rows of text, or set it to 0."
+            )
+
     def check(self, rows: Any) -> None:
         """Weigh the two means; raise `DataError` where one of them has nothing, or no weight."""
         labels = rows[VARIANTS[1]] if VARIANTS[1] in rows.column_names else [[line] for line in rows["labels"]]

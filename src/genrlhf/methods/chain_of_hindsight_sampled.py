@@ -71,6 +71,13 @@ class SampledHindsight(Hindsight):
 
     tune = "supervised"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pretrain_weight > 0:
+            raise ConfigError(
+                f"pretrain_weight is {self.pretrain_weight}, and samples have no texts to pretrain on; set it to 0."
+            )
+
     @property
     def objective(self) -> Any:
         """What the rows are tuned by."""

@@ -81,6 +81,7 @@ class PromptDistillation(Objective):
     def encode(self, row: Mapping[str, Any], tokens: RowTokens) -> OwnRow:
         """Return the student's tokens, and the teacher's as a column."""
         context = self.of_row(row, tokens.where)
+        tokens.tell_of_system(row["prompt"])
         asked = tokens(row["prompt"], row["completion"])
         taught = tokens(with_context(row["prompt"], context), row["completion"])
         tokens.check_room(taught.ids, "its context, prompt and completion together")

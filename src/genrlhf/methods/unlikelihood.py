@@ -65,12 +65,8 @@ class Unlikelihood(Objective):
         if short == len(rows):
             raise DataError(f"None of {short} rows is longer than prefix={self.prefix} tokens; lower it.")
         if short:
-            logger.warning(
-                "%d of %d rows have no more than prefix=%d tokens, and are not continued.",
-                short,
-                len(rows),
-                self.prefix,
-            )
+            counts = short, len(rows), self.prefix
+            logger.warning("%d of %d rows have no more than prefix=%d tokens, and are not continued.", *counts)
 
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
         """Return the loss of every token, (N,)."""

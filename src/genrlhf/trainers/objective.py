@@ -49,6 +49,9 @@ class Objective:
         """Return the loss of every token, (N,), row, (B,), or group, (G,); float32, with a gradient."""
         raise NotImplementedError
 
+    def check_columns(self, columns: list[str]) -> None:
+        """Raise `DataError` where nothing could be learnt from training rows of these columns, before any work."""
+
     def check(self, rows: Any) -> None:
         """Raise `DataError` where nothing could be learnt from `rows`, the training data with its tokens."""
 

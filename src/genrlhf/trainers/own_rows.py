@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import functools
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import TrainerCallback
 
-from genrlhf.data.chat import template_options
+from genrlhf.data.chat import default_system, template_options
 from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_text
-from genrlhf.errors import DataError
+from genrlhf.errors import DataError, excerpt
 from genrlhf.trainers.sft_data import DemonstrationEncoder, Encoded
 
 if TYPE_CHECKING:
     from genrlhf.trainers.objective import Objective
 
 __all__ = ["VARIANTS", "Drawn", "DrawnByEpoch", "OwnEncoder", "OwnRow", "RowTokens", "own_columns"]
+
+logger = logging.getLogger(__name__)
 
 VARIANTS = ("variant_ids", "variant_labels")
 """Columns of a row that is encoded several times, of which one is drawn each epoch."""
@@ -67,6 +71,11 @@ class RowTokens:
         parts = [first, *(Encoded(part.ids[1:], part.mask[1:]) if part.ids[0] == begin else part for part in others)]
         return Encoded([token for part in parts for token in part.ids], [bit for part in parts for bit in part.mask])
 
+    def tell_of_system(self, prompt: Any) -> None:
+        """Say once where the chat template puts a system prompt of its own in front of a prompt of messages."""
+        if isinstance(prompt, list) and prompt and prompt[0].get("role") != "system":
+            _tell_of_system(default_system(self.encoder.tokenizer))
+
     def check_room(self, ids: Sequence[int], what: str) -> None:
         """Raise `DataError` for more tokens than a row may have: what would be cut off is what matters."""
         if self.limit is not None and len(ids) > self.limit:
@@ -74,6 +83,17 @@ class RowTokens:
                 f"{self.where}: {what} has {len(ids)} tokens, and max_length={self.limit} has no room for it; shorten "
                 "it, drop the row, or raise max_length."
             )
+
+
+@functools.cache
+def _tell_of_system(said: str | None) -> None:
+    if said is not None:
+        logger.warning(
+            "The chat template puts a system prompt of its own, %s, before prompts without one. The student learns the "
+            "context behind that, and the teacher has the context in its place: give prompts the system message that "
+            "the student will have, or a template without one.",
+            excerpt(said),
+        )
 
 
 def own_columns(objective: Objective, row: Mapping[str, Any], tokens: RowTokens) -> tuple[dict[str, Any], OwnRow]:

@@ -142,6 +142,8 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
             self.objective = self.objective or as_objective(cross_entropy)
         if self.objective is not None:
             refuse_for_objective(self.objective, args, kwargs)
+            if (columns := getattr(train_dataset, "column_names", None)) is not None:
+                self.objective.check_columns(list(columns))
         loaded = load_to_train(model, load_causal_lm, args, processing_class=processing_class, peft_config=peft_config)
         refuse_reading_ahead(loaded.model, device=device_for_trials(args))
         drop_fused_head(loaded.model)
