@@ -25,6 +25,7 @@ import numpy as np
 
 from genrlhf.data.log import recover_records
 from genrlhf.metrics.estimate import mean_estimate
+from genrlhf.metrics.solutions.verdicts import share_or_undefined
 from genrlhf.studies import Study
 from genrlhf.studies.results import Results
 from genrlhf.types import Estimate
@@ -70,9 +71,9 @@ def figures_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> dict[
         "valid": figures["pass_at_k"]["1"],
         "distinct": solutions["distinct_valid"],
         "exp_entropy": solutions["exp_entropy"],
-        "coverage": mean_estimate(distinct / np.asarray(sizes), bounds=(0.0, 1.0)),
+        "coverage": share_or_undefined(distinct / np.asarray(sizes)),
         "yield": solutions["yield"],
-        "echo": mean_estimate([echo for echo in echoes if echo == echo], bounds=(0.0, 1.0)),
+        "echo": share_or_undefined(echoes),
     }
     return found | ({"kl": figures["kl"]} if "kl" in figures else {})
 
