@@ -11,7 +11,7 @@ from typing import Any
 
 from genrlhf.errors import ConfigError, line_of
 
-__all__ = ["given_or_placed", "load_place", "loading", "model_or_placed"]
+__all__ = ["given_or_placed", "load_place", "loading", "look_in_current_folder", "model_or_placed"]
 
 
 def load_place(place: str, what: str) -> Any:
@@ -25,11 +25,16 @@ def load_place(place: str, what: str) -> Any:
         ConfigError: there is none, or its module cannot be imported, for whatever reason.
     """
     module, _, name = place.partition(":")
+    look_in_current_folder()
+    return loading(lambda: getattr(importlib.import_module(module), name), what)
+
+
+def look_in_current_folder() -> None:
+    """Let modules lie in the current folder, as for `python -m`."""
     # Behind all else, or a file there would stand for a library of its name. It stays: a module may import on its own,
     # later, and so may whoever looks for its source.
     if not {"", os.getcwd()} & set(sys.path):
         sys.path.append(os.getcwd())
-    return loading(lambda: getattr(importlib.import_module(module), name), what)
 
 
 def given_or_placed(value: Any, what: str) -> Any:

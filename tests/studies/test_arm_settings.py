@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,7 +12,10 @@ import pytest
 from genrlhf.data import load_task
 from genrlhf.errors import ConfigError
 from genrlhf.studies import Study
+from genrlhf.studies.canonical import canonical_text
+from genrlhf.studies.code import named_digest
 from genrlhf.studies.plan import Plan
+from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 
 
 def plan(name: str, settings: dict[str, Any], **recipe: Any) -> Plan:
@@ -76,3 +82,76 @@ def test_settings_are_built_before_the_work(name: str, settings: dict[str, Any],
 
 def test_a_number_that_came_as_a_text_is_one() -> None:
     assert plan("sft", {"learning_rate": "1e-3"}).settings["sft"].config["learning_rate"] == 1e-3
+
+
+JUDGE = """
+import own_words
+
+LIMIT = 3
+
+def judge(prompts, completions, **columns):
+    # A comment.
+    return [own_words.verdict(text, LIMIT) for text in completions]
+
+def other(groups):
+    return groups
+
+class Ranks:
+    def __call__(self, prompts, completions, instructions):
+        return [[len(text)] for text in completions]
+"""
+WORDS = "def verdict(text, limit):\n    return 'right' if len(text) < limit else 'wrong'\n"
+
+
+def known(name: str, settings: dict[str, Any]) -> dict[str, Any]:
+    for module in ("own_judge", "own_words"):
+        sys.modules.pop(module, None)
+    importlib.invalidate_caches()
+    return plan(name, settings).settings[name].known()
+
+
+@pytest.mark.parametrize("setting", ["feedback", "goal_reward"])
+def test_code_that_a_setting_names_is_known_by_what_it_does(
+    setting: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # no part of the path: modules lie in the current folder, as in a study of YAML
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place not in ("", str(tmp_path))])
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    place = "own_judge:judge" if setting == "feedback" else "own_judge:Ranks"
+    settings = {setting: place, "instructions": ["right", "wrong"]}
+
+    def write(judge: str = JUDGE, words: str = WORDS) -> dict[str, Any]:
+        (tmp_path / "own_judge.py").write_text(judge)
+        (tmp_path / "own_words.py").write_text(words)
+        return known("hir", settings)
+
+    first = write()
+    assert first["method"] == settings
+    for same in (JUDGE.replace("A comment", "Another"), JUDGE.replace("return groups", "return []")):
+        assert write(same) == first
+    if setting == "feedback":
+        for judge, words in ((JUDGE.replace("LIMIT = 3", "LIMIT = 4"), WORDS), (JUDGE, WORDS.replace("<", "<="))):
+            assert write(judge, words) != first
+    else:
+        assert write(JUDGE.replace("[len(text)]", "[-len(text)]")) != first
+    assert write() == first
+
+
+def test_texts_that_name_nothing_stay_as_they_are_and_functions_are_what_they_do() -> None:
+    texts = known("ilf", {"feedback": "policy", "refine_template": "{prompt}{draft}{feedback}", "refinements": 2})
+    assert set(texts) == {"config", "method"}
+    assert set(known("hir", {"feedback": "policy:no", "template": "{instruction}{prompt}"})) == {"config", "method"}
+    keys = [
+        canonical_text(known("hir", {"feedback": function}))
+        for function in (lambda prompts, completions: completions, lambda prompts, completions: prompts)
+    ]
+    assert keys[0] != keys[1]
+
+
+def test_a_model_that_a_setting_names_is_known_by_its_weights(tmp_path: Path) -> None:
+    found = []
+    for seed in (0, 0, 1):
+        save_model(tiny_llama(seed=seed), tiny_tokenizer(), tmp_path / "m")
+        found.append(known("ilf", {"feedback": "policy", "refiner": str(tmp_path / "m")})["named"])
+    assert found[0] == found[1] != found[2] and set(found[0]) == {"method.refiner"}
+    assert named_digest(f"embedding:{tmp_path / 'm'}") == found[2]["method.refiner"]

@@ -11,6 +11,8 @@ from pydantic.errors import PydanticSchemaGenerationError
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models.processes import has_accelerator, join_processes
+from genrlhf.studies.code import named_digest
+from genrlhf.studies.given import described
 from genrlhf.studies.recipe import Sampling, near_miss
 from genrlhf.trainers.run_folder import CHANGES_NOTHING
 
@@ -40,11 +42,25 @@ class ArmSettings:
     method: Mapping[str, Any]
 
     def known(self) -> dict[str, Any]:
-        """Return those that change what is trained, and not how it is watched, kept or computed."""
-        return {
+        """Return those that change what is trained, and not how it is watched, kept or computed.
+
+        Code and models that they name are known by what they are, too: `named` has their digests, where there are any.
+        """
+        sides = {
             "config": {name: value for name, value in self.config.items() if name not in CHANGES_NOTHING},
             "method": dict(self.method),
         }
+        named = {
+            f"{side}.{name}": digest
+            for side, settings in sides.items()
+            for name, value in settings.items()
+            if isinstance(value, str) and (digest := named_digest(value)) is not None
+        }
+        known = {
+            side: {name: described(value) if callable(value) else value for name, value in settings.items()}
+            for side, settings in sides.items()
+        }
+        return {**known, **({"named": named} if named else {})}
 
     def build(self, arm: Arm, output_dir: str, seed: int) -> tuple[Any, Any]:
         """Return the trainer's settings and the method's as objects; None where it has none of its own.

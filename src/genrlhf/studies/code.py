@@ -8,15 +8,21 @@ import hashlib
 import inspect
 import types
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.methods.method import Method
+from genrlhf.models.fingerprint import model_fingerprint
+from genrlhf.places import look_in_current_folder
 from genrlhf.studies.canonical import canonical_text
 from genrlhf.studies.source import PLACE, SourceReader
 from genrlhf.types import HasSettings
 
-__all__ = ["method_code_digest"]
+__all__ = ["method_code_digest", "named_digest"]
+
+_MARKS = ("config.json", "adapter_config.json", "modules.json")
+"""One of which a folder has that holds a model."""
 
 # What a method is called makes nothing else of it.
 _LABELS = ("name", "label", "paper")
@@ -42,6 +48,27 @@ def method_code_digest(*things: Any) -> str:
     reader = SourceReader()
     told = [_told(thing, reader, 0) for thing in things]
     return hashlib.sha256(canonical_text([told, reader.found]).encode()).hexdigest()[:16]
+
+
+def named_digest(text: str) -> str | None:
+    """Return a digest of what a setting names: the code at "package.module:name", or the model in a folder.
+
+    Args:
+        text: of a setting, maybe with a kind before it, such as "embedding:FOLDER".
+
+    Returns:
+        None for a text that names neither.
+    """
+    for folder in (text, text.partition(":")[2]):
+        if folder and any((Path(folder).expanduser() / mark).is_file() for mark in _MARKS):
+            return model_fingerprint(str(Path(folder).expanduser()))
+    if not PLACE.fullmatch(text):
+        return None
+    look_in_current_folder()
+    try:
+        return method_code_digest(text)
+    except ConfigError:  # a text with a colon, or what is found to be missing when it is loaded
+        return None
 
 
 def _told(thing: Any, reader: SourceReader, depth: int) -> Any:
