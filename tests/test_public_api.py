@@ -56,7 +56,8 @@ PUBLIC = {
         verdicts_from_scores
     """,
     "genrlhf.trainers": """
-        BestOfNConfig BestOfNOutput BestOfNTrainer Completion DPOConfig DPOTrainer Group KTOConfig KTOTrainer Objective
+        BestOfNConfig BestOfNOutput BestOfNTrainer CARPConfig CARPTrainer CoOpCARPConfig CoOpCARPTrainer Completion
+        DPOConfig DPOTrainer Group KTOConfig KTOTrainer Objective
         PPOConfig PPOTrainer RewardModelConfig RewardModelTrainer Rollout RolloutCallback Round SFTConfig SFTTrainer
         SampleAndTuneConfig SampleAndTuneTrainer SupervisedBatch Transform TuningRows
     """,

@@ -75,6 +75,10 @@ def prepare(folder: Path) -> None:
         "human_annotations.jsonl": [
             {**row, "annotator": "ann", "dataset": name} for name in ("d", "tldr") for row in many
         ],
+        "critiques.jsonl": [
+            {"passage": f"passage {n}", "critique": ("It is kind.", "It is rude.", "Too long.")[n % 3]}
+            for n in range(8)
+        ],
         "preferences.jsonl": [{"prompt": f"q{n}", "chosen": "longer text", "rejected": "short"} for n in range(6)],
     }
     for name, rows in files.items():

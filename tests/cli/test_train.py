@@ -44,6 +44,7 @@ def lengths(texts):
 
 OWN = {
     "unlikelihood": "--prefix 1 --seq_share 0",
+    "coop_carp": "--model carp --train_file classes.jsonl",
     "hir": "--feedback my_rewards:asked --instructions good bad --max_new_tokens 4",
     "ilf": "--feedback my_rewards:advice --scorer my_rewards:scores --refine_template {prompt}{draft}{feedback} "
     "--max_new_tokens 4",
@@ -66,8 +67,17 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> str:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder with rows of every kind, and a reward."""
     monkeypatch.chdir(tmp_path)
-    pair = {"prompt": "q", "completion": "ab", "chosen": "a", "rejected": "b", "label": True, "context": "c"}
+    pair = {
+        "prompt": "q",
+        "completion": "ab",
+        "chosen": "a",
+        "rejected": "b",
+        "label": True,
+        "context": "c",
+        "critique": "d",
+    }
     write_rows([pair] * 8, "rows.jsonl")
+    write_rows([{"passage": "ab", "label": "good"}, {"passage": "ba", "label": "bad"}], "classes.jsonl")
     Path("my_rewards.py").write_text(REWARDS, encoding="utf-8")
     return tmp_path
 
@@ -78,7 +88,10 @@ def output(capsys: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "reward" not in get_method(name).needs])
 def test_trains_on_a_file_of_rows(name: str, base: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = ["--model", base, "--train_file", "rows.jsonl", *FEW, *OWN.get(name, "").split()]
+    given = ["--model", base, "--train_file", "rows.jsonl", *FEW]
+    if name == "coop_carp":
+        assert main(["train", "carp", *given, "--json"]) == 0 and output(capsys)
+    given += OWN.get(name, "").split()
     assert main(["train", name, *given, "--json"]) == 0
     found = output(capsys)
     assert (found["method"], found["output_dir"], found["steps"]) == (name, name, 1)

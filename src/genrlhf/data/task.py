@@ -24,9 +24,10 @@ class Task:
         prompts: rows of `prompt` (other columns reach the reward function), for PPO and best-of-N training.
         evaluation: rows of `prompt`, `reference` under "id", "ood" and, where there are several shifts, their names.
         preferences: rows of `prompt`, `chosen`, `rejected`, for the reward model; None where the data has none.
-        validation: held-out rows, "demonstrations" and (where there are any) "preferences".
+        validation: held-out rows, "demonstrations" and (where there are any) "preferences" and "critiques".
         gold: the true score of a completion, where the task has one.
         model: folder of a base model and tokenizer that belong to the task, where it has one.
+        critiques: rows of `passage` and `critique`, or of a passage and its class, for CARP; None where there are none.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Task:
     validation: Mapping[str, Dataset] = field(default_factory=dict)
     gold: RewardFunction | None = None
     model: str | None = None
+    critiques: Dataset | None = None
 
     @property
     def labels(self) -> Dataset | None:

@@ -19,9 +19,9 @@ LOOPS: tuple[str, ...] = get_args(Loop)
 _OF_LOOP = {"supervised": "SFT", "sample_and_tune": "SampleAndTune", "rollout": "PPO"}
 """How the classes begin that a method of a loop has where it names no others."""
 
-Need: TypeAlias = Literal["demonstrations", "preferences", "labels", "prompts", "reward", "feedback"]
+Need: TypeAlias = Literal["demonstrations", "preferences", "labels", "prompts", "critiques", "reward", "feedback"]
 NEEDS: tuple[str, ...] = get_args(Need)
-"""Rows of `prompt` and `completion`; `chosen` and `rejected`; `completion` and `label`; `prompt`.
+"""Rows of `prompt`, `completion`; `chosen`, `rejected`; `completion`, `label`; `prompt`; `passage`, `critique`.
 
 And a reward; or feedback on completions, which a setting of the method gives, or a column of the rows.
 """

@@ -14,7 +14,7 @@ __all__ = ["ENTRY_POINTS", "METHODS", "get_method", "method_names"]
 
 METHODS = (
     *("sft", "gem", "unlikelihood", "prompt_distillation_given", "chain_of_hindsight"),
-    *("reward_model", "dpo", "spl", "kto"),
+    *("reward_model", "carp", "coop_carp", "dpo", "spl", "kto"),
     *("ppo", "nlpo", "rloo", "grpo", "dr_grpo", "maxrl", "pass_at_k"),
     *(
         "best_of_n",

@@ -16,6 +16,7 @@ from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
 from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
 from genrlhf.rewards.calls import AsyncRewardFunction
+from genrlhf.rewards.carp import CARPReward, is_carp
 from genrlhf.rewards.model_reward import ModelReward
 from genrlhf.rewards.weighted import WeightedReward, as_reward
 from genrlhf.types import RewardFunction
@@ -36,7 +37,8 @@ RewardSource: TypeAlias = Union[
     AsyncRewardFunction,
     Sequence[tuple["RewardSource", float]],
 ]
-"""A name or folder of a reward model, a module, a callable (maybe asynchronous), or a list of `(reward, weight)`."""
+"""A name or folder of a reward model, a folder of CARP, a module, a callable (maybe asynchronous), or a list of
+`(reward, weight)`."""
 
 
 def load_reward(
@@ -51,7 +53,8 @@ def load_reward(
     """Return a callable `(prompts, completions, **columns) -> list[float]`, synchronous whatever `reward` is.
 
     Args:
-        reward: the name or folder of any sequence-classification model with one label, such a module, a Python
+        reward: the name or folder of any sequence-classification model with one label, such a module, the folder of a
+            CARP model (its own tokenizers, in float32; see `CARPReward`), a Python
             callable of `prompts`, `completions` and columns, which may be an `async def` or return an awaitable,
             or a list of `(reward, weight)` pairs of these, of which those that are asynchronous run at the same time.
             A callable is called by keyword where its parameters are called `prompts` and `completions`, in any order,
@@ -74,6 +77,8 @@ def load_reward(
         "dtype": dtype,
         "trust_remote_code": trust_remote_code,
     }
+    if is_carp(reward):
+        return as_reward(CARPReward.load(reward, batch_size=batch_size, device=device))  # type: ignore[arg-type]
     if isinstance(reward, (str, PathLike)) or is_model(reward):
         return load_model_reward(reward, tokenizer=tokenizer, **options)
     if isinstance(reward, (list, tuple)):

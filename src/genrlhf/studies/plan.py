@@ -130,7 +130,10 @@ class Plan:
         named = self.recipe.reward
         if named is not None and named != "auto":
             return ModelOf(arm=named) if named in self.arms else ModelOf(name=named)
-        first = next((name for name in self.recipe.methods if name in self.arms and self.arms[name].makes_reward), None)
+        rewards = [name for name in self.recipe.methods if name in self.arms and self.arms[name].makes_reward]
+        # What another one starts from, as CoOp CARP from CARP, is no reward yet.
+        begun = {start.arm for name in rewards if (start := self.arms[name].start) is not None}
+        first = next((name for name in rewards if name not in begun), None)
         return ModelOf(arm=first) if named == "auto" and first is not None else None
 
     def check(self) -> None:

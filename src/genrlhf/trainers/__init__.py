@@ -9,6 +9,8 @@ from genrlhf._lazy import attach
 if TYPE_CHECKING:
     from genrlhf.trainers.best_of_n import BestOfNOutput, BestOfNTrainer
     from genrlhf.trainers.best_of_n_config import BestOfNConfig
+    from genrlhf.trainers.carp import CARPConfig, CARPTrainer
+    from genrlhf.trainers.coop_carp import CoOpCARPConfig, CoOpCARPTrainer
     from genrlhf.trainers.groups import Completion, Group
     from genrlhf.trainers.objective import Objective
     from genrlhf.trainers.ppo.callbacks import RolloutCallback
@@ -28,6 +30,10 @@ _HOMES = {
     "BestOfNConfig": "best_of_n_config",
     "BestOfNOutput": "best_of_n",
     "BestOfNTrainer": "best_of_n",
+    "CARPConfig": "carp",
+    "CARPTrainer": "carp",
+    "CoOpCARPConfig": "coop_carp",
+    "CoOpCARPTrainer": "coop_carp",
     "Completion": "groups",
     "DPOConfig": "preference_tuning",
     "DPOTrainer": "preference_tuning",
@@ -55,6 +61,10 @@ __all__ = [
     "BestOfNConfig",
     "BestOfNOutput",
     "BestOfNTrainer",
+    "CARPConfig",
+    "CARPTrainer",
+    "CoOpCARPConfig",
+    "CoOpCARPTrainer",
     "Completion",
     "DPOConfig",
     "DPOTrainer",

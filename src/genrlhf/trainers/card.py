@@ -18,6 +18,7 @@ import yaml
 from genrlhf import __version__
 from genrlhf.errors import excerpt
 from genrlhf.markdown import escaped, table
+from genrlhf.models.carp import MODEL_TYPE
 from genrlhf.trainers.run_folder import FREE
 
 __all__ = ["CARD", "MadeBy", "is_ours", "write_card"]
@@ -118,10 +119,14 @@ class _Card:
             found["base_model"] = identifier
         found["library_name"] = "peft" if self.is_adapter else "transformers"
         found["model_name"] = self.name
-        is_classifier = getattr(self.model.config, "num_labels", None) == 1
-        found["pipeline_tag"] = "text-classification" if is_classifier else "text-generation"
+        found["pipeline_tag"] = self._pipeline()
         found["tags"] = list(dict.fromkeys(["genrlhf", self.made_by.name, *_listed(self.metadata.get("tags"))]))
         return found
+
+    def _pipeline(self) -> str:
+        if getattr(self.model.config, "model_type", None) == MODEL_TYPE:
+            return "sentence-similarity"
+        return "text-classification" if getattr(self.model.config, "num_labels", None) == 1 else "text-generation"
 
     def _intro(self) -> list[str]:
         base = self.parts.get("base_model") or {}
