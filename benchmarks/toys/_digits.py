@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -42,18 +42,24 @@ def fit(
     seed: int,
     batch: int = 64,
     learning_rate: float = 1e-3,
+    watch: Callable[[int], None] = lambda step: None,
 ) -> LlamaForCausalLM:
-    """Train a model in place on prompts of one length and completions of one length, by the cross-entropy."""
+    """Train a model in place on prompts of one length and completions of one length, by the cross-entropy.
+
+    `watch` is told how many steps are behind, before the first one and after each.
+    """
     generator = torch.Generator().manual_seed(seed)
     lines, asked = ids([prompt + text for prompt, text in rows]), len(rows[0][0])
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=0.0)
-    for _ in range(steps):
+    watch(0)
+    for step in range(1, steps + 1):
         some = lines[torch.randint(len(lines), (batch,), generator=generator)]
         logits = model(some[:, :-1]).logits[:, asked - 1 :]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), some[:, asked:].flatten())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        watch(step)
     return model
 
 

@@ -50,8 +50,16 @@ class Refiner:
         return [[each.text for each in samples] for _, samples in self.stream(prompts, n, params, seed)]
 
 
-def run(seed: int, *, drafts: int = 300, steps: int = 200, before: float = 0.28) -> Figures:
-    """Return how often the answer is right, of each arm, and how often what it was taught is."""
+Curves = dict[str, list[tuple[int, float]]]
+
+
+def run(
+    seed: int, *, drafts: int = 300, steps: int = 200, before: float = 0.28, curves: Curves | None = None
+) -> Figures:
+    """Return how often the answer is right, of each arm, and how often what it was taught is.
+
+    `curves` is filled with how often the answer is right after each ten steps, of each arm.
+    """
     dice, generator = random.Random(seed), torch.Generator().manual_seed(seed)
 
     def prompt() -> str:
@@ -79,7 +87,15 @@ def run(seed: int, *, drafts: int = 300, steps: int = 200, before: float = 0.28)
         rows, model = make(), new_model(seed)
         model.load_state_dict(start.state_dict())
         share = sum(text == x[-2::-1] for x, text in rows) / len(rows)
-        fit(model, rows, steps=steps, seed=seed)
+        curve: list[tuple[int, float]] = []
+
+        def watch(step: int, model: Any = model, curve: Any = curve) -> None:
+            if curves is not None and step % 10 == 0:
+                curve.append((step, probabilities(model, fresh)))
+
+        fit(model, rows, steps=steps, seed=seed, watch=watch)
+        if curves is not None:
+            curves[name] = curve
         figures[name] = {"right": probabilities(model, fresh), "targets": share}
     return figures
 
