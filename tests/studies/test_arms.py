@@ -86,6 +86,17 @@ def test_nothing_is_trained_that_nothing_compared_needs(task: Task) -> None:
         ({"x": {"from": "base", "model": "y/z"}}, r"methods\.x has model and from; it is one or the other"),
         ({"sft": {}, "x": {"from": "sft", "sampling": {"best_of_n": 4}}}, r"x\.sampling has no reward, which chooses"),
         ({"sft": {}, "x": {"from": "sft", "sampling": {"reward": "gold"}}}, r"x\.sampling has no best_of_n"),
+        (
+            {
+                "sft": {},
+                "x": {"from": "sft", "sampling": {"best_of_n": 1, "reward": "gold", "group_reward": "darling"}},
+            },
+            r"x\.sampling\.group_reward compares samples; set best_of_n to 2 or more",
+        ),
+        (
+            {"sft": {}, "x": {"from": "sft", "sampling": {"best_of_n": 2, "reward": "gold", "group_reward": "luck"}}},
+            r"x\.sampling\.group_reward: by is 'luck'; give a function, or where one is",
+        ),
         ({"ppo": {"reward": {"gold": "much"}}}, r"methods\.ppo\.reward\.gold is 'much'; it must be the weight"),
         ({"ppo": {"reward": 3}}, r"methods\.ppo\.reward is 3; give a reward model"),
         (

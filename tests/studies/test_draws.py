@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from genrlhf.errors import RewardError
+from genrlhf.methods import Darling
 from genrlhf.sampling import TransformersSampler
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, sampler_of, sequence_kl
 from genrlhf.types import SamplingParams
@@ -50,3 +52,12 @@ def test_mean_of_one_token_estimates_is_the_kl_of_the_distributions() -> None:
     exact = float((p.exp() * (p - q)).sum())
     assert float(values.mean()) == pytest.approx(exact, abs=4 * float(values.std()) / 4000**0.5)
     assert exact > 0.1
+
+
+def test_a_reward_of_groups_chooses_among_the_samples_of_an_output() -> None:
+    pool = [{"prompt": "q", "outputs": ["a", "a", "b", "c", "c", "c", "d", "e"], "rewards": [1, 1, 1, 0, 1, 1, 0, 0]}]
+    assert best_of_n_draw(pool, 4)(["q"], [0], 2) == [["a", "c"]]
+    # Of a, a, b, c the right one that is alone; of c, c, d, e a right one, though it is not.
+    assert best_of_n_draw(pool, 4, Darling())(["q"], [0], 2) == [["b", "c"]]
+    with pytest.raises(RewardError, match="returned 3 values for 4 completions"):
+        best_of_n_draw(pool, 4, lambda prompts, completions, rewards: rewards[:, 1:])(["q"], [0], 2)

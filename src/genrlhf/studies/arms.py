@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from genrlhf.errors import ConfigError, DataError, excerpt
-from genrlhf.methods import Method, get_method, method_names
+from genrlhf.methods import DiverseBestOfN, Method, get_method, method_names
 from genrlhf.studies.graph import in_order
 from genrlhf.studies.recipe import Entry, Interpolation, Recipe, Sampling, near_miss
 
@@ -274,6 +274,15 @@ def _choice(sampling: Sampling, recipe: Recipe, where: str) -> tuple[RewardTerm,
     if (sampling.best_of_n is None) != (sampling.reward is None):
         missing = "reward, which chooses" if sampling.reward is None else "best_of_n, of how many it chooses"
         raise ConfigError(f"{where}.sampling has no {missing}; add it.")
+    if sampling.group_reward is not None:
+        if (sampling.best_of_n or 0) < 2:
+            raise ConfigError(
+                f"{where}.sampling.group_reward compares samples; set best_of_n to 2 or more, such as 16."
+            )
+        try:
+            DiverseBestOfN(sampling.group_reward)
+        except ConfigError as error:
+            raise ConfigError(f"{where}.sampling.group_reward: {error}") from error
     return reward_terms(sampling.reward, recipe.methods, f"{where}.sampling.reward")
 
 

@@ -10,6 +10,7 @@ import torch
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.completions import completion_logits
 from genrlhf.ops import logprobs_and_entropy
+from genrlhf.rewards.groups import as_group_reward
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.sampling.choose import sample_seeds
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from genrlhf.sampling import VerbalizedSampler
     from genrlhf.studies.stages.outputs import Draw
-    from genrlhf.types import SamplingParams
+    from genrlhf.types import GroupRewardFunction, SamplingParams
 
 __all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl", "verbalized_draw"]
 
@@ -52,17 +53,23 @@ def verbalized_draw(sampler: VerbalizedSampler, params: SamplingParams, seed: in
     return draw
 
 
-def best_of_n_draw(pool: Sequence[Mapping[str, Any]], n: int) -> Draw:
+def best_of_n_draw(pool: Sequence[Mapping[str, Any]], n: int, group_reward: GroupRewardFunction | None = None) -> Draw:
     """Return a draw of which every output is the one with the highest reward of `n` samples that no other draws on.
 
     Args:
-        pool: `outputs` and `rewards` of every row, at least `n` for each output that will be asked for.
+        pool: `prompt`, `outputs` and `rewards` of every row, at least `n` for each output that will be asked for.
         n: samples that an output is chosen from.
+        group_reward: makes what is chosen by of their rewards; None for these themselves.
     """
+    grouped = as_group_reward(group_reward)
 
     def best(row: Mapping[str, Any], start: int) -> str:
-        chosen = max(range(start, start + n), key=row["rewards"].__getitem__)
-        return str(row["outputs"][chosen])
+        outputs, rewards = row["outputs"][start : start + n], row["rewards"][start : start + n]
+        if grouped is not None:
+            (rewards,) = grouped.rewards(
+                [row["prompt"]], [outputs], torch.tensor([rewards], dtype=torch.float32), {}
+            ).tolist()
+        return str(outputs[max(range(n), key=rewards.__getitem__)])
 
     def draw(prompts: Sequence[Any], rows: Sequence[int], k: int) -> list[list[str]]:
         return [[best(pool[row], start) for start in range(0, k * n, n)] for row in rows]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.log import recover_records
+from genrlhf.methods import DiverseBestOfN
 from genrlhf.models.loading import check_causal_lm
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
 from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, model_of, resolve_arms
@@ -195,6 +196,8 @@ class Plan:
             drawn = {each: value for each, value in drawn.items() if not each.startswith("verbalized")}
         if name == "id":  # elsewhere one output of every input is drawn
             drawn |= {each: getattr(sampling, each) for each in _SEVERAL}
+        if sampling.group_reward is not None:
+            drawn["group_reward"] = described(DiverseBestOfN(sampling.group_reward))
         settings = {
             **drawn,
             "model": model.known,
@@ -295,7 +298,7 @@ class Plan:
             figures = measure(rows, metrics=metrics, judge=judging, gold=gold)
             if checker is not None:
                 figures |= solution_figures(rows["id"], checker)
-            if n is not None:
+            if n is not None and arm.sampling.group_reward is None:
                 pool = recover_records(context.folder_of("sample-id") / POOL)
                 curve = pool_figures(pool, n, None if judge is None or judge.costs else judging)
                 figures["best_of_n_curve"] = curve

@@ -105,6 +105,8 @@ class Sampling(Part):
         batch_size: sequences decoded at a time.
         best_of_n: every output is the one with the highest reward of so many; in an arm's own sampling alone.
         reward: what chooses it.
+        group_reward: chooses by what this makes of the rewards of the samples that are chosen from: darling, frequency,
+            dqo, package.module:name, or a function.
         verbalized: ask for so many responses with their probabilities a call, and draw one by them; `max_new_tokens` is
             then that of a call.
         verbalized_tail: ask for responses whose probability is below this.
@@ -117,6 +119,7 @@ class Sampling(Part):
     batch_size: Count = 256
     best_of_n: Count | None = None
     reward: Any = None
+    group_reward: Any = None
     verbalized: Annotated[int, Field(strict=True, ge=2)] | None = None
     verbalized_tail: Annotated[float, Field(strict=True, gt=0, lt=1)] | None = None
     max_new_tokens: Count = 48

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from genrlhf.methods import DiverseBestOfN
 from genrlhf.sampling import VerbalizedSampler
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, verbalized_draw
 from genrlhf.studies.stages.outputs import draw_outputs
@@ -63,6 +64,7 @@ def sample(
             batch_size=sampling.batch_size,
             reward=reward,
         )
-        draw = best_of_n_draw(pool, n)
+        grouped = None if sampling.group_reward is None else DiverseBestOfN(sampling.group_reward)
+        draw = best_of_n_draw(pool, n, grouped)
     rows = draw_outputs(folder / OUTPUTS, dataset, name, draw, counts=counts, batch_size=sampling.batch_size)
     return {"inputs": len(rows), "outputs": sum(len(row["outputs"]) for row in rows)}
