@@ -38,7 +38,9 @@ def pairs(n: int = 16) -> Dataset:
     )
 
 
-def carp(folder: Path, *, model: Any = None, rows: Dataset | None = None, **settings: Any) -> CARPTrainer:
+def carp(
+    folder: Path, *, model: Any = None, rows: Dataset | None = None, peft_config: Any = None, **settings: Any
+) -> CARPTrainer:
     """A trainer of two steps on eight pairs each."""
     given = {"per_device_train_batch_size": 8, "latent_size": 8, "disable_dropout": True, **FEW, **settings}
     return CARPTrainer(
@@ -46,6 +48,7 @@ def carp(folder: Path, *, model: Any = None, rows: Dataset | None = None, **sett
         CARPConfig(str(folder), **given),
         pairs() if rows is None else rows,
         processing_class=tiny_tokenizer() if not isinstance(model, str) else None,
+        peft_config=peft_config,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig
+from peft import LoraConfig, PromptTuningConfig
 from safetensors.torch import load_file
 
 from genrlhf.errors import ConfigError, DataError, ModelError, RunFolderError
@@ -100,6 +100,31 @@ def test_frozen_layers(tmp_path: Path) -> None:
     kept = ("passage.encoder.layer.1.", "critique.encoder.layer.1.", "passage_projection", "critique_projection")
     assert changed and all(name.startswith((*kept, "log_scale")) for name in changed)
     assert {"log_scale", "passage_projection.weight", "critique_projection.weight"} <= changed
+
+
+def test_adapters_alone_are_trained_survive_a_kill_and_are_merged(tmp_path: Path) -> None:
+    def run(place: str) -> CARPTrainer:
+        # Of another task than this, which changes nothing.
+        lora = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules=["query", "value"])
+        return carp(tmp_path / place, peft_config=lora, save_strategy="steps", save_steps=1)
+
+    trainer = run("whole")
+    start = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    trainer.train()
+    after = trainer.model.state_dict()
+    changed = {name for name, value in after.items() if not torch.equal(value, start[name])}
+    assert changed and all("lora_" in name or name.startswith("log_scale") or "projection" in name for name in changed)
+    assert {name.split(".")[0] for name in changed if "lora_" in name} == {"passage", "critique"}
+    # What is saved has no adapter, and encodes as what was trained.
+    loaded, _ = load_carp(tmp_path / "whole")
+    batch = next(iter(trainer.get_train_dataloader()))
+    for ours, theirs in zip(trainer.model.eval()(**batch), loaded.eval()(**batch), strict=True):
+        assert (ours - theirs).abs().max() < 1e-5
+
+    shutil.copytree(tmp_path / "whole", tmp_path / "killed", ignore=shutil.ignore_patterns("checkpoint-2"))
+    resumed = run("killed")
+    resumed.train(resume_from_checkpoint=True)
+    assert largest_difference(weights(trainer.model), weights(resumed.model)) == 0
 
 
 def test_two_styles_are_told_apart_and_context_is_all_that_coop_trains(tmp_path: Path) -> None:
@@ -265,8 +290,10 @@ def test_settings_that_cannot_be(tmp_path: Path, folder: Path) -> None:
         with pytest.raises(ConfigError, match=words):
             CARPConfig(str(tmp_path), **{name: value})
     lora = LoraConfig(target_modules=["query"])
-    with pytest.raises(ConfigError, match="CARP trains its encoders, whole or .* drop peft_config"):
-        CARPTrainer(tiny_bert(), CARPConfig(str(tmp_path), **QUIET), pairs(), tiny_tokenizer(), peft_config=lora)
+    with pytest.raises(ConfigError, match=r"freeze_layers=0.5 and an adapter"):
+        carp(tmp_path, freeze_layers=0.5, peft_config=lora)
+    with pytest.raises(ConfigError, match="An adapter of the kind PROMPT_TUNING cannot be merged; use LoRA"):
+        carp(tmp_path, peft_config=PromptTuningConfig(num_virtual_tokens=2))
     with pytest.raises(ConfigError, match="vectors of context alone, on frozen encoders"):
         CoOpCARPTrainer(str(folder), CoOpCARPConfig(str(tmp_path), **QUIET), pairs(), peft_config=lora)
     with pytest.raises(ModelError, match="is no folder of a CARP model; give one that `carp` has trained"):

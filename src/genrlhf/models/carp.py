@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from genrlhf.models.encoders import Encoder, padded, pooled, text_tokens
 from genrlhf.ops.contrastive import LOG_SCALE
 
 if TYPE_CHECKING:
+    from peft import PeftConfig
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["MODEL_TYPE", "CARPModel", "CARPModelConfig", "ClassNames", "class_names"]
@@ -148,6 +150,30 @@ class CARPModel(PreTrainedModel):
             made.context.normal_(0, 0.02)
         made.requires_grad_(False)
         made.context.requires_grad_(True)
+        return made
+
+    def adapt(self, peft_config: PeftConfig) -> None:
+        """Put adapters of this kind on both encoders, whose own weights are then not trained.
+
+        Raises:
+            ConfigError: for a kind that cannot be merged, as it is when the model is saved.
+        """
+        from peft import get_peft_model
+
+        for side in SIDES:
+            # Of no task: PEFT would wrap a model with a head. It writes into what it is given.
+            config = copy.deepcopy(peft_config)
+            config.task_type = None
+            if config.is_prompt_learning:
+                raise ConfigError(f"An adapter of the kind {config.peft_type.value} cannot be merged; use LoRA.")
+            setattr(self, side, get_peft_model(getattr(self, side), config))
+
+    def merged(self) -> CARPModel:
+        """Return a copy whose adapters are merged."""
+        made = copy.deepcopy(self)
+        for side in SIDES:
+            if hasattr(encoder := getattr(made, side), "merge_and_unload"):
+                setattr(made, side, encoder.merge_and_unload())
         return made
 
     def encode(self, side: str, input_ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -12,8 +12,8 @@ import torch
 from transformers import AutoModel, PreTrainedModel
 
 from genrlhf.errors import ConfigError, ModelError
+from genrlhf.models.adapters import is_peft_model, merged_copy
 from genrlhf.models.folders import load_from, read_config
-from genrlhf.models.freezing import inner_model
 from genrlhf.models.loading import load_tokenizer
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def load_encoder(
 
     Args:
         source: a name or folder of a model of transformers or of sentence-transformers, such a model (its head is left
-            out), or a `SentenceTransformer`.
+            out, and an adapter of PEFT merged), or a `SentenceTransformer`.
         tokenizer: by default the one saved with the model.
         pooling: one of `POOLINGS`, or "auto": what sentence-transformers say, else the mean.
         trust_remote_code: run code that a repository ships.
@@ -70,8 +70,8 @@ def load_encoder(
         tokenizer = tokenizer or getattr(source, "tokenizer", None)
         said = _pooling_of(modules[1].get_config_dict()) if len(modules) > 1 else None
         name = str(getattr(getattr(found, "config", None), "_name_or_path", ""))
-    elif isinstance(source, PreTrainedModel) or hasattr(source, "peft_config"):
-        found = inner_model(source).base_model
+    elif isinstance(source, PreTrainedModel) or is_peft_model(source):
+        found = (merged_copy(source) if is_peft_model(source) else source).base_model
         name = str(getattr(found.config, "_name_or_path", ""))
     else:
         name = str(source)

@@ -19,6 +19,7 @@ from genrlhf.models.carp import CARPModel
 from genrlhf.models.completions import context_length
 from genrlhf.models.encoders import POOLINGS, Encoder, load_encoder, padded, text_tokens
 from genrlhf.models.freezing import disable_dropout, freeze_layers
+from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
 from genrlhf.ops import class_logits, contrastive_losses
 from genrlhf.rewards.carp import CRITIQUES, is_carp, load_carp
 from genrlhf.trainers.card import MadeBy
@@ -157,7 +158,8 @@ class CARPTrainer(TwoEncoderTrainer):
         processing_class: the tokenizer of passages; by default the one saved with the encoder.
         critique_encoder: in place of the name in the settings.
         critique_processing_class: the tokenizer of critiques.
-        peft_config: refused: adapters would not be saved with a reward.
+        peft_config: train adapters of this kind on both encoders, projections and scale beside them. They are merged
+            into the model that is saved when training ends.
         callbacks: further callbacks.
 
     Raises:
@@ -183,8 +185,8 @@ class CARPTrainer(TwoEncoderTrainer):
         callbacks: list[TrainerCallback] | None = None,
     ) -> None:
         self.args = args = args if args is not None else CARPConfig("carp")
-        if peft_config is not None:
-            raise ConfigError("CARP trains its encoders, whole or (freeze_layers) the last layers; drop peft_config.")
+        refuse_adapter_with_frozen_layers(args.freeze_layers, peft_config, None)
+        self.peft_config = peft_config
         if args.train_batch_size * args.gradient_accumulation_steps * args.world_size < 2:
             raise ConfigError("A step of one pair has nothing to compare it with; raise per_device_train_batch_size.")
         make_output_dir(args)
@@ -221,6 +223,8 @@ class CARPTrainer(TwoEncoderTrainer):
             self.tokenizers[0].truncation_side = "left"
         for encoder in (carp.passage, carp.critique):
             freeze_layers(encoder, args.freeze_layers)
+        if peft_config is not None:
+            carp.adapt(peft_config)
         if args.disable_dropout:
             disable_dropout(carp)
         sets = {source: self._tokens(source, *pair, carp.config.text_length) for source, pair in texts.items()}
@@ -228,6 +232,16 @@ class CARPTrainer(TwoEncoderTrainer):
         if isinstance(eval_dataset, dict):
             evaluated = {key: sets[f"eval_dataset[{key!r}]"] for key in eval_dataset}
         self._begin(carp, sets.get("train_dataset"), evaluated, _collate, callbacks)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
+        if self.peft_config is None or self._open_checkpoint is not None:
+            super()._save(output_dir, state_dict)
+            return
+        trained, self.model = self.model, self.accelerator.unwrap_model(self.model).merged()
+        try:
+            super()._save(output_dir)
+        finally:
+            self.model = trained
 
     def _tokens(self, source: str, passages: list[str], critiques: list[str], longest: int | None) -> Dataset:
         found: dict[str, list[list[int]]] = {}
