@@ -46,6 +46,13 @@ def test_identities_of_the_loss() -> None:
         contrastive_losses(u, eye, tau)
 
 
+def test_products_are_in_float32_under_autocast() -> None:
+    u, tau = units(5, 4), torch.tensor(4.0)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        under = contrastive_losses(u, u, tau)
+    assert torch.equal(under, contrastive_losses(u, u, tau))
+
+
 def test_classes() -> None:
     u, w, tau = units(5, 4), units(3, 4, seed=1), torch.tensor(2.0)
     logits = class_logits(u, w, tau)

@@ -207,8 +207,9 @@ class CARPModel(PreTrainedModel):
     def _units(self, side: str, mask: torch.Tensor, **inputs: torch.Tensor) -> torch.Tensor:
         states = getattr(self, side)(**inputs, attention_mask=mask.long()).last_hidden_state
         vectors = pooled(states, mask, self.config.poolings[SIDES.index(side)])
-        projected = getattr(self, f"{side}_projection")(self.dropout(vectors))
-        return normalize(projected.float(), dim=-1)
+        with torch.autocast(vectors.device.type, enabled=False):
+            projected = getattr(self, f"{side}_projection")(self.dropout(vectors.float()))
+        return normalize(projected, dim=-1)
 
     def forward(self, **inputs: Any) -> tuple[torch.Tensor, ...]:
         """Return u, v, (B, D) float32 each, and τ, of pairs; or w, (K, D) float32, and τ, of classes.

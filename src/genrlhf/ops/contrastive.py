@@ -59,7 +59,9 @@ def class_logits(passages: torch.Tensor, classes: torch.Tensor, log_scale: torch
         classes: w, (K, D) float.
         log_scale: τ, a number.
     """
-    return log_scale.float().clamp(-LOG_SCALE, LOG_SCALE).exp() * (passages.float() @ classes.float().mT)
+    with torch.autocast(passages.device.type, enabled=False):  # which would leave a product 8 bits
+        cosines = passages.float() @ classes.float().mT
+    return log_scale.float().clamp(-LOG_SCALE, LOG_SCALE).exp() * cosines
 
 
 def soft_cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

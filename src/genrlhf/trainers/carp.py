@@ -29,7 +29,7 @@ from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.ranges import AT_LEAST_ONE, BELOW_ONE
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
-from genrlhf.trainers.shared import make_output_dir, named_datasets, shorter
+from genrlhf.trainers.shared import device_for_trials, make_output_dir, named_datasets, shorter
 from genrlhf.trainers.tally import CountsRows, WeightedEvaluation
 
 if TYPE_CHECKING:
@@ -189,6 +189,11 @@ class CARPTrainer(TwoEncoderTrainer):
         self.peft_config = peft_config
         if args.train_batch_size * args.gradient_accumulation_steps * args.world_size < 2:
             raise ConfigError("A step of one pair has nothing to compare it with; raise per_device_train_batch_size.")
+        if device_for_trials(args) is None:
+            raise ConfigError(
+                "CARP encodes the pairs of a step before it trains on them, for which weights that are sharded are not "
+                "there; leave FSDP and DeepSpeed out."
+            )
         make_output_dir(args)
         self._rows = train_dataset
         named = named_datasets(train_dataset, eval_dataset)
