@@ -326,8 +326,22 @@ def test_in_low_precision_completions_lie_in_training_as_they_did_when_scored(
     freeze_layers: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(packing, "WORTH_PACKING", 1e9)
+    groups, pack = set(), PackedText.of
+
+    def seen(model: Any, tokens: Any, chosen: Any, **options: Any) -> Any:
+        groups.add(tuple(chosen))
+        return pack(model, tokens, chosen, **options)
+
+    monkeypatch.setattr(PackedText, "of", seen)
     options: dict[str, Any] = {"gradient_accumulation_steps": 2, "per_device_train_batch_size": 8, "num_ppo_epochs": 1}
-    trainer = group_trainer(tmp_path, "grpo", bf16=True, freeze_layers=freeze_layers, logging_steps=1, **options)
+    trainer = group_trainer(tmp_path, "grpo", bf16=True, freeze_layers=freeze_layers, **options)
     trainer.train()
-    assert trainer.collector.shared_samples == 4
+    assert groups - {(0, 0, 1, 1)} == {(0, 0, 0, 0, 1, 1, 1, 1), (2, 2, 2, 2, 3, 3, 3, 3)}
     assert logged(trainer, "policy/approx_kl") == [0.0] * len(logged(trainer, "policy/approx_kl"))
+
+
+def test_in_low_precision_mini_batches_do_not_share_prompts(tmp_path: Path) -> None:
+    assert group_trainer(tmp_path / "one", bf16=True).collector.shared_samples == 4
+    assert group_trainer(tmp_path / "two", bf16=True, num_mini_batches=2).collector.shared_samples == 1
+    assert group_trainer(tmp_path / "three", num_mini_batches=2).collector.shared_samples == 4
+    assert group_trainer(tmp_path / "four", disable_dropout=False).collector.shared_samples == 1

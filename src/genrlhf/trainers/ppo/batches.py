@@ -99,7 +99,7 @@ def minibatch_rows(
 
     A mini-batch holds the same completions whatever the number of processes: of every M neighbours among the rows of
     all processes, one after the other, each goes to another mini-batch, by chance. So every process finds as many rows
-    of its own in each.
+    of its own in each. Rows ascend, so that the completions of a prompt lie side by side.
 
     Args:
         rows: completions of a rollout on each process, divisible by M.

@@ -78,12 +78,8 @@ class RolloutBuffer:
             process=self.process_index,
             num_processes=self.num_processes,
         )[part]
-        samples = self.collector.shared_samples
-        if samples > 1:
-            # The completions of a prompt side by side, as they lie when they are scored.
-            mine = mine.sort().values
-        chosen = mine.split(args.per_device_train_batch_size)
-        return [minibatch(rollout, each, samples=samples) for each in chosen]
+        samples, size = self.collector.shared_samples, args.per_device_train_batch_size
+        return [minibatch(rollout, chosen, samples=samples) for chosen in mine.split(size)]
 
     def collect(self, rows: list[dict[str, Any]], index: int) -> None:
         """Sample and score rollout number `index`."""
