@@ -92,7 +92,7 @@ def test_transforms_read_it_and_files_keep_it(tmp_path: Path) -> None:
         calls.append(len(prompts))
         counts = [Counter(text[:1] for text in group) for group in completions]
         sizes = [[count[text[:1]] for text in group] for count, group in zip(counts, completions, strict=True)]
-        return rewards / torch.tensor(sizes)
+        return 2 - rewards / torch.tensor(sizes)
 
     def best(groups: Any) -> Any:
         return [group.demonstration(group.scores.index(max(group.scores)), score=max(group.scores)) for group in groups]
