@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from datasets import Dataset
 
 from genrlhf.data import Task, load_task
 from genrlhf.errors import ConfigError, DataError
@@ -51,6 +52,27 @@ def test_what_entries_are(task: Task, tmp_path: Path) -> None:
     assert found["min_p"].model == ModelOf(arm="sft") and found["min_p"].sampling.min_p == 0.1
     assert found["wise"].ends == (ModelOf(arm="base"), ModelOf(arm="ppo"))
     assert found["theirs"].label == "Theirs" and found["sharp"].method is get_method("sft")
+
+
+def test_carp_is_a_reward_that_a_reward_starts_from(task: Task, tmp_path: Path) -> None:
+    methods: dict[str, Any] = {
+        "sft": {},
+        "carp": {"critique": "kind"},
+        "coop": {"method": "coop_carp", "start": "carp", "target": "kind"},
+        "ppo": {"start": "sft", "reward": "coop"},
+    }
+    with pytest.raises(DataError, match="methods.carp needs critiques, and the task 'embedded' has none"):
+        arms(task, methods)
+    rows = Dataset.from_list([{"passage": "a", "critique": "kind"}, {"passage": "b", "critique": "rude"}])
+    found = arms(replace(task, critiques=rows), methods)
+    assert list(found) == ["sft", "carp", "coop", "ppo"]
+    assert [name for name, arm in found.items() if arm.makes_reward] == ["carp", "coop"]
+    assert found["coop"].start == ModelOf(arm="carp") and found["ppo"].needed() == {"start": "sft", "reward 0": "coop"}
+    # What is reported is the reward at the end.
+    study = Study(task=replace(task, critiques=rows), methods=methods, output_dir=str(tmp_path))
+    measured = [stage for stage in study.graph() if stage.name.startswith("reward/ppo")]
+    (needs,) = [{need.name for need in stage.needs.values()} for stage in measured]
+    assert "coop/seed-0" in needs and "carp/seed-0" not in needs
 
 
 def test_nothing_is_trained_that_nothing_compared_needs(task: Task) -> None:

@@ -296,6 +296,10 @@ def test_settings_that_cannot_be(tmp_path: Path, folder: Path) -> None:
         carp(tmp_path, peft_config=PromptTuningConfig(num_virtual_tokens=2))
     with pytest.raises(ConfigError, match="vectors of context alone, on frozen encoders"):
         CoOpCARPTrainer(str(folder), CoOpCARPConfig(str(tmp_path), **QUIET), pairs(), peft_config=lora)
+    learnt = coop(tmp_path / "learnt", folder, max_steps=1, save_strategy="steps")
+    learnt.train()
+    with pytest.raises(ModelError, match="has classes of learned context, .* give the folder of the CARP model"):
+        carp(tmp_path, model=str(tmp_path / "learnt"))
     with pytest.raises(ModelError, match="is no folder of a CARP model; give one that `carp` has trained"):
         coop(tmp_path, tmp_path)
 

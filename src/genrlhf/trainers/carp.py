@@ -209,6 +209,11 @@ class CARPTrainer(TwoEncoderTrainer):
         if is_carp(model):
             carp, self.tokenizers = load_carp(model)
             self._base_name = str(model)
+            if carp.config.context_size:
+                raise ModelError(
+                    f"{str(model)!r} has classes of learned context, which are of its encoders as they are; give the "
+                    "folder of the CARP model that it began with."
+                )
             carp.config.target, carp.config.target_critique = None, args.critique
             carp.config.with_prompt = args.with_prompt
         else:
@@ -251,7 +256,6 @@ class CARPTrainer(TwoEncoderTrainer):
     def _tokens(self, source: str, passages: list[str], critiques: list[str], longest: int | None) -> Dataset:
         found: dict[str, list[list[int]]] = {}
         for side, (name, texts) in enumerate((("passage", passages), ("critique", critiques))):
-            # One more than fits, which tells the texts that are cut.
             tokens = text_tokens(self.tokenizers[side], texts, max_length=longest)
             full = text_tokens(self.tokenizers[side], texts, max_length=None) if longest else tokens
             cut = sum(len(a) < len(b) for a, b in zip(tokens, full, strict=True))
