@@ -4,20 +4,20 @@
     python benchmarks/open_ended_table.py examples/open_ended.yaml --output-dir open_ended --out open_ended_methods.json
 
 Figures are means over the inputs that have many outputs, with their 95 % interval: the share that is right, different
-right answers, exp(entropy) of the right ones, the share of all right answers that is found (coverage), different right
-answers an output (yield), and the share of the right ones that repeat an exemplar of their prompt (echo).
+right answers, exp(entropy) of the right ones and of 64 of them (it grows with their number), the share of all right
+answers that is found (coverage), different right answers an output (yield), and the share of the right ones that repeat
+an exemplar of their prompt (echo).
 
 A point is behind a control, which costs no training, that is ahead of it in one of two figures, share right or
-exp(entropy), and not behind in the other. It is ahead where it is behind none, and is itself so ahead of the control
-whose share right is nearest. Both go by the intervals of differences input by input.
+exp(entropy) of 64 right ones, and not behind in the other. It is ahead where it is behind none, and is itself so ahead
+of the control whose share right is nearest. Both go by the intervals of differences input by input.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,17 @@ import numpy as np
 
 from genrlhf.data.log import recover_records
 from genrlhf.metrics.estimate import mean_estimate
-from genrlhf.metrics.solutions.verdicts import share_or_undefined
+from genrlhf.metrics.solutions import effective_answers
+from genrlhf.metrics.solutions.verdicts import mean_or_undefined, share_or_undefined
 from genrlhf.studies import Study
 from genrlhf.studies.results import Results
 from genrlhf.types import Estimate
 
-COLUMNS = ("valid", "distinct", "exp_entropy", "coverage", "yield", "echo", "kl")
-HEADS = ("right", "different", "exp(H)", "coverage", "yield", "echo", "KL")
+MANY = 64
+RAREFIED = f"exp_entropy_of_{MANY}"
+Paired = dict[str, np.ndarray]
+COLUMNS = ("valid", "distinct", "exp_entropy", RAREFIED, "coverage", "yield", "echo", "kl")
+HEADS = ("right", "different", "exp(H)", f"exp(H) of {MANY}", "coverage", "yield", "echo", "KL")
 
 
 def rows_of(study: Study, results: Results) -> list[dict[str, Any]]:
@@ -48,34 +52,53 @@ def rows_of(study: Study, results: Results) -> list[dict[str, Any]]:
             for seed, alone in figures["seeds"].items():
                 row = {"method": name, "label": method["label"], "free": method["free"]}
                 row |= {"temperature": float(temperature), "seed": int(seed)}
-                row["figures"] = figures_of(study, alone, outputs[name, temperature, int(seed)])
+                at = outputs[name, temperature, int(seed)]
+                row["figures"], row["inputs"] = figures_of(study, alone, at)
                 row["training_seconds"] = stages.get(f"{name}/seed-{seed}")
                 found.append(row)
     return found
 
 
-def figures_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> dict[str, Estimate]:
-    """Return the figures of one row, with the values of inputs."""
+def figures_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> tuple[dict[str, Estimate], Paired]:
+    """Return the figures of one row, and those of every input that rows are compared by."""
     gold: Any = study.task.gold
     rows = recover_records(outputs)[: study.recipe.sampling.diversity_inputs]
+    answers, verdicts, copies = answers_of(gold, rows)
     sizes = [gold.content.families[gold.prompts[row["prompt"]][0]].size for row in rows]
-    echoes = []
-    for row in rows:
-        texts = Counter(row["outputs"])
-        prompts, often = [row["prompt"]] * len(texts), np.array(list(texts.values()))
-        right = float(often @ np.asarray(gold(prompts, list(texts))))
-        echoes.append(float(often @ np.asarray(gold.copies(prompts, list(texts)))) / right if right else np.nan)
+    right = np.array([sum(each) for each in verdicts], dtype=np.float64)
     solutions = figures["solutions"]
-    distinct = np.asarray(solutions["distinct_valid"].values)
+    spread = rarefied(answers, verdicts)
     found = {
         "valid": figures["pass_at_k"]["1"],
         "distinct": solutions["distinct_valid"],
         "exp_entropy": solutions["exp_entropy"],
-        "coverage": share_or_undefined(distinct / np.asarray(sizes)),
+        RAREFIED: mean_or_undefined(spread, (1.0, float(MANY))),
+        "coverage": share_or_undefined(np.asarray(solutions["distinct_valid"].values) / np.asarray(sizes)),
         "yield": solutions["yield"],
-        "echo": share_or_undefined(echoes),
+        "echo": share_or_undefined(np.where(right > 0, copies / np.maximum(right, 1), np.nan)),
     }
-    return found | ({"kl": figures["kl"]} if "kl" in figures else {})
+    paired = {"valid": right / [len(each) for each in verdicts], RAREFIED: spread}
+    return found | ({"kl": figures["kl"]} if "kl" in figures else {}), paired
+
+
+def answers_of(gold: Any, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], list[list[bool]], np.ndarray]:
+    """Return of every input what its outputs say, which are right, and how many of these repeat an exemplar."""
+    answers, verdicts, copied = [], [], []
+    for row in rows:
+        texts = list(dict.fromkeys(row["outputs"]))
+        prompts = [row["prompt"]] * len(texts)
+        known = dict(zip(texts, gold.answers(prompts, texts), strict=True))
+        copies = dict(zip(texts, gold.copies(prompts, texts), strict=True))
+        answers.append([known[text] or text for text in row["outputs"]])
+        verdicts.append([known[text] is not None for text in row["outputs"]])
+        copied.append(sum(copies[text] for text in row["outputs"]))
+    return answers, verdicts, np.array(copied, dtype=np.float64)
+
+
+def rarefied(answers: Sequence[list[str]], verdicts: Sequence[list[bool]]) -> np.ndarray:
+    """Return exp(entropy) of so many right answers of every input, NaN where there are fewer."""
+    pairs = zip(answers, verdicts, strict=True)
+    return np.array([effective_answers([each], [right], rarefy_to=MANY).value for each, right in pairs])
 
 
 def compared(rows: list[dict[str, Any]]) -> None:
@@ -92,17 +115,15 @@ def compared(rows: list[dict[str, Any]]) -> None:
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    ends = [_difference(one, other, name) for name in ("valid", "exp_entropy")]
+    ends = [_difference(one, other, name) for name in ("valid", RAREFIED)]
     return any(low > 0 for low, _ in ends) and all(high >= 0 for _, high in ends)
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> tuple[float, float]:
     """Return the interval of the mean difference over the inputs that both have a value of."""
-    ours, theirs = (np.asarray(row["figures"][name].values, dtype=np.float64) for row in (one, other))
-    if len(ours) != len(theirs):  # inputs without a right answer have no entropy
-        return -np.inf, np.inf
-    values = ours - theirs
-    return mean_estimate(values[np.isfinite(values)]).ci
+    values = one["inputs"][name] - other["inputs"][name]
+    known = values[np.isfinite(values)]
+    return mean_estimate(known).ci if 2 * len(known) > len(values) else (-np.inf, np.inf)
 
 
 def _value(row: Mapping[str, Any], name: str) -> float:
@@ -122,7 +143,7 @@ def by_family(study: Study, rows: list[dict[str, Any]]) -> None:
         row["families"] = {
             family: {
                 name: round(float(np.mean(np.asarray(row["figures"][name].values)[families == family])), 4)
-                for name in ("valid", "distinct", "exp_entropy")
+                for name in ("valid", "distinct", "exp_entropy", RAREFIED)
                 if len(row["figures"][name].values) == len(families)
             }
             for family in dict.fromkeys(families.tolist())
@@ -134,13 +155,16 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[str]:
     yield f"| | T | {' | '.join(HEADS)} | beside the controls |"
     yield f"|---|---:|{'---:|' * len(HEADS)}---|"
     for row in rows:
-        cells = [_cell(row["figures"].get(name), 1 if name in ("distinct", "exp_entropy") else 3) for name in COLUMNS]
+        cells = [
+            _cell(row["figures"].get(name), 1 if name in ("distinct", "exp_entropy", RAREFIED) else 3)
+            for name in COLUMNS
+        ]
         seed = f", seed {row['seed']}" if row["seed"] else ""
         yield f"| {row['label']}{seed} | {row['temperature']:g} | {' | '.join(cells)} | {_said(row)} |"
 
 
 def _cell(figure: Estimate | None, digits: int) -> str:
-    if figure is None:
+    if figure is None or figure.value != figure.value:
         return "–"
     low, high = figure.ci
     return f"{figure.value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
@@ -170,9 +194,11 @@ def main() -> None:
     print("\n".join(lines_of(rows)))
     if args.out:
         for row in rows:
+            del row["inputs"]
             row["figures"] = {
                 name: {"value": round(each.value, 4), "ci": [round(end, 4) for end in each.ci], "n": each.n}
                 for name, each in row["figures"].items()
+                if each.value == each.value
             }
         record = {"device": args.device, "settings": results["settings"], "versions": results["versions"]}
         text = json.dumps({**record, "rows": rows}, indent=1, ensure_ascii=False)
