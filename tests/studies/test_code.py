@@ -251,3 +251,16 @@ def test_what_holds_itself() -> None:
     loop.me = loop
     with pytest.raises(ConfigError, match="holds itself"):
         method_code_digest(loop)
+
+
+def test_a_library_in_a_folder_of_its_own_is_none_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site" / "some_library-1.0.dist-info").mkdir(parents=True)
+    (tmp_path / "site" / "some_library").mkdir()
+    (tmp_path / "site" / "some_library" / "__init__.py").write_text("def helped(x):\n    return x\n")
+    (tmp_path / "plain.py").write_text("from some_library import helped\n\n\ndef mine(x):\n    return helped(x)\n")
+    for place in (tmp_path / "site", tmp_path):
+        monkeypatch.syspath_prepend(str(place))
+    importlib.invalidate_caches()
+    reader = SourceReader()
+    reader.of_place("plain:mine")
+    assert reader.found.keys() == {"plain:mine", "plain:mine uses helped"}

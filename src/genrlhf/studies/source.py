@@ -247,8 +247,18 @@ def _is_package(module: str) -> bool:
 
 
 def _is_installed(module: str) -> bool:
+    """Say whether a module is a library's: of the environment, or of a folder with the records of an installer."""
     spec = _spec(module)
-    return spec is None or str(Path(spec.origin or "").resolve()).startswith(_INSTALLED)
+    if spec is None or str(Path(spec.origin or "").resolve()).startswith(_INSTALLED):
+        return True
+    top = _spec(_top(module))
+    origin = Path(getattr(top, "origin", None) or spec.origin or "").resolve()
+    return _has_records(origin.parents[1] if origin.name == "__init__.py" else origin.parent)
+
+
+@lru_cache(maxsize=512)
+def _has_records(folder: Path) -> bool:
+    return any(folder.glob("*.dist-info"))
 
 
 def _source(module: str) -> _Source | None:
