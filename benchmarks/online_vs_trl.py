@@ -14,9 +14,11 @@ over TRL's. `peak_mib` is the highest resident memory of the whole process, libr
 memory allocated). With `--dtype bfloat16` the weights stay float32 and both trainers get `bf16=True`.
 `load` is the mean number of running processes in the minute before a side began, that of the benchmark among them, and
 `cores_busy` what the side had of the cores: where it is well below the number of threads, others were using them, and
-only ratios mean anything. `limit` holds the least arithmetic of a step, see `least_flops`, and the seconds it takes at
-the speed that one large matrix product of that dtype reaches in the same run; `share_of_limit` is the part of that
-speed that a side reaches. `--dry-run` runs all of it at toy size.
+only ratios mean anything. OMP_WAIT_POLICY=passive then keeps threads from waiting for each other at full speed.
+`limit` holds the least arithmetic of a step, see `least_flops`, and the seconds it takes at the speed that one large
+matrix product of that dtype reaches in the same run; `share_of_limit` is the part of that speed that a side reaches,
+and `gflop_per_cpu_second` the least arithmetic over a side's seconds of the processor. `--dry-run` runs all of it at
+toy size.
 """
 
 from __future__ import annotations
@@ -157,6 +159,7 @@ def compare(cell: dict[str, list[dict[str, Any]]], flops: dict[str, float], spee
     sides = {name: medians(turns) for name, turns in cell.items() if turns}
     for side in sides.values():
         side["share_of_limit"] = round(limit / side["seconds"], 3)
+        side["gflop_per_cpu_second"] = round(sum(flops.values()) / 1e9 / side["cpu_seconds"], 1)
     gflop = {name: round(value / 1e9, 1) for name, value in flops.items()}
     record: dict[str, Any] = {**sides, "limit": {"gflop": gflop, "seconds": round(limit, 3)}}
     if len(sides) == 2:
