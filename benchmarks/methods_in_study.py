@@ -32,7 +32,9 @@ def main() -> None:
     parser.add_argument("--yaml", default="all_methods.yaml", help="of the study, in examples/ (default: %(default)s)")
     parser.add_argument("--record", type=Path, default=RECORD, help="where the record goes (default: %(default)s)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="where results.json and all logs go, too")
-    parser.add_argument("--seconds", type=float, help="that the whole command took")
+    parser.add_argument(
+        "--training", type=Path, metavar="FILE", help="training.json of a larger run, for what is missing"
+    )
     args = parser.parse_args()
     folder, record, output = args.folder.resolve(), args.record.resolve(), args.output and args.output.resolve()
     os.chdir(ROOT / "examples")
@@ -48,13 +50,15 @@ def main() -> None:
         output.mkdir(parents=True, exist_ok=True)
         write_results(results, output, home=folder)
         (output / "training.json").write_text(json.dumps(trained), encoding="utf-8")
+    larger = {} if args.training is None else json.loads(args.training.read_text(encoding="utf-8"))
+    every = {**{name: {**each, "larger": True} for name, each in larger.items()}, **trained}
     found = {
         "command": COMMAND,
         "machine": describe_machine(),
-        "seconds": {"command": args.seconds, "stages": round(results["seconds"], 1)},
+        "seconds": round(results["seconds"], 1),
         "stages": by_kind(results["stages"]),
         **summarised(to_json(results)),
-        "training": {name: each for name, each in trained.items() if each["seed"] == min(study.recipe.seeds)},
+        "training": {name: each for name, each in every.items() if each["seed"] == min(study.recipe.seeds)},
     }
     record.write_text(json.dumps(rounded(found), ensure_ascii=False, separators=(",", ":")) + "\n", encoding="utf-8")
 

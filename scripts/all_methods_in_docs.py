@@ -143,11 +143,11 @@ def run_line(record: Mapping[str, Any]) -> str:
     stages = sum(each["stages"] for each in record["stages"].values())
     found = machine["versions"]
     names = ", ".join(f"{name} {found[name]}" for name in ("torch", "transformers", "trl") if found.get(name))
-    whole = "" if took["command"] is None else f" in {took['command']:.0f} s"
+    seeds = ", ".join(str(seed) for seed in record["settings"]["seeds"])
     lines = [
-        f"`{record['command']}`: {stages} stages{whole} on {machine['cores']} cores of a server processor, one thread "
-        f"each ({took['stages']:,.0f} s one after the other), with Python {machine['python']}, {names}.",
-        *(f"{warning}" for warning in record["warnings"]),
+        f"`{record['command']}`, seed {seeds}: {stages} stages of {took:,.0f} s, with Python "
+        f"{machine['python']}, {names}, on {machine['cores']} processor cores that other work shared.",
+        *record["warnings"],
     ]
     return "\n\n".join(lines)
 

@@ -84,7 +84,8 @@ def runs() -> dict[str, Run]:
     for stage, each in record["training"].items():
         name = stage.split("/")[0]
         if (PAGES / f"{name}.md").is_file():
-            where = f"Seed {each['seed']} of [all methods in one study](../results/all_methods.md)"
+            study = "a larger run of the study" if each.get("larger") else "the study"
+            where = f"Seed {each['seed']} of {study} of [all methods](../results/all_methods.md)"
             found[name] = Run(f"{where}, {each['figures']['steps']} steps", curves_of(each))
     toy = json.loads((RESULTS / "ilf_curve.json").read_text(encoding="utf-8"))
     where = f"Seed {toy['seed']} of the toy below, {toy['curves']['ILF'][-1][0]} steps on what each is taught"

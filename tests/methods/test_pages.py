@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
+from scripts import all_methods_in_docs, method_curves
 
 from genrlhf.methods import METHODS, get_method
 from genrlhf.studies import Study
@@ -15,6 +17,8 @@ PAGES = ROOT / "docs" / "methods"
 PARTS = ["The idea", "When to use it", "What to watch"]
 LEFT_OUT = {"ilf"}
 """Of the study of all methods, on whose task nobody gives feedback in words."""
+WITHOUT_CURVE = {"carp", "coop_carp"}
+"""Rewards, which nothing in that study is trained for."""
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -31,6 +35,27 @@ def test_a_method_has_a_page(name: str) -> None:
 def test_the_index_links_every_page() -> None:
     listed = (ROOT / "docs" / "methods.md").read_text(encoding="utf-8")
     assert {page.stem for page in PAGES.glob("*.md")} == set(re.findall(r"\(methods/(\w+)\.md\)", listed))
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in WITHOUT_CURVE])
+def test_the_curve_of_a_run_is_that_of_the_record(name: str) -> None:
+    run, page = method_curves.runs()[name], (PAGES / f"{name}.md").read_text(encoding="utf-8")
+    assert method_curves.HEADING in page
+    assert method_curves.with_curve(page, name, run) == page
+    image = (method_curves.IMAGES / f"{name}.svg").read_text(encoding="utf-8")
+    assert image == method_curves.picture(run.curves)
+    assert len(run.curves) > 0 and len(image) < 15_000
+
+
+def test_the_page_of_the_study_of_all_methods_is_that_of_its_record() -> None:
+    record = json.loads(all_methods_in_docs.RECORD.read_text(encoding="utf-8"))
+    page = all_methods_in_docs.PAGE.read_text(encoding="utf-8")
+    assert all_methods_in_docs.with_tables(page, record) == page
+    for name, image in all_methods_in_docs.images(record).items():
+        assert (all_methods_in_docs.IMAGES / f"{name}.svg").read_text(encoding="utf-8") == image
+    assert {name for names in all_methods_in_docs.FAMILIES.values() for name in names} >= set(record["methods"]) - {
+        *all_methods_in_docs.FREE
+    }
 
 
 def test_the_study_of_all_methods_has_all() -> None:
