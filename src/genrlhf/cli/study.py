@@ -75,6 +75,11 @@ def add_command(commands: Any) -> None:
         "share of the threads, which may round otherwise (default: %(default)s)",
     )
     parser.add_argument(
+        "--keep-going",
+        action="store_true",
+        help="where a stage fails, make all that does not need it, tell of it at the end, and exit with status 1",
+    )
+    parser.add_argument(
         "--launcher",
         metavar="COMMAND",
         help="start the stages that train or sample with this command, such as "
@@ -195,6 +200,7 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
             jobs=args.jobs,
             threads=args.threads,
             remake=partial(_graph_again, args.file, args.output_dir),
+            keep_going=args.keep_going,
         )
         results = study.results() if is_main and not args.only else {}
     if not is_main:

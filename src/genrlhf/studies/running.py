@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genrlhf.errors import ConfigError, excerpt
+from genrlhf.studies.failures import Failures
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph, Stage
 from genrlhf.studies.launching import Launcher
@@ -32,6 +33,7 @@ def run(
     jobs: int = 1,
     threads: int | None = None,
     remake: Callable[[], Graph] | None = None,
+    keep_going: bool = False,
 ) -> dict[str, Record]:
     """Make the stages that are not done, and return the records of those that were asked for, by name.
 
@@ -53,6 +55,7 @@ def run(
         threads: of each of these processes; by default those that torch has here, divided by `jobs`.
         remake: returns the graph once more, where processes cannot be forked (see `genrlhf.studies.workers`); it must
             be such that it can be pickled.
+        keep_going: where a stage fails, make all that does not need it, and raise at the end.
 
     Returns:
         The records; nothing in the processes of a launcher that are not the main one.
@@ -60,6 +63,7 @@ def run(
     Raises:
         CheckpointError: where a stage that is done is damaged, or the disk is full.
         ConfigError: where `only` names a stage that is not there, or one whose needs are not done.
+        GenRLHFError: with `keep_going`, where a stage has failed.
         RunFolderError: where `folder` cannot be written, or another process is at a stage of `only`.
         SystemExit: in a process that is not the main one, where the main one ended with an error.
     """
@@ -76,18 +80,29 @@ def run(
     status = 1
     try:
         if isinstance(team, Team):
-            for option, given in (("launcher", launcher is not None), ("jobs", jobs > 1)):
+            for option, given in (("launcher", launcher is not None), ("jobs", jobs > 1), ("keep-going", keep_going)):
                 if given:
-                    raise ConfigError(f"--{option} starts processes; leave it out where a launcher has started this.")
+                    raise ConfigError(
+                        f"--{option} is for a process that starts others; leave it out where a launcher has started "
+                        "this."
+                    )
         asked = [graph[name] for name in dict.fromkeys(only)] or list(graph)
         places.check([*asked, *(need for stage in asked for need in stage.needed)])
         if jobs > 1:
             make_side_by_side(
-                asked, places, launcher, report, jobs=jobs, threads=threads, remake=remake, only=bool(only)
+                asked,
+                places,
+                launcher,
+                report,
+                jobs=jobs,
+                threads=threads,
+                remake=remake,
+                only=bool(only),
+                keep_going=keep_going,
             )
         else:
             with _threads(threads):
-                _Leader(places, team, launcher, report).make(asked, only=bool(only))
+                _Leader(places, team, launcher, report, keep_going=keep_going).make(asked, only=bool(only))
         status = 0
     finally:
         team.dismiss(status)
@@ -113,18 +128,30 @@ def _threads(number: int | None) -> Iterator[None]:
 class _Leader:
     """The process that makes one stage after the other, and decides which is the next."""
 
-    def __init__(self, places: StudyFolder, team: Alone, launcher: Launcher | None, report: Report) -> None:
+    def __init__(
+        self, places: StudyFolder, team: Alone, launcher: Launcher | None, report: Report, *, keep_going: bool
+    ) -> None:
         self.places, self.report = places, report
+        self.failures = Failures(keep_going, report)
         self.maker = Maker(places, launcher, report, team)
         self.left = TimeLeft(len(places.graph))
         self.pending: list[Stage] = []
 
     def make(self, asked: Sequence[Stage], *, only: bool) -> None:
         if only:
-            for stage in asked:
-                self._make_now(stage)
+            self._make_each(list(asked))
         else:
             self._make_all()
+        self.failures.tell()
+
+    def _make_each(self, asked: list[Stage]) -> None:
+        while asked:
+            stage = asked[0]
+            try:
+                self._make_now(stage)
+                del asked[0]
+            except Exception as error:
+                self.failures.take(stage, error, asked)
 
     def _make_now(self, stage: Stage) -> None:
         missing = [need.name for need in stage.needed if not self.places.is_done(need)]
@@ -166,6 +193,9 @@ class _Leader:
                     return None
                 except InUseError as error:
                     busy = error
+                except Exception as error:
+                    self.failures.take(stage, error, self.pending)
+                    return None
         return busy
 
     def _make(self, stage: Stage) -> None:

@@ -8,6 +8,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.studies.failures import Failures
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph, Stage
 from genrlhf.studies.launching import Launcher
@@ -31,11 +32,12 @@ def make_side_by_side(
     threads: int | None,
     remake: Callable[[], Graph] | None,
     only: bool,
+    keep_going: bool,
 ) -> None:
     """Make stages, up to `jobs` at a time, each in a process of its own; see `genrlhf.studies.running.run`."""
     if only:
         _check_needs(asked, places)
-    foreman = _Foreman(asked, places, report, jobs=jobs, only=only)
+    foreman = _Foreman(asked, places, report, jobs=jobs, only=only, keep_going=keep_going)
     if not foreman.pending:
         return
     workers: list[Worker] = []
@@ -43,6 +45,7 @@ def make_side_by_side(
         for _ in range(min(jobs, len(foreman.pending))):
             workers.append(Worker(places, launcher, threads or threads_for(jobs), remake, beside=workers))
         foreman.make_all(workers)
+        foreman.failures.tell()
     finally:
         end_all(workers)
 
@@ -59,8 +62,11 @@ def _check_needs(asked: Sequence[Stage], places: StudyFolder) -> None:
 class _Foreman:
     """Decides who makes what next, and says what is done."""
 
-    def __init__(self, asked: Sequence[Stage], places: StudyFolder, report: Report, *, jobs: int, only: bool) -> None:
+    def __init__(
+        self, asked: Sequence[Stage], places: StudyFolder, report: Report, *, jobs: int, only: bool, keep_going: bool
+    ) -> None:
         self.places, self.report, self.only = places, report, only
+        self.failures = Failures(keep_going, report)
         self.left = TimeLeft(len(places.graph), jobs)
         self.pending = list(asked)
         self.began: dict[str, float] = {}
@@ -111,10 +117,14 @@ class _Foreman:
         if what == "said":
             self.report(told)
             return False
-        if what == "failed":
+        stage = self.places.graph[worker.stage or ""] if worker.stage else None
+        if stage is None:
             raise told
-        stage, worker.stage = self.places.graph[worker.stage or ""], None
+        worker.stage = None
         del self.began[stage.key]
+        if what == "failed":
+            self.failures.take(stage, told, self.pending)
+            return True
         if what == "busy":
             self._leave_to_others(stage, told)
             return True

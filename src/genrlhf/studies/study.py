@@ -106,7 +106,12 @@ class Study:
         self.plan.check()
 
     def run(
-        self, report: Callable[[str], None] = lambda message: None, *, jobs: int = 1, threads: int | None = None
+        self,
+        report: Callable[[str], None] = lambda message: None,
+        *,
+        jobs: int = 1,
+        threads: int | None = None,
+        keep_going: bool = False,
     ) -> Results:
         """Make the stages that are not there, and return the results.
 
@@ -115,9 +120,12 @@ class Study:
             jobs: stages that are made at a time, each in a process of its own; with 1, all in this one.
             threads: of each process; by default those that torch has here, divided by `jobs`. Another number may round
                 otherwise.
+            keep_going: where a stage fails, make all that does not need it, and raise at the end; `so_far` has what was
+                measured.
         """
         self.check()
-        run(self.graph(), self.folder, report=report, jobs=jobs, threads=threads, remake=self.graph)
+        options: dict[str, Any] = {"jobs": jobs, "threads": threads, "keep_going": keep_going}
+        run(self.graph(), self.folder, report=report, remake=self.graph, **options)
         return self.results()
 
     def __reduce__(self) -> tuple[Any, ...]:
