@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+from typing import Any
 
 import pytest
 from scripts import all_methods_in_docs, method_curves
@@ -69,3 +71,15 @@ def test_the_study_of_all_methods_can_be(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(ROOT / "examples")
     sizes = {f"n_{kind}": 8 for kind in ("demonstrations", "prompts", "validation", "evaluation")}
     Study.from_yaml("all_methods.yaml", task={"name": "all_methods:task", "n_preferences": 0, **sizes}).check()
+
+
+def test_what_the_study_of_all_methods_brings_along(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    all_methods: Any = importlib.import_module("all_methods")
+    task = all_methods.task(n_demonstrations=2, n_preferences=0, n_prompts=2, n_validation=2, n_evaluation=4)
+    assert set(task.evaluation) == {"id", "ood"}
+    prompts, texts = zip(*((row["prompt"], row["reference"]) for row in task.evaluation["id"]), strict=True)
+    assert set(all_methods.passes([*prompts, *prompts], [*texts, *[""] * 4])) == {0.0, 1.0}
+    assert all_methods.fulfilled(prompts[:1], [""]) == [" not well"]
+    # One width, whatever the texts of a group are.
+    assert {len(vector) for group in (texts, ["", "a b"]) for vector in all_methods.words(group)} == {257}
