@@ -12,12 +12,14 @@ from pathlib import Path
 
 import nox
 
+CORES = os.cpu_count() or 1
+
 nox.needs_version = ">=2026.10.20"
 nox.options.allow_parallel = True
 nox.options.default_venv_backend = "virtualenv"
 nox.options.download_python = "never"
 nox.options.error_on_missing_interpreters = False
-nox.options.parallel = (os.cpu_count() or 1) + 1
+nox.options.parallel = CORES + 1
 nox.options.reuse_existing_virtualenvs = True
 
 ROOT = Path(__file__).parent
@@ -41,11 +43,10 @@ def requirements(*packages: str, groups: tuple[str, ...] = (), pins: str = "cons
     return ["-c", str(ROOT / pins), *packages, *nox.project.dependency_groups(PYPROJECT, *groups)]
 
 
-def run_tests(session: nox.Session, pins: str, *options: str) -> None:
+def run_tests(session: nox.Session, pins: str, processes: int, *options: str) -> None:
     """Install the package with the versions of `pins`, and run all tests or those that the arguments name."""
     session.env.update(ENVIRONMENT)
     session.install(*requirements(".", groups=("test",), pins=pins))
-    processes = os.cpu_count() or 1
     spread = ["-n", str(processes)] if processes > 1 and not session.posargs else []
     session.run("pytest", "--durations=20", *spread, *(session.posargs or options))
 
@@ -74,16 +75,16 @@ def types(session: nox.Session) -> None:
 @nox.session(python=["3.10", "3.11", "3.12", "3.13"])
 def tests(session: nox.Session) -> None:
     """Run the tests on the pinned versions, but for those that `benchmarks` runs on them."""
-    run_tests(session, "constraints.txt", "--ignore=tests/gpu")
+    run_tests(session, "constraints.txt", CORES, "--ignore=tests/gpu")
 
 
 @nox.session(python="3.11")
 def minimums(session: nox.Session) -> None:
-    """Run every test on the oldest versions that the package declares to work with, but not every case of each.
+    """Run tests on the oldest versions that the package declares to work with, but not every case of each.
 
-    What a version lacks it lacks in all cases. Tests in a browser are left out: what a page does hangs on no version.
+    What a version lacks it lacks in all cases. What hangs on no version (marked `once`) is left out.
     """
-    run_tests(session, "minimums.txt", "-m", "not browser", "--cases", "3")
+    run_tests(session, "minimums.txt", CORES // 2, "-m", "not once", "--cases", "3")
 
 
 @nox.session(venv_backend="none", requires=["development"])

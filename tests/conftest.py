@@ -45,6 +45,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+ONCE = (
+    *("cli/data/test_self_instruct.py", "cli/test_command_pages.py", "cli/test_documented_commands.py"),
+    *(
+        "cli/test_every_command.py",
+        "cli/test_power.py",
+        "cli/test_processes.py",
+        "data/selfinstruct",
+        "methods/test_pages.py",
+    ),
+    *("methods/test_toys.py", "metrics/preference/judging/test_bad_weather.py", "metrics/test_coverage.py"),
+    *("sampling/test_store.py", "studies/test_running.py", "studies/test_side_by_side.py"),
+    "trainers/ppo/test_prompt_to_update.py",
+)
+"""Tests that one set of versions is enough for, as it is for those in a browser: of options and texts, of toys that learn,
+of kills between two files of ours."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let a session run some cases of every test."""
     help = "cases of a parametrised test that are run, spread over all of them, but where it is marked every_case"
@@ -53,10 +70,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark the tests of pages, which one set of versions is enough for, and leave out cases beyond `--cases`."""
+    """Mark what one set of versions is enough for, and leave out cases beyond `--cases`."""
+    here = Path(__file__).parent
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker("browser")
+        in_browser = "browser" in getattr(item, "fixturenames", ())
+        if in_browser or item.path.relative_to(here).as_posix().startswith(ONCE):
+            item.add_marker("once")
     limit: int | None = config.getoption("cases")
     if limit is None:
         return
