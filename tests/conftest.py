@@ -58,7 +58,7 @@ ONCE = (
     *("sampling/test_store.py", "studies/test_running.py", "studies/test_side_by_side.py"),
     "trainers/ppo/test_prompt_to_update.py",
 )
-"""Tests that one set of versions is enough for, as it is for those in a browser: of options and texts, of toys that learn,
+"""Tests that one set of versions is enough for, as for those in a browser: of options and texts, of toys that learn,
 of kills between two files of ours."""
 
 
