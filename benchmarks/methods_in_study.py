@@ -1,6 +1,6 @@
 """All methods in one study of the embedded task: what it found and how each was trained, as one record.
 
-    cd examples && OMP_NUM_THREADS=1 genrlhf study all_methods.yaml --jobs 3 && cd ..
+    cd examples && OMP_NUM_THREADS=1 genrlhf study all_methods.yaml --jobs 2 && cd ..
     python benchmarks/methods_in_study.py examples/all_methods
 
 The figures of every method at each temperature, over seeds and of each seed; which are dominated by what costs no
@@ -22,7 +22,7 @@ from machine import describe_machine
 
 ROOT = Path(__file__).parents[1]
 RECORD = ROOT / "benchmarks" / "results" / "all_methods.json"
-COMMAND = "cd examples && OMP_NUM_THREADS=1 genrlhf study all_methods.yaml --jobs 3"
+COMMAND = "cd examples && OMP_NUM_THREADS=1 genrlhf study all_methods.yaml --jobs 2"
 FIGURES = ("pvr", "gap", "gold", "reward", "kl", "diversity")
 
 
