@@ -146,7 +146,7 @@ def run_line(record: Mapping[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in record["settings"]["seeds"])
     lines = [
         f"`{record['command']}`, seed {seeds}: {stages} stages of {took:,.0f} s, with Python "
-        f"{machine['python']}, {names}, on {machine['cores']} processor cores that other work shared for most of the first seed.",
+        f"{machine['python']}, {names}, on {machine['cores']} processor cores that other work shared at first.",
         *record["warnings"],
     ]
     return "\n\n".join(lines)
