@@ -12,6 +12,7 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments, set_seed
 
 from genrlhf.errors import ConfigError, ModelError
+from genrlhf.models.attention import leave_out_cudnn_attention
 from genrlhf.models.carp import CARPModel, class_names
 from genrlhf.models.freezing import disable_dropout
 from genrlhf.models.precision import default_precision
@@ -129,6 +130,8 @@ class CoOpCARPTrainer(TwoEncoderTrainer):
             carp, self.tokenizers = load_carp(model)
         self._base_name = "" if isinstance(model, CARPModel) else str(model)
         set_seed(args.seed)
+        # Context is learned through the encoder of critiques, which reads padded names.
+        leave_out_cudnn_attention()
         carp = carp.to(args.device).eval()
         classes = Classes.found_in(
             train_dataset,
