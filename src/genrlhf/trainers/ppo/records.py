@@ -1,4 +1,4 @@
-"""What PPO hands from sampling to scoring and to the updates; shapes as in `genrlhf.types`."""
+"""What PPO hands from sampling to scoring and to the updates; shapes as in `genrlhf.types.tokens`."""
 
 from __future__ import annotations
 
