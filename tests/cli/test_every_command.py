@@ -142,6 +142,35 @@ def test_ctrl_c_before_the_work_leaves_nothing(words: Any, place: Workplace, mon
     assert (done.status, done.out, done.err) == (130, "", "genrlhf: stopped; nothing was written.\n")
 
 
+TOGETHER = {("train",), ("study",), ("sample",)}
+
+
+@every_command
+def test_of_the_processes_of_a_launcher_one_works_where_they_do_not_share_the_work(
+    words: Any, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worked: list[tuple[str, str | None]] = []
+
+    def execute(args: Any) -> int:
+        worked.append((rank, os.environ.get("WORLD_SIZE")))
+        return 0
+
+    monkeypatch.setattr("genrlhf.cli.frame.execute", execute)
+    said = {}
+    for rank in ("0", "1"):
+        for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2"), ("MASTER_ADDR", "localhost")):
+            monkeypatch.setenv(name, value)
+        done = run(place.command(*words), monkeypatch)
+        said[rank] = done.err
+        assert (done.status, done.out) == (0, "")
+    together = words in TOGETHER
+    assert COMMANDS[words].get_default("together") is together
+    assert worked == ([("0", "2"), ("1", "2")] if together else [("0", None)])
+    name = f"genrlhf {' '.join(words)}"
+    alone = f"genrlhf: {name} works in one process; of the 2 of the launcher, the others have left.\n"
+    assert said == {"0": "" if together else alone, "1": ""}
+
+
 def given(place: Workplace, words: tuple[str, ...], name: str) -> tuple[str, str | list[str]]:
     """Return an argument as the example has it: how it is typed, and what it is given."""
     arguments = place.arguments(*words)

@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 from genrlhf.cli.terminal import guarded_streams, say
 from genrlhf.errors import ConfigError, GenRLHFError, printable
+from genrlhf.launchers import be_alone, number_of_this_process, started_processes
 
 __all__ = ["Parser", "add_command", "execute", "run_to_the_end", "seed", "short_usage"]
 
@@ -58,6 +59,7 @@ def add_command(
     writes: Sequence[str] = (),
     folders: Sequence[str] = (),
     kept: Callable[[Namespace], str | None] | None = None,
+    together: bool = False,
 ) -> Parser:
     """Add a command with the options that commands share, and return its parser for the others.
 
@@ -76,11 +78,21 @@ def add_command(
         folders: those that are folders to be written.
         kept: says what is kept of a run that was interrupted, and how to go on; without it, or where it says nothing,
             the files are named that had been written.
+        together: whether the processes of a launcher share its work. Otherwise one does it, and the others leave, or
+            all would write the same files.
     """
     shared = _shared_options(seed_of=seed, output=output, default_output=default_output)
     parser: Parser = commands.add_parser(name, parents=[shared], help=help, description=description)
     written = (*(["output"] if output else []), *writes)
-    parser.set_defaults(parser=parser, run=run, reads=tuple(reads), writes=written, folders=tuple(folders), kept=kept)
+    parser.set_defaults(
+        parser=parser,
+        run=run,
+        reads=tuple(reads),
+        writes=written,
+        folders=tuple(folders),
+        kept=kept,
+        together=together,
+    )
     return parser
 
 
@@ -126,6 +138,8 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
                 args, further = parser.parse_known_args(argv)
                 if further:
                     args.parser.error(f"unrecognized arguments: {' '.join(further)}")
+                if not args.together and _is_left_to_another(args.parser.prog):
+                    return 0
                 _check_homes(args)
                 before = _written(args)
                 return execute(args)
@@ -144,6 +158,17 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
         with guarded_streams():
             say(_told(error))
         return 1
+
+
+def _is_left_to_another(command: str) -> bool:
+    """Say whether this process of a launcher leaves a command to another one; the first does it, alone."""
+    if (processes := started_processes()) == 1:
+        return False
+    if number_of_this_process() > 0:
+        return True
+    say(f"{command} works in one process; of the {processes} of the launcher, the others have left.")
+    be_alone()
+    return False
 
 
 def execute(args: Namespace) -> int:

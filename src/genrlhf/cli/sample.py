@@ -39,6 +39,7 @@ def add_command(commands: Any) -> None:
         output="the JSONL file that the outputs go to",
         reads=("prompts",),
         kept=_kept,
+        together=True,
     )
     parser.add_argument("--model", required=True, help="hub name or folder of a causal language model")
     parser.add_argument("--prompts", required=True, help="a JSONL or JSON file, a folder, or the name of a hub dataset")

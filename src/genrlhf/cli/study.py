@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.terminal import print_json, print_table, say
 from genrlhf.errors import ConfigError
+from genrlhf.launchers import number_of_this_process
 from genrlhf.places import load_place
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ def add_command(commands: Any) -> None:
         "genrlhf study …`, too.",
         folders=("output_dir",),
         kept=_kept,
+        together=True,
     )
     parser.add_argument("file", metavar="FILE", help="a YAML file, or package.module:NAME of a study in Python")
     parser.add_argument("--output-dir", metavar="DIR", help="where everything goes, in place of what the file says")
@@ -185,7 +186,7 @@ def _make(args: argparse.Namespace, study: GraphOfStages, places: StudyFolder) -
 
         quiet_libraries()
     launcher = None if args.launcher is None else Launcher(args.launcher, [args.file, *_options(args)])
-    is_main = int(os.environ.get("RANK") or 0) == 0
+    is_main = number_of_this_process() == 0
     # The Trainer prints its figures, and models print whatever they like.
     with contextlib.redirect_stdout(sys.stderr):
         if not args.only and (check := getattr(study, "check", None)) is not None:

@@ -37,6 +37,7 @@ def add_command(commands: Any) -> None:
         "an option (`genrlhf train METHOD --help` lists them), and may stand in a YAML file. Runs under `accelerate "
         "launch -m genrlhf train …` too.",
         kept=_kept,
+        together=True,
     )
     parser.add_argument("method", metavar="METHOD", help="such as sft, reward_model, ppo or package.module:NAME")
     parser.add_argument(
@@ -189,7 +190,8 @@ def _unknown(option: str, names: Sequence[str]) -> str:
 
 def _set_defaults(parser: Any, method: Method) -> None:
     """Let the recipe, and a folder called after the method, stand where nothing else is given."""
-    from genrlhf.models.processes import has_accelerator, started_processes
+    from genrlhf.launchers import started_processes
+    from genrlhf.models.processes import has_accelerator
 
     # Without an accelerator the settings would take each of a launcher's processes for one alone.
     several = {"use_cpu": True} if started_processes() > 1 and not has_accelerator() else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -12,8 +11,9 @@ from accelerate import PartialState
 from accelerate.utils import broadcast_object_list, gather_object
 
 from genrlhf.errors import GenRLHFError
+from genrlhf.launchers import started_processes
 
-__all__ = ["decided_by_main", "gathered", "has_accelerator", "join_processes", "started_processes"]
+__all__ = ["decided_by_main", "gathered", "has_accelerator", "join_processes"]
 
 ResultT = TypeVar("ResultT")
 
@@ -31,11 +31,6 @@ def join_processes(patience: timedelta = PATIENCE) -> PartialState:
         return PartialState()
     # Without an accelerator, PartialState sees no other process unless it is told to use the CPU.
     return PartialState(cpu=not has_accelerator(), timeout=patience)
-
-
-def started_processes() -> int:
-    """Return how many processes a launcher says that it has started, this one among them."""
-    return int(os.environ.get("WORLD_SIZE") or 1) if "LOCAL_RANK" in os.environ else 1
 
 
 def has_accelerator() -> bool:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from genrlhf.errors import ConfigError, RunFolderError
+from genrlhf.launchers import number_of_this_process, started_processes
 
 __all__ = ["Alone", "Team", "join", "team_of"]
 
@@ -110,7 +111,7 @@ class Team(Alone):
 
 def join() -> None:
     """Find the other processes of a launcher, if there are any; before anything else asks how many there are."""
-    if _size() > 1:
+    if started_processes() > 1:
         from genrlhf.models.processes import join_processes
 
         # In a stage that all run, one may wait for the others for as long as they sample.
@@ -123,7 +124,7 @@ def team_of(folder: Path) -> Alone:
     Raises:
         ConfigError: where the processes do not know of each other.
     """
-    size = _size()
+    size = started_processes()
     if size <= 1:
         return Alone()
     from accelerate import PartialState
@@ -137,8 +138,4 @@ def team_of(folder: Path) -> Alone:
             "genrlhf.studies.team.join() before anything else, as `genrlhf study` does."
         )
     start = decided_by_main(lambda: uuid.uuid4().hex)
-    return Team(folder / f".processes-{start}", int(os.environ.get("RANK") or 0), size)
-
-
-def _size() -> int:
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    return Team(folder / f".processes-{start}", number_of_this_process(), size)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.data.fingerprint import dataset_fingerprint
 from genrlhf.data.log import claim_file
 from genrlhf.errors import ConfigError
+from genrlhf.launchers import started_processes
 from genrlhf.models.fingerprint import tokenizer_fingerprint
-from genrlhf.models.processes import started_processes
 from genrlhf.trainers.checkpoint import checkpoints_in, discard
 from genrlhf.trainers.describe import Description, describe_model, describe_reward
 from genrlhf.trainers.shared import decided_by_main

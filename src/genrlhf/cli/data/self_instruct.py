@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import fields, replace
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.cli.frame import add_command as add
 from genrlhf.cli.samplers import add_sampler_options, make_sampler, model_settings
 from genrlhf.cli.terminal import print_json, print_table, say
-from genrlhf.errors import ConfigError, printable
+from genrlhf.errors import printable
 
 if TYPE_CHECKING:
     from genrlhf.data.selfinstruct.config import SelfInstructConfig
@@ -138,8 +137,6 @@ def run(args: argparse.Namespace) -> int:
     """Generate, and say which filter took how much."""
     from genrlhf.data.selfinstruct.run import self_instruct
 
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("genrlhf data self-instruct works in one process; start it without a launcher.")
     with closing(_Progress()) as progress:
         made = self_instruct(
             _LateSampler(args),
