@@ -108,7 +108,7 @@ def test_two_processes_share_the_prompts(causal_lm_folder: Path, prompts: Path) 
     for old in (file, file.with_name("out.jsonl.settings.json")):
         old.unlink()
     printed = run_in_two("genrlhf.cli", *command(causal_lm_folder, prompts, "--num-outputs", "2"))
-    assert printed.count("2 outputs of each of 6 prompts; 3 prompts sampled now") == 1
+    assert printed.count("2 outputs of each of 6 prompts; 6 prompts sampled now") == 1
     assert file.read_bytes() == alone
     assert not list(prompts.parent.glob("*process*"))
 

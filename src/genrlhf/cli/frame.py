@@ -224,6 +224,8 @@ def _check_targets(args: Namespace) -> None:
     read = [Path(file).expanduser() for file in given if file != "-"]
     if given.count("-") > 1:
         raise ConfigError("Standard input (-) can be read once; give files for the others.")
+    if "-" in given and started_processes() > 1:
+        raise ConfigError("Standard input (-) cannot be read by several processes; give a file.")
     seen: dict[Path, str] = {}
     for name in (*args.writes, *args.folders):
         target = getattr(args, name)

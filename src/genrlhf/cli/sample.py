@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import os
-from contextlib import nullcontext
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from genrlhf.data.asking import Asking
-    from genrlhf.sampling.store import SampleStore
+    from genrlhf.sampling.store import Progress, SampleStore, StoreSummary
+    from genrlhf.types import Sampler
 
 __all__ = ["add_command"]
 
@@ -91,7 +91,7 @@ def _kept(args: argparse.Namespace) -> str | None:
 def run(args: argparse.Namespace) -> int:
     """Sample, and say what was sampled."""
     from genrlhf.data.lock import locked
-    from genrlhf.models.processes import join_processes
+    from genrlhf.models.processes import decided_by_main, join_processes
 
     if args.n < 1:
         raise ConfigError(f"--n must be at least 1, not {args.n}.")
@@ -99,7 +99,8 @@ def run(args: argparse.Namespace) -> int:
     prompts = _prompts(args)
     # One process may wait for the others for as long as they sample.
     state = join_processes(timedelta(days=30))
-    with locked(args.output) if state.is_main_process else nullcontext():
+    with ExitStack() as held:
+        decided_by_main(lambda: held.enter_context(locked(args.output)))
         return _into_store(args, prompts, params, state)
 
 
@@ -119,15 +120,9 @@ def _into_store(args: argparse.Namespace, prompts: list[dict[str, Any]], params:
         process=state.process_index,
         processes=state.num_processes,
     )
-    if state.is_main_process:
-        store.open()
-    state.wait_for_everyone()
-    store.load()
     args.store = store
     summary = _sample(store, args, state)
-    state.wait_for_everyone()
     if state.is_main_process:
-        store.finish()
         _print(store, summary, args)
     return 0
 
@@ -165,11 +160,8 @@ def _params(args: argparse.Namespace) -> SamplingParams:
 
 def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
     from genrlhf.data import check_rows
-    from genrlhf.data.files import STDIN
     from genrlhf.data.sources import read_split
 
-    if args.prompts == STDIN and int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise ConfigError("--prompts - cannot be shared out among processes; give a file.")
     dataset: Dataset = read_split(args.prompts, args.split)
     if args.limit is not None:
         if args.limit < 1:
@@ -189,15 +181,31 @@ def _prompts(args: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
+def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> StoreSummary:
     from tqdm.auto import tqdm
 
-    missing = len(store.rows) - len(store.done)
-    if not missing:
-        return None
-    if store.done and state.is_main_process:
-        say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
-    mine = range(store.process, len(store.rows), store.processes)
+    from genrlhf.sampling.filling import fill
+
+    with ExitStack() as shown:
+        bars: list[Any] = []
+
+        def sampler() -> Sampler:
+            if store.done and state.is_main_process:
+                say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
+            made = _sampler(args, state)
+            total, hidden = len(store.share), not state.is_main_process
+            bars.append(tqdm(total=total, initial=total - store.missing, desc="prompts", disable=hidden))
+            shown.enter_context(bars[0])
+            return made
+
+        def report(progress: Progress) -> None:
+            bars[0].set_postfix_str(f"{progress.tokens_per_second:.0f} tokens/s", refresh=False)
+            bars[0].update(progress.prompts - bars[0].n)
+
+        return fill(store, sampler, report)
+
+
+def _sampler(args: argparse.Namespace, state: Any) -> Sampler:
     sampler = make_sampler(args, state.device)
     if (asking := _asking(args)) is not None:
         from genrlhf.sampling.asked import AskedSampler
@@ -209,33 +217,26 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> Any:
         from genrlhf.sampling import VerbalizedSampler
 
         sampler = VerbalizedSampler(sampler, **given)
-    there = sum(row in store.done for row in mine)
-    with tqdm(total=len(mine), initial=there, desc="prompts", disable=not state.is_main_process) as bar:
-
-        def report(progress: Any) -> None:
-            bar.set_postfix_str(f"{progress.tokens_per_second:.0f} tokens/s", refresh=False)
-            bar.update(progress.prompts - bar.n)
-
-        return store.run(sampler, report)
+    return sampler
 
 
-def _print(store: SampleStore, summary: Any, args: argparse.Namespace) -> None:
+def _print(store: SampleStore, summary: StoreSummary, args: argparse.Namespace) -> None:
     figures = {
         "output": args.output,
         "prompts": len(store.rows),
-        "sampled_now": summary.prompts if summary else 0,
-        "tokens": summary.tokens if summary else 0,
-        "seconds": round(summary.seconds, 2) if summary else 0.0,
-        "stopped": summary.stopped if summary else 0,
+        "sampled_now": summary.prompts,
+        "tokens": summary.tokens,
+        "seconds": round(summary.seconds, 2),
+        "stopped": summary.stopped,
     }
-    if args.stop and summary and summary.samples and not summary.stopped:
+    if args.stop and summary.samples and not summary.stopped:
         say(
             f"none of the {summary.samples} outputs sampled now has ended: neither EOS nor a stop string came within "
             f"{args.max_new_tokens} tokens."
         )
     if args.json:
         print_json(figures)
-    elif summary is None:
+    elif not summary.prompts:
         print(f"{printable(args.output)} holds {args.n} outputs of each of {len(store.rows)} prompts already.")
     else:
         rate = summary.tokens / max(summary.seconds, 1e-9)

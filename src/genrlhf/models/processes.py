@@ -75,6 +75,7 @@ def gathered(find: Callable[[], list[ResultT]]) -> list[ResultT]:
     if error is not None:
         raise error
     if failed := [(number, text) for number, text in enumerate(said) if text is not None]:
-        raise GenRLHFError(f"Process {failed[0][0]} of {len(said)} ended with {failed[0][1]}.")
+        number, text = failed[0]
+        raise GenRLHFError(f"Process {number} of {len(said)} ended with {text.removesuffix('.')}.")
     found: list[ResultT] = gather_object(mine)
     return found

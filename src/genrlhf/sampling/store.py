@@ -39,7 +39,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """What this start of a job has sampled on this process.
+    """What this start of a job has sampled.
 
     Attributes:
         prompts: prompts.
@@ -54,6 +54,15 @@ class StoreSummary:
     tokens: int
     stopped: int
     seconds: float
+
+    @classmethod
+    def of(cls, processes: Sequence[StoreSummary]) -> StoreSummary:
+        """Return what several processes have sampled side by side."""
+        counts = {name: sum(getattr(one, name) for one in processes) for name in _COUNTS}
+        return cls(**counts, seconds=max((one.seconds for one in processes), default=0.0))
+
+
+_COUNTS = ("prompts", "samples", "tokens", "stopped")
 
 
 class SampleStore:
@@ -108,6 +117,16 @@ class SampleStore:
     def _part(self, process: int) -> Path:
         return self.file.with_name(f"{self.file.name}.process-{process}")
 
+    @property
+    def share(self) -> range:
+        """The rows that this process draws."""
+        return range(self.process, len(self.rows), self.processes)
+
+    @property
+    def missing(self) -> int:
+        """How many of them were not done when the file was loaded."""
+        return sum(row not in self.done for row in self.share)
+
     def files(self) -> list[Path]:
         """Return the files that hold outputs: the one they go to, and those of processes that have not ended."""
         parts = sorted(self.file.parent.glob(f"{glob.escape(self.file.name)}.process-*"))
@@ -157,7 +176,7 @@ class SampleStore:
 
     def run(self, sampler: Sampler, report: Callable[[Progress], None] = lambda progress: None) -> StoreSummary:
         """Draw what is not done yet of this process's share, and append it as it comes."""
-        mine = range(self.process, len(self.rows), self.processes)
+        mine = self.share
         places = {place for place, row in enumerate(mine) if row in self.done}
         start, prompts, tokens, stopped = perf_counter(), 0, 0, 0
         stream = sampler.stream(
