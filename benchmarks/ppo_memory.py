@@ -49,7 +49,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
 from genrlhf.models import ScalarHead, freeze_layers
-from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.policy import PolicyWithValue
 
 GIB = 2**30
 TOLERANCE = 0.02

@@ -7,10 +7,8 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from transformers import BloomConfig, BloomForCausalLM
 
-from genrlhf.models.completions import PolicyWithValue, completion_logits, context_length
-from genrlhf.models.heads import ScalarHead
+from genrlhf.models.completions import completion_logits
 from tests.helpers import PAD_ID, VOCAB_SIZE, tiny_gpt2, tiny_llama, tiny_opt
 
 PROMPTS = [[40], [50, 60, 70, 80, 90], [33, 44, 55]]
@@ -141,53 +139,3 @@ def test_a_peft_wrapper_gives_the_same(model: Any) -> None:
     logits, hidden = completion_logits(wrapped, *padded())
     assert torch.allclose(logits, expected, atol=1e-6)
     assert hidden.shape[:2] == logits.shape[:2]
-
-
-@pytest.mark.parametrize("temperature", [0.7, 1.0])
-def test_policy_with_value_scores_completions(model: Any, temperature: float) -> None:
-    width = model.get_output_embeddings().in_features
-    head = ScalarHead(width, init="normal")
-    policy = PolicyWithValue(model, head, temperature=temperature)
-    batch = padded()
-    with torch.no_grad():
-        output = policy(*batch)
-    assert output.logprobs.shape == output.entropy.shape == output.values.shape == batch[2].shape
-    _, hidden = completion_logits(model, *batch)
-    for row, completion in enumerate(COMPLETIONS):
-        log_p = (unpadded_logits(model, row).double() / temperature).log_softmax(-1)
-        for t, token in enumerate(completion):
-            assert output.logprobs[row, t].item() == pytest.approx(log_p[t, token].item(), abs=1e-4)
-            assert output.entropy[row, t].item() == pytest.approx(-(log_p[t].exp() * log_p[t]).sum().item(), abs=1e-4)
-            value = hidden[row, t] @ head.linear.weight[0] + head.linear.bias[0]
-            assert output.values[row, t].item() == pytest.approx(value.item(), abs=1e-5)
-
-
-def test_policy_with_value_trains_both_and_looks_like_a_model() -> None:
-    model = tiny_llama()
-    head = ScalarHead(16, init="normal")
-    policy = PolicyWithValue(model, head, temperature=1.0)
-    assert policy.config is model.config
-    assert policy.device == torch.device("cpu")
-    assert policy.is_gradient_checkpointing is False
-    output = policy(*padded())
-    mask = padded()[3]
-    assert output.values is not None
-    (output.logprobs[mask].sum() + output.values[mask].sum()).backward()
-    gradients = {name: p.grad.abs().sum().item() for name, p in policy.named_parameters() if p.grad is not None}
-    assert set(gradients) == {name for name, _ in policy.named_parameters()}
-    assert all(total > 0 for total in gradients.values())
-    policy.gradient_checkpointing_enable()
-    assert policy.is_gradient_checkpointing is True
-    policy.train()
-    again = policy(*padded())
-    assert torch.allclose(again.logprobs, output.logprobs, atol=1e-6)
-
-
-def test_context_length() -> None:
-    assert context_length(tiny_llama()) == 64
-    assert context_length(tiny_gpt2()) == 64
-    assert context_length(tiny_opt(max_position_embeddings=32)) == 32
-    torch.manual_seed(0)
-    # ALiBi: no positions to run out of.
-    bloom = BloomForCausalLM(BloomConfig(vocab_size=20, hidden_size=8, n_layer=1, n_head=2))
-    assert context_length(bloom) is None

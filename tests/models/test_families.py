@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from peft import LoraConfig, get_peft_model
 
-from genrlhf.models.completions import completion_logits, context_length
+from genrlhf.models.completions import completion_logits
 from genrlhf.models.families import family_of, forward_arguments, reads_left_padding
-from genrlhf.models.freezing import decoder_layers, disable_dropout
+from genrlhf.models.freezing import disable_dropout
 from genrlhf.models.last_positions import can_limit
+from genrlhf.models.structure import context_length, decoder_layers
 from tests.decoders.configs import build
 from tests.helpers import PAD_ID, tiny_llama
 

@@ -10,9 +10,9 @@ from peft import BOFTConfig, LoHaConfig, LoraConfig, get_peft_model
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, FalconConfig, FalconForCausalLM, GPTJConfig, GPTJForCausalLM
 
-from genrlhf.errors import ConfigError, ModelError
+from genrlhf.errors import ConfigError
 from genrlhf.models import decoder_layers, disable_dropout, freeze_layers
-from genrlhf.models.freezing import modules_above_layers
+from genrlhf.models.structure import modules_above_layers
 from genrlhf.models.trunk import trunk_depth
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
 from tests.models.test_heads import classifier
@@ -21,47 +21,6 @@ from tests.sampling.families import build as build_family
 
 def trainable(model: nn.Module) -> set[str]:
     return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-
-
-@pytest.mark.parametrize(
-    ("build", "path"),
-    [(tiny_llama, "model.layers"), (tiny_gpt2, "transformer.h"), (tiny_opt, "model.decoder.layers")],
-)
-def test_layers_are_found_in_every_family(build: Any, path: str) -> None:
-    model = build()
-    assert decoder_layers(model) is model.get_submodule(path)
-
-
-def test_layers_are_found_inside_an_adapter_and_a_classifier() -> None:
-    model = tiny_llama()
-    layers = model.model.layers
-    assert decoder_layers(get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", r=2))) is layers
-    assert len(decoder_layers(tiny_reward_model())) == 2
-
-
-def test_layers_that_are_not_there() -> None:
-    model = tiny_llama()
-    model.config.num_hidden_layers = 7
-    with pytest.raises(ModelError, match="No list of 7 layers was found in the LlamaForCausalLM"):
-        decoder_layers(model)
-
-
-@pytest.mark.parametrize(
-    ("kind", "settings", "message"),
-    [
-        ("albert", {"embedding_size": 8}, "The 2 layers of the AlbertForSequenceClassification share their weights"),
-        ("xlm", {}, "The layers of the XLMForSequenceClassification are not one module each"),
-        ("flaubert", {}, "The layers of the FlaubertForSequenceClassification are not one module each"),
-        ("bart", {"encoder_layers": 2}, "BartForSequenceClassification has layers in its encoder and in its decoder"),
-        ("t5", {"num_layers": 2}, "T5ForSequenceClassification has layers in its encoder and in its decoder"),
-    ],
-)
-def test_layers_that_cannot_be_frozen_one_by_one(kind: str, settings: dict[str, Any], message: str) -> None:
-    model = classifier(kind, **settings)
-    with pytest.raises(ModelError, match=f"{message}; leave freeze_layers at 0"):
-        freeze_layers(model, 0.5)
-    assert all(parameter.requires_grad for parameter in model.parameters())
-    assert freeze_layers(model, 0) == 0
 
 
 def test_a_decoder_without_layers_to_be_found_has_no_trunk() -> None:

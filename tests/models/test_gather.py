@@ -10,8 +10,8 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 
 from genrlhf.errors import ConfigError
 from genrlhf.models import ScalarHead
-from genrlhf.models.completions import PolicyWithValue
 from genrlhf.models.gather import unsharded
+from genrlhf.models.policy import PolicyWithValue
 from tests.helpers import tiny_llama
 from tests.processes import run_in_two
 

@@ -17,9 +17,8 @@ from transformers import (
 )
 
 from genrlhf.models import ScalarHead, reset_score_head
-from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.heads import score_in_float32
-from tests.helpers import VOCAB_SIZE, tiny_bert, tiny_llama, tiny_reward_model
+from tests.helpers import VOCAB_SIZE, tiny_reward_model
 
 CLASSIFIERS = [
     *("albert", "bert", "deberta-v2", "distilbert", "electra", "gpt2", "gpt_neox", "llama", "modernbert", "mpnet"),
@@ -113,20 +112,6 @@ def test_reset_score_head_finds_the_last_layer_of_a_deeper_head() -> None:
     assert model.classifier.out_proj.weight.abs().sum().item() > 0
     assert model.classifier.out_proj.bias.item() == 0.0
     assert torch.equal(model.classifier.dense.weight, dense)
-
-
-@pytest.mark.parametrize("kind", CLASSIFIERS)
-def test_the_head_is_what_is_not_in_the_base_model_but_for_a_pooler(kind: str) -> None:
-    model = classifier(kind)
-    above = {id(p) for head in modules_above_layers(model) for p in head.parameters()}
-    named = {name for name, parameter in model.named_parameters() if id(parameter) in above}
-    words = ("score", "classifier", "pooler", "head.", "sequence_summary", "logits_proj")
-    assert named == {name for name, _ in model.named_parameters() if any(word in name for word in words)} != set()
-
-
-@pytest.mark.parametrize("build", [tiny_llama, tiny_bert])
-def test_models_without_a_score_have_no_head(build: Any) -> None:
-    assert modules_above_layers(build()) == []
 
 
 def scores(model: Any) -> torch.Tensor:

@@ -12,8 +12,8 @@ from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 
 from genrlhf.models import ScalarHead, freeze_layers
-from genrlhf.models.completions import PolicyWithValue
 from genrlhf.models.gather import unsharded
+from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.sampling import TransformersSampler, sample_seeds
 from genrlhf.types import Generation, SamplingParams

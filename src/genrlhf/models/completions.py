@@ -11,25 +11,16 @@ from torch import nn
 from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from genrlhf.models.families import forward_arguments, reads_left_padding
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.last_positions import at_last_positions
 from genrlhf.models.packing import PackedText, Tokens, reads_packed
-from genrlhf.models.trunk import at_last_positions, top_of
-from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
-from genrlhf.types import WHOLE_VOCABULARY, Support
+from genrlhf.models.structure import inner_model
+from genrlhf.models.trunk import top_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from genrlhf.models.heads import ScalarHead
 
-__all__ = [
-    "CompletionOutput",
-    "PolicyWithValue",
-    "Trunk",
-    "classifier_scores",
-    "completion_logits",
-    "context_length",
-]
+__all__ = ["Trunk", "classifier_scores", "completion_logits"]
 
 ROWS_OF_LIKE_LENGTH = 32
 """Texts that go through a model at a time on a processor, which is as fast with these as with more."""
@@ -45,34 +36,6 @@ class Trunk(NamedTuple):
 
     depth: int
     states: torch.Tensor
-
-
-class CompletionOutput(NamedTuple):
-    """What a policy says of sampled completions.
-
-    Attributes:
-        logprobs: (B, T) float32, of the sampled tokens, under the distribution that they were drawn from.
-        values: (B, T) float32, predicted before each token; None without a critic.
-        entropy: (B, T) float32, of the distribution they were drawn from; None while training without a bonus for it.
-        unmasked_logprobs: (B, T) float32, what is compared with the reference; None where that is `logprobs`.
-    """
-
-    logprobs: torch.Tensor
-    values: torch.Tensor | None = None
-    entropy: torch.Tensor | None = None
-    unmasked_logprobs: torch.Tensor | None = None
-
-
-def context_length(model: PreTrainedModel) -> int | None:
-    """Return how many tokens fit the model's positions, None where its config sets no limit.
-
-    RoBERTa and its relatives count positions from behind the padding index, which is 1 in all that are published: 514
-    positions are 512 tokens.
-    """
-    length = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    table = getattr(getattr(inner_model(model).base_model, "embeddings", None), "position_embeddings", None)
-    before = getattr(table, "padding_idx", None)
-    return int(length) - (0 if before is None else max(2, before + 1)) if length and length > 0 else None
 
 
 def completion_logits(
@@ -275,145 +238,3 @@ class _Text(NamedTuple):
         # Behind the end of a completion anything will do.
         places = places.clamp(max=hidden.shape[1] - 1)
         return hidden.gather(1, places.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
-
-
-class PolicyWithValue(nn.Module):
-    """A policy and what predicts its values, trained together.
-
-    One module with one forward pass, so that wrappers for distributed training see every parameter.
-
-    Args:
-        policy: a causal language model, in or out of a PEFT wrapper.
-        value_head: maps hidden states (B, T, d) of the policy to values (B, T); None with a value model.
-        value_model: a sequence classifier, see `classifier_scores`; None with a value head. Without either there is no
-            critic, and there are no values.
-        temperature: the one that completions are sampled at; log-probabilities are taken at it.
-        depth: layers of the trunk that policy and value model share; 0 for none.
-        value_depth: the same for the value model, 0 where it has a trunk of its own.
-        entropy_bonus: the entropy takes part in the loss.
-        support: the tokens that log-probabilities range over.
-    """
-
-    def __init__(
-        self,
-        policy: PreTrainedModel,
-        value_head: ScalarHead | None,
-        *,
-        value_model: PreTrainedModel | None = None,
-        temperature: float,
-        depth: int = 0,
-        value_depth: int = 0,
-        entropy_bonus: bool = False,
-        support: Support = WHOLE_VOCABULARY,
-    ) -> None:
-        super().__init__()
-        self.policy = policy
-        self.value_head = value_head
-        self.value_model = value_model
-        self.temperature = temperature
-        self.depth = depth
-        self.value_depth = value_depth
-        self.entropy_bonus = entropy_bonus
-        self.support = support
-
-    def forward(
-        self,
-        prompt_ids: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        completion_ids: torch.Tensor,
-        completion_mask: torch.Tensor,
-        states: torch.Tensor | None = None,
-        allowed: torch.Tensor | None = None,
-        groups: Sequence[int] | None = None,
-    ) -> CompletionOutput:
-        """Score completions.
-
-        Args:
-            prompt_ids: (B, P) int64, left-padded.
-            prompt_mask: (B, P) bool.
-            completion_ids: (B, T) int64, right-padded.
-            completion_mask: (B, T) bool.
-            states: (B, P + T, d), what the trunk makes of them; None computes it.
-            allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that could be drawn, see `pack_bits`; None for all of them.
-            groups: which completions share a prompt that is to be computed once, see `completion_logits`.
-        """
-        tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
-        if states is not None and self.is_gradient_checkpointing and torch.is_grad_enabled():
-            # Reentrant checkpointing gives weights no gradient where nothing that enters their layer has one.
-            states = states.detach().requires_grad_()
-        trunk = None if states is None else Trunk(self.depth, states)
-        logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk, groups=groups)
-        options: dict[str, Any] = {
-            "temperature": self.temperature,
-            "early": EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens),
-        }
-        unmasked = None
-        if allowed is not None:
-            if not self.support.filtered:
-                unmasked = chosen_logprobs(logits, completion_ids, **options)
-            logits = only_members(logits, allowed)
-        logprobs = chosen_logprobs(logits, completion_ids, **options)
-        entropy = None
-        if self.entropy_bonus or not torch.is_grad_enabled():
-            entropy = token_entropy(logits, **options)
-        return CompletionOutput(logprobs, self.values(tokens, hidden, states), entropy, unmasked)
-
-    def values(
-        self,
-        tokens: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-        hidden: torch.Tensor,
-        states: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
-        """Return the values before every completion token, (B, T) float32; None without a critic.
-
-        Args:
-            tokens: ids and mask of prompts, ids and mask of completions.
-            hidden: (B, T, d), what the policy's language-model head reads.
-            states: as in `forward`.
-        """
-        values: torch.Tensor
-        if self.value_head is not None:
-            values = self.value_head(hidden)
-            return values
-        if self.value_model is None:
-            return None
-        trunk = Trunk(self.value_depth, states) if states is not None and self.value_depth else None
-        values = classifier_scores(self.value_model, *tokens, trunk=trunk)[:, :-1]
-        config: Any = self.value_model.config
-        return values * getattr(config, "genrlhf_reward_gain", 1.0) + getattr(config, "genrlhf_reward_bias", 0.0)
-
-    @property
-    def _no_split_modules(self) -> Any:
-        """The layers of the policy, which FSDP shards one by one."""
-        return getattr(inner_model(self.policy), "_no_split_modules", None)
-
-    def enter_forward(self) -> None:
-        """Do nothing; stands in for a forward pass where one is wanted for its hooks, see `genrlhf.models.gather`."""
-
-    @property
-    def config(self) -> Any:
-        """The policy's config, which `transformers.Trainer` looks for on the model."""
-        return self.policy.config
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the policy."""
-        device: torch.device = next(self.policy.parameters()).device
-        return device
-
-    @property
-    def is_gradient_checkpointing(self) -> bool:
-        """Whether the policy recomputes activations in the backward pass."""
-        return bool(getattr(self.policy, "is_gradient_checkpointing", False))
-
-    def gradient_checkpointing_enable(self, **options: Any) -> None:
-        """Switch on recomputation of activations in the backward pass."""
-        for model in (self.policy, self.value_model):
-            if model is not None:
-                model.gradient_checkpointing_enable(**options)
-
-    def activation_checkpointing_enable(self, **options: Any) -> None:
-        """Do the same, under the name that newer versions of transformers call it by."""
-        for model in (self.policy, self.value_model):
-            if model is not None:
-                model.activation_checkpointing_enable(**options)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 from genrlhf.ops import position_ids
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Training only the last layers, and what there is to know of a model's inside for it."""
+"""Training only the last layers, without dropout."""
 
 from __future__ import annotations
 
@@ -7,64 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from genrlhf.errors import ConfigError, ModelError
+from genrlhf.errors import ConfigError
+from genrlhf.models.structure import decoder_layers, modules_above_layers
 
-__all__ = [
-    "decoder_layers",
-    "disable_dropout",
-    "freeze_layers",
-    "inner_model",
-    "modules_above_layers",
-]
-
-
-def inner_model(model: Any) -> Any:
-    """Return the transformers model inside a PEFT wrapper, or the model itself."""
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
-
-
-def decoder_layers(model: nn.Module) -> nn.ModuleList:
-    """Return the layers of a decoder, first to last, whatever its family calls them.
-
-    Raises:
-        ModelError: where no list of `config.num_hidden_layers` layers is found, or layers are no modules of their own
-            (ALBERT repeats one, XLM and FlauBERT keep attentions, norms and MLPs apart), or lie in encoder and decoder.
-    """
-    config: Any = model.config
-    count = config.get_text_config().num_hidden_layers
-    advice = "leave freeze_layers at 0 and freeze parameters yourself."
-    if getattr(config, "is_encoder_decoder", False):
-        raise ModelError(f"The {type(model).__name__} has layers in its encoder and in its decoder; {advice}")
-    if getattr(config, "num_hidden_groups", count) < count:
-        raise ModelError(f"The {count} layers of the {type(model).__name__} share their weights; {advice}")
-    for parent in model.modules():
-        lists = [child for child in parent.children() if isinstance(child, nn.ModuleList) and len(child) == count]
-        if len(lists) > 1 and all(_has_parameters(part) for part in lists[:2]):
-            raise ModelError(f"The layers of the {type(model).__name__} are not one module each; {advice}")
-        if lists:
-            return lists[0]
-    raise ModelError(f"No list of {count} layers was found in the {type(model).__name__}; {advice}")
-
-
-def _has_parameters(module: nn.Module) -> bool:
-    return next(module.parameters(), None) is not None
-
-
-def modules_above_layers(model: nn.Module) -> list[nn.Module]:
-    """Return what reads a score from the last layer of a classifier, whatever its family calls it; nothing for others.
-
-    That is all that lies outside of the base model (`score`, `classifier`, `pre_classifier`, `head`, …), and the pooler
-    that BERT and its kin have inside. A final norm belongs to the base model.
-
-    Args:
-        model: any model, in or out of a PEFT wrapper.
-    """
-    owner: Any = inner_model(model)
-    if owner.get_output_embeddings() is not None or owner.base_model is owner:
-        return []
-    outside = [child for child in owner.children() if child is not owner.base_model]
-    pooler = [child for name, child in owner.base_model.named_children() if "pool" in name]
-    return [*pooler, *outside]
+__all__ = ["disable_dropout", "freeze_layers"]
 
 
 def freeze_layers(model: nn.Module, fraction: float) -> int:

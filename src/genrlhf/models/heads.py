@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from genrlhf.models.freezing import modules_above_layers
+from genrlhf.models.structure import modules_above_layers
 
 __all__ = ["Float32Linear", "ScalarHead", "reset_score_head", "score_in_float32"]
 

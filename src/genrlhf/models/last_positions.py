@@ -8,11 +8,27 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["LastPositions", "can_limit"]
+from genrlhf.models.structure import decoder_layers, inner_model
+from genrlhf.models.views import with_layers
+
+__all__ = ["LastPositions", "at_last_positions", "can_limit"]
 
 _CACHE_NAMES = ("past_key_values", "layer_past")
 _ATTENTIONS = ("eager", "sdpa")
 _ATTENDING = ("attention", "full_attention", "sliding_attention")
+
+
+def at_last_positions(model: Any, last: int) -> Any:
+    """Return a view of `model` whose last layer runs at the last `last` positions, where `LastPositions` can do that.
+
+    The same inputs give the same outputs there, those before are undefined; it is good for one forward pass.
+    """
+    owner = inner_model(model)
+    layers = decoder_layers(owner)
+    if not can_limit(layers[-1], owner.config):
+        return model
+    kept = [*list(layers)[:-1], LastPositions(layers[-1], last)]
+    return with_layers(owner, layers, nn.ModuleList(kept), slice(None))
 
 
 def can_limit(layer: nn.Module, config: Any) -> bool:

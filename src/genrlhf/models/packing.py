@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from genrlhf.models.families import shares_prefix, without_router_logits
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 from genrlhf.ops import position_ids
 
 if TYPE_CHECKING:

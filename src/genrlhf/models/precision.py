@@ -5,7 +5,7 @@
 * Trained weights are float32. In bfloat16 a weight has 8 bits, and nearly all steps of an optimizer are smaller than
   half of the last one: they would be rounded away.
 * Frozen weights stay in the dtype that they were loaded in. Autocast would cast those in float32 anew for every token
-  that is sampled; `frozen_weights_cast` does it once, to the same numbers.
+  that is sampled; `genrlhf.models.autocast.frozen_weights_cast` does it once, to the same numbers.
 * Scalar heads compute in float32, outside of autocast, see `genrlhf.models.heads`: rewards and values are compared with
   others of nearly their size.
 """
@@ -15,32 +15,19 @@ from __future__ import annotations
 import copy
 import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from genrlhf.errors import ConfigError
 from genrlhf.models.heads import score_in_float32
 
-__all__ = [
-    "default_precision",
-    "frozen_weights_cast",
-    "hold_in_training_precision",
-    "is_low_precision",
-    "product_weights",
-    "with_precision_of",
-]
+__all__ = ["default_precision", "hold_in_training_precision", "is_low_precision", "with_precision_of"]
 
 logger = logging.getLogger(__name__)
 
 ArgsT = TypeVar("ArgsT")
-
-PRODUCTS = (nn.Linear, Conv1D)
-"""Layers whose parameters autocast casts, whatever they are held in."""
 
 
 def default_precision(args: Any) -> None:
@@ -105,46 +92,3 @@ def _rounds_float32_products() -> bool:
         return torch.get_float32_matmul_precision() != "highest"
     # From torch 2.9 on, where the question above may be an error.
     return bool(newer & {"tf32", "bf16"})
-
-
-def product_weights(model: nn.Module) -> set[int]:
-    """Return the ids of the parameters that nothing but products reads, so that autocast makes the same of them anyway.
-
-    A head that is tied to the embeddings is none: those are read as they are.
-    """
-    within: set[int] = set()
-    elsewhere: set[int] = set()
-    for module in model.modules():
-        places = within if type(module) in PRODUCTS else elsewhere
-        places.update(id(parameter) for parameter in module._parameters.values() if parameter is not None)
-    return within - elsewhere
-
-
-@contextmanager
-def frozen_weights_cast(*models: nn.Module) -> Iterator[None]:
-    """Hold the frozen weights of products in autocast's dtype within the context, for many passes of a few tokens.
-
-    Autocast casts a float32 weight before every product, and remembers the result for trained weights only. The numbers
-    are the same: embeddings and norms, which autocast leaves alone, stay as they are, and a head that is tied to the
-    embeddings gets a weight of its own as long as the context lasts. Does nothing outside of autocast.
-
-    Args:
-        models: whole on this process; nothing may be trained within.
-    """
-    changed: list[tuple[nn.Module, str, nn.Parameter]] = []
-    for module in (module for model in models for module in model.modules()):
-        for name, parameter in module._parameters.items() if type(module) in PRODUCTS else ():
-            if parameter is not None and parameter.dtype == torch.float32 and not parameter.requires_grad:
-                changed.append((module, name, parameter))
-    casts: dict[int, nn.Parameter] = {}
-    try:
-        for module, name, parameter in changed:
-            if torch.is_autocast_enabled(parameter.device.type):
-                dtype = torch.get_autocast_dtype(parameter.device.type)
-                if id(parameter) not in casts:
-                    casts[id(parameter)] = nn.Parameter(parameter.detach().to(dtype), requires_grad=False)
-                module._parameters[name] = casts[id(parameter)]
-        yield
-    finally:
-        for module, name, parameter in changed:
-            module._parameters[name] = parameter

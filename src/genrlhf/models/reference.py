@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import torch
 from torch import nn
 
-from genrlhf.models.precision import product_weights
+from genrlhf.models.autocast import product_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

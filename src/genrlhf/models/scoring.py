@@ -10,7 +10,7 @@ import torch
 from genrlhf.data.chat import chat_ids, render, text_ids
 from genrlhf.data.pairs import as_pair
 from genrlhf.errors import ModelError
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

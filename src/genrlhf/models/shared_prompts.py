@@ -13,8 +13,8 @@ from torch import nn
 from transformers import DynamicCache
 
 from genrlhf.models.families import shares_prefix, without_router_logits
-from genrlhf.models.freezing import inner_model
 from genrlhf.models.scoring import score_batch
+from genrlhf.models.structure import inner_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -12,8 +12,7 @@ import torch
 from torch import nn
 
 from genrlhf.models.families import TRUNK_FAMILIES
-from genrlhf.models.freezing import decoder_layers, inner_model
-from genrlhf.models.trunk import modules_before_layers
+from genrlhf.models.structure import decoder_layers, inner_model, modules_before_layers
 
 __all__ = ["share_trunk"]
 

@@ -7,7 +7,6 @@ policy, reference, value model, reward model.
 
 from __future__ import annotations
 
-import copy
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -16,13 +15,14 @@ from torch import nn
 
 from genrlhf.errors import ModelError
 from genrlhf.models.families import TRUNK_FAMILIES, forward_arguments
-from genrlhf.models.freezing import decoder_layers, inner_model
 from genrlhf.models.last_positions import LastPositions, can_limit
+from genrlhf.models.structure import decoder_layers, inner_model, modules_before_layers
+from genrlhf.models.views import shallow_copy, with_layers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["at_last_positions", "modules_before_layers", "top_of", "trunk_depth", "trunk_states"]
+__all__ = ["top_of", "trunk_depth", "trunk_states"]
 
 
 def trunk_depth(model: PreTrainedModel) -> int:
@@ -52,13 +52,6 @@ def trunk_depth(model: PreTrainedModel) -> int:
     return 0 if any(p.requires_grad for p in before) else depth
 
 
-def modules_before_layers(owner: nn.Module) -> list[nn.Module]:
-    """Return what makes the first layer's input: embeddings of tokens and positions, and a projection of them."""
-    names = ("wpe", "embed_positions", "project_in")
-    rest = [part for name, part in owner.named_modules() if name.split(".")[-1] in names]
-    return [owner.get_input_embeddings(), *rest]  # type: ignore[operator]
-
-
 def top_of(model: Any, depth: int, states: torch.Tensor, last: int) -> Any:
     """Return a view of `model` without its first `depth` layers, which reads `states` where they would end.
 
@@ -81,26 +74,13 @@ def top_of(model: Any, depth: int, states: torch.Tensor, last: int) -> Any:
     def replace(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any]:
         return ((states, *args[1:]), kwargs) if args else (args, {**kwargs, "hidden_states": states})
 
-    first = _shallow(kept[0])
+    first = shallow_copy(kept[0])
     first._forward_pre_hooks = type(first._forward_pre_hooks)(first._forward_pre_hooks)
     first._forward_pre_hooks_with_kwargs = type(first._forward_pre_hooks_with_kwargs)(
         first._forward_pre_hooks_with_kwargs
     )
     first.register_forward_pre_hook(replace, with_kwargs=True)
-    return _with_layers(owner, layers, nn.ModuleList([first, *kept[1:]]), slice(depth, None))
-
-
-def at_last_positions(model: Any, last: int) -> Any:
-    """Return a view of `model` whose last layer runs at the last `last` positions, where `LastPositions` can do that.
-
-    The same inputs give the same outputs there, those before are undefined; it is good for one forward pass.
-    """
-    owner = inner_model(model)
-    layers = decoder_layers(owner)
-    if not can_limit(layers[-1], owner.config):
-        return model
-    kept = [*list(layers)[:-1], LastPositions(layers[-1], last)]
-    return _with_layers(owner, layers, nn.ModuleList(kept), slice(None))
+    return with_layers(owner, layers, nn.ModuleList([first, *kept[1:]]), slice(depth, None))
 
 
 class _Stop(Exception):  # noqa: N818
@@ -132,35 +112,3 @@ def trunk_states(model: Any, depth: int, input_ids: torch.Tensor, mask: torch.Te
     finally:
         handle.remove()
     raise AssertionError("the forward pass did not reach the layer")
-
-
-def _shallow(module: nn.Module) -> nn.Module:
-    """Return a copy of a module that shares its parameters and submodules, and can be given others."""
-    # Not copy.copy: sharded modules call their constructor there.
-    duplicate: nn.Module = object.__new__(type(module))
-    duplicate.__dict__ = {**module.__dict__, "_modules": dict(module._modules)}
-    return duplicate
-
-
-def _with_layers(owner: nn.Module, layers: nn.Module, replacement: nn.ModuleList, kept: slice) -> nn.Module:
-    """Return a view of `owner` with `replacement` for `layers`, and a config to match."""
-    view = _shallow(owner)
-    config: Any = copy.copy(view.config)
-    config.num_hidden_layers = len(replacement)
-    if getattr(config, "layer_types", None):
-        config.layer_types = config.layer_types[kept]
-
-    def descend(module: nn.Module) -> bool:
-        if "config" in module.__dict__:
-            module.__dict__["config"] = config
-        for name, child in module._modules.items():
-            if child is layers:
-                module._modules[name] = replacement
-                return True
-            if child is not None and any(part is layers for part in child.modules()):
-                module._modules[name] = _shallow(child)
-                return descend(module._modules[name])  # type: ignore[arg-type]
-        return False
-
-    descend(view)
-    return view

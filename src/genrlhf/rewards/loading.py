@@ -12,8 +12,8 @@ from transformers import PreTrainedModel
 from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models import ensure_pad_token, load_reward_model, load_tokenizer
 from genrlhf.models.adapters import is_model
-from genrlhf.models.completions import context_length
 from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
+from genrlhf.models.structure import context_length
 from genrlhf.rewards.affine import adapter_calibration, calibration_of, set_calibration
 from genrlhf.rewards.calls import AsyncRewardFunction
 from genrlhf.rewards.carp import CARPReward, is_carp

@@ -13,9 +13,8 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 
 from genrlhf.errors import ModelError
-from genrlhf.models.completions import context_length
 from genrlhf.models.families import SHARED_PREFIX_FAMILIES, family_of, shares_prefix, without_router_logits
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import context_length, inner_model
 from genrlhf.ops import position_ids
 from genrlhf.sampling.graphs import WIDTH, StepGraphs
 from genrlhf.sampling.habits import habits_of

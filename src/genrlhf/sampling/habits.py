@@ -18,8 +18,8 @@ from genrlhf.models.families import (
     shares_prefix,
     without_router_logits,
 )
-from genrlhf.models.freezing import inner_model
 from genrlhf.models.quantisation import is_quantised
+from genrlhf.models.structure import inner_model
 from genrlhf.sampling.plain import run_generate
 
 if TYPE_CHECKING:

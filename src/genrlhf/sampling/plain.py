@@ -10,7 +10,7 @@ import torch
 from transformers import GenerationConfig, LogitsProcessor, StoppingCriteria
 
 from genrlhf.models.families import without_router_logits
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

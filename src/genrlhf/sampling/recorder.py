@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genrlhf.errors import ModelError
-from genrlhf.models.freezing import decoder_layers, inner_model
+from genrlhf.models.structure import decoder_layers, inner_model
 from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus
 from genrlhf.ops.token_sets import pack_bits
 from genrlhf.sampling.choose import draw_tokens, penalise_repetition, scale_and_filter, uniforms

@@ -15,7 +15,7 @@ import torch
 from transformers import AttentionInterface
 from transformers.cache_utils import Cache, CacheLayerMixin
 
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,8 +10,8 @@ import torch
 from genrlhf.data.asking import Asking
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
-from genrlhf.models.completions import context_length
 from genrlhf.models.families import shares_prefix
+from genrlhf.models.structure import context_length
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds

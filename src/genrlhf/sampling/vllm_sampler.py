@@ -10,7 +10,7 @@ import torch
 
 from genrlhf.data.chat import Prompt
 from genrlhf.errors import ConfigError, ModelError
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.decode import check_prompt_lengths, left_pad
 from genrlhf.types import Generation, Sample, SamplingParams

@@ -16,10 +16,10 @@ from transformers import Trainer, TrainerCallback, TrainingArguments, set_seed
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.attention import leave_out_cudnn_attention
 from genrlhf.models.carp import CARPModel
-from genrlhf.models.completions import context_length
 from genrlhf.models.encoders import POOLINGS, Encoder, load_encoder, padded, text_tokens
 from genrlhf.models.freezing import disable_dropout, freeze_layers
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
+from genrlhf.models.structure import context_length
 from genrlhf.ops import class_logits, contrastive_losses
 from genrlhf.rewards.carp import CRITIQUES, is_carp, load_carp
 from genrlhf.trainers.card import MadeBy

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.models.completions import context_length
+from genrlhf.models.structure import context_length
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.types import SamplingParams
 

@@ -9,8 +9,8 @@ import torch
 from torch.nn.utils.rnn import pad_sequence
 
 from genrlhf.errors import ConfigError, ModelError
-from genrlhf.models.completions import context_length
 from genrlhf.models.families import forward_arguments
+from genrlhf.models.structure import context_length
 from genrlhf.ops import widened
 from genrlhf.sampling.decode import check_prompt_length, prompt_token_ids
 

@@ -20,7 +20,7 @@ from transformers.utils import ModelOutput
 
 from genrlhf.errors import ConfigError
 from genrlhf.models.families import without_router_logits
-from genrlhf.models.freezing import inner_model
+from genrlhf.models.structure import inner_model
 from genrlhf.ops import chosen_logprobs, token_entropy
 
 __all__ = ["drop_fused_head", "has_fused_head", "keep_whole_head", "label_logits"]

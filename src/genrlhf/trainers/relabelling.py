@@ -13,7 +13,7 @@ import torch
 from genrlhf.data.asking import Asking
 from genrlhf.data.chat import TEMPLATE_COLUMNS, prompt_of
 from genrlhf.errors import DataError, excerpt
-from genrlhf.models.completions import context_length
+from genrlhf.models.structure import context_length
 from genrlhf.ops import contrast_loss
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name

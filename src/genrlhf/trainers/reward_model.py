@@ -17,12 +17,11 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_for_reward_training
-from genrlhf.models.completions import context_length
-from genrlhf.models.freezing import modules_above_layers
 from genrlhf.models.model_set import load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
 from genrlhf.models.shared_prompts import pairs_behind_prompts, scores_behind_prompts, shares_prompts
+from genrlhf.models.structure import context_length, modules_above_layers
 from genrlhf.rewards.affine import (
     Calibration,
     calibration_of,

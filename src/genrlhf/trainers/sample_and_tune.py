@@ -16,8 +16,8 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.errors import CheckpointError, ConfigError
 from genrlhf.models import ensure_pad_token, load_causal_lm, load_tokenizer
 from genrlhf.models.adapter_base import refuse_unmergeable
-from genrlhf.models.completions import context_length
 from genrlhf.models.model_set import refuse_adapter_with_frozen_layers
+from genrlhf.models.structure import context_length
 from genrlhf.models.tokens import set_eos_token
 from genrlhf.rewards import RewardSource, load_reward
 from genrlhf.rewards.groups import as_group_reward

@@ -16,11 +16,10 @@ from transformers import PreTrainedModel, TrainerCallback
 
 from genrlhf.data.chat import turn_end, unheard_end
 from genrlhf.models import load_causal_lm
-from genrlhf.models.completions import context_length
-from genrlhf.models.freezing import inner_model
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
+from genrlhf.models.structure import context_length, inner_model
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.habits import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy

@@ -15,8 +15,8 @@ from tqdm.auto import tqdm
 from genrlhf.data.chat import prompts_of, unheard_end
 from genrlhf.data.schema import check_rows
 from genrlhf.errors import ConfigError, DataError, RunFolderError, excerpt
-from genrlhf.models.completions import context_length
 from genrlhf.models.processes import decided_by_main
+from genrlhf.models.structure import context_length
 from genrlhf.rewards.signatures import RESERVED
 from genrlhf.sampling.autoregressive import stop_token_ids
 from genrlhf.sampling.decode import check_prompt_lengths

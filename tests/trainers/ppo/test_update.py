@@ -8,7 +8,7 @@ from unittest.mock import patch
 import pytest
 import torch
 
-from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.policy import PolicyWithValue
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, weights
 

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 
-from genrlhf.models.completions import CompletionOutput
+from genrlhf.models.policy import CompletionOutput
 from genrlhf.trainers import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.phases import Phases

@@ -14,8 +14,8 @@ from genrlhf.integrations.callback.settings import DISTINCT_VALID, ENDED, LEVELS
 from genrlhf.integrations.callback.undisturbed import evaluating
 from genrlhf.metrics.diversity.evaluation import OutputsRow, Undefined, evaluate_diversity
 from genrlhf.metrics.estimate import mean_estimate
-from genrlhf.models.completions import context_length
 from genrlhf.models.gather import unsharded
+from genrlhf.models.structure import context_length
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name
 from genrlhf.sampling import TransformersSampler

@@ -12,7 +12,8 @@ from genrlhf.data.schema import check_columns
 from genrlhf.data.sources import read_split
 from genrlhf.errors import ConfigError, DataError, excerpt
 from genrlhf.metrics.token_loss import Forgetting, forgetting
-from genrlhf.models.completions import completion_logits, context_length
+from genrlhf.models.completions import completion_logits
+from genrlhf.models.structure import context_length
 from genrlhf.studies.stages.measure import prompt_text
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from genrlhf.errors import CheckpointError
-from genrlhf.models.completions import PolicyWithValue
+from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.trainers.checkpoint import readable
 from genrlhf.trainers.ppo.batches import load_rollout, save_rollout

@@ -13,7 +13,7 @@ from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl
 from genrlhf.trainers.own_code import named_errors
 
 if TYPE_CHECKING:
-    from genrlhf.models.completions import CompletionOutput
+    from genrlhf.models.policy import CompletionOutput
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.records import MicroBatch
     from genrlhf.trainers.ppo.report import RunHealth
@@ -65,9 +65,8 @@ class PPOLoss:
         if value is not None:
             loss = loss + args.vf_coef * value.loss
         if args.kl_in_loss:
-            compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
             estimator: Any = args.kl_estimator
-            loss = loss + self.state.kl_coef * kl_estimate(compared, batch.ref_logprobs, estimator)
+            loss = loss + self.state.kl_coef * kl_estimate(output.compared_logprobs, batch.ref_logprobs, estimator)
         if output.entropy is not None:
             loss = loss - self.state.entropy_coef * output.entropy
             self.tally.add("policy/entropy", output.entropy, batch.completion_mask)

@@ -10,8 +10,8 @@ from torch import nn
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import ScalarHead, load_causal_lm, load_reward_model, load_tokenizer
-from genrlhf.models.completions import PolicyWithValue
 from genrlhf.models.model_set import Loaded, ModelSet
+from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.quantisation import is_quantised
 from genrlhf.models.tokens import ensure_pad_token
 from genrlhf.models.vocabulary import check_same_vocabulary

@@ -14,9 +14,9 @@ import torch
 
 from genrlhf.data.chat import prompt_of
 from genrlhf.errors import ConfigError, ModelError
+from genrlhf.models.autocast import frozen_weights_cast
 from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
-from genrlhf.models.precision import frozen_weights_cast
 from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.trainers.ppo.advantage import spread_over_tokens
@@ -30,7 +30,7 @@ from genrlhf.types import Generation, MaskingPolicy, Support
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from genrlhf.models.completions import PolicyWithValue
+    from genrlhf.models.policy import PolicyWithValue
     from genrlhf.rewards.groups import GroupReward
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.hooks import Hooks

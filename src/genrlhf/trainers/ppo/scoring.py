@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.models.policy import CompletionOutput
 from genrlhf.models.trunk import trunk_states
 from genrlhf.ops import EarlyTokens, chosen_logprobs, kl_estimate, only_members
 from genrlhf.rewards import check_rewards
@@ -36,23 +37,6 @@ class _States:
         share = total // len(self.prompt)
         prompts = torch.arange(total, device=self.prompt.device)[rows] // share
         return torch.cat([self.prompt[prompts], self.completion[rows]], dim=1)
-
-
-@dataclass(frozen=True)
-class _Policy:
-    """What the policy says of completions, each (B, T) float32.
-
-    Attributes:
-        logprobs: under the distribution that was drawn from.
-        entropy: of it.
-        values: predicted before each token; None without a critic.
-        compared_logprobs: the log-probabilities that the KL takes, see `Support`.
-    """
-
-    logprobs: torch.Tensor
-    entropy: torch.Tensor
-    values: torch.Tensor | None
-    compared_logprobs: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -87,6 +71,7 @@ class Scorer:
         states = self._states(generation)
         scores = self._scores(prompts, texts, columns, generation).to(generation.ended.device)
         policy = self._policy(generation, states, sampled=sampled)
+        assert policy.entropy is not None
         ref_logprobs = self._reference(generation, states)
         mask, estimator = generation.completion_mask, self.args.kl_estimator
         kl = kl_estimate(policy.compared_logprobs, ref_logprobs, estimator)  # type: ignore[arg-type]
@@ -139,7 +124,7 @@ class Scorer:
         reward = self.models.reward
         return torch.tensor(check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward)))
 
-    def _policy(self, generation: Generation, states: _States | None, *, sampled: bool) -> _Policy:
+    def _policy(self, generation: Generation, states: _States | None, *, sampled: bool) -> CompletionOutput:
         """Return what the policy says: from sampling where that has found it, else from forward passes."""
         logprobs, entropy, hidden = generation.logprobs, generation.entropy, generation.last_hidden
         if not sampled or logprobs is None or entropy is None or hidden is None:
@@ -148,24 +133,21 @@ class Scorer:
         if model.value_model is None:
             values = model.values(generation.tokens, hidden)
         else:
-            parts = []
+            parts: list[Any] = []
             for rows in self._parts(len(logprobs)):
                 chosen = None if states is None else states.joined(rows, len(logprobs))
                 parts.append(model.values(_part(generation, rows), hidden[rows], chosen))
-            values = _joined(parts)
-        unmasked = generation.unmasked_logprobs
-        return _Policy(logprobs, entropy, values, logprobs if unmasked is None else unmasked)
+            values = torch.cat(parts)
+        return CompletionOutput(logprobs, values, entropy, generation.unmasked_logprobs)
 
-    def _forward(self, generation: Generation, states: _States | None) -> _Policy:
+    def _forward(self, generation: Generation, states: _States | None) -> CompletionOutput:
         parts, total = [], len(generation.ended)
         for rows in self._parts(total):
             chosen = None if states is None else states.joined(rows, total)
             allowed = None if generation.allowed is None else generation.allowed[rows]
-            output = self.models.trained(*_part(generation, rows), chosen, allowed, self._groups(rows, total))
-            compared = output.logprobs if output.unmasked_logprobs is None else output.unmasked_logprobs
-            parts.append((output.logprobs, output.entropy, output.values, compared))
-        logprobs, entropy, values, compared = zip(*parts, strict=True)
-        return _Policy(torch.cat(logprobs), torch.cat(entropy), _joined(values), torch.cat(compared))
+            parts.append(self.models.trained(*_part(generation, rows), chosen, allowed, self._groups(rows, total)))
+        found: list[Any] = [None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)]
+        return CompletionOutput(*found)
 
     def _reference(self, generation: Generation, states: _States | None) -> torch.Tensor:
         """Return the log-probabilities under the reference, (B, T) float32, over the same tokens as the policy's."""
@@ -180,12 +162,6 @@ class Scorer:
             early = EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens)
             parts.append(chosen_logprobs(logits, tokens[2], temperature=self.args.temperature, early=early))
         return torch.cat(parts)
-
-
-def _joined(parts: Sequence[torch.Tensor | None]) -> torch.Tensor | None:
-    """Return the values of all rows, None without a critic."""
-    there = [part for part in parts if part is not None]
-    return torch.cat(there) if there else None
 
 
 def _part(generation: Generation, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
