@@ -18,7 +18,7 @@ import pytest
 
 from genrlhf.cli import main
 from genrlhf.errors import CheckpointError, ConfigError, DataError, RunFolderError
-from genrlhf.studies import workers
+from genrlhf.studies import devices, workers
 from genrlhf.studies.folder import StudyFolder
 from genrlhf.studies.graph import Graph, Stage, StageContext
 from genrlhf.studies.running import run
@@ -87,6 +87,33 @@ def test_stages_run_at_the_same_time_in_processes_of_their_own_with_the_threads_
     assert len({a["process"], b["process"], os.getpid()}) == 3
     assert (a["threads"], b["threads"], a["told"]) == (1, 1, "1")
     assert torch.get_num_threads() == before
+
+
+def test_each_process_has_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def sees(folder: Path, context: StageContext) -> dict[str, Any]:
+        time.sleep(0.2)
+        return {"process": os.getpid(), "devices": os.environ.get("CUDA_VISIBLE_DEVICES")}
+
+    def found(folder: str, jobs: int) -> list[str]:
+        graph = Graph([Stage(name, {}, {}, sees, kind=name) for name in "abc"])
+        records = run(graph, tmp_path / folder, jobs=jobs).values()
+        by_process = {record.figures["process"]: record.figures["devices"] for record in records}
+        return sorted(map(str, by_process.values()))
+
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert found("none", 2) == ["None"] * 2
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert found("two", 3) == ["0", "0", "1"]
+    assert "CUDA_VISIBLE_DEVICES" not in os.environ
+    # Those that the command itself was given, which a driver may know by long names.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-8932f937")
+    assert found("named", 2) == ["3", "GPU-8932f937"]
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "3, GPU-8932f937"
+    # A launcher's processes are to have several, where there are enough.
+    four = [str(number) for number in range(4)]
+    assert devices.divided(four, 2, launches=True) == [["0", "1"], ["2", "3"]]
+    assert devices.divided(four, 3, launches=True) == [["0"], ["1"], ["2"]]
+    assert devices.divided(four, 5, launches=True) == [None] * 5
 
 
 def test_the_longest_path_begins_first_and_what_is_known_counts(tmp_path: Path) -> None:

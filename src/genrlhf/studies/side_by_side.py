@@ -8,6 +8,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.studies.devices import divided, seen
 from genrlhf.studies.failures import Failures
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph, Stage
@@ -42,8 +43,10 @@ def make_side_by_side(
         return
     workers: list[Worker] = []
     try:
-        for _ in range(min(jobs, len(foreman.pending))):
-            workers.append(Worker(places, launcher, threads or threads_for(jobs), remake, beside=workers))
+        number = min(jobs, len(foreman.pending))
+        for devices in divided(seen(), number, launches=launcher is not None):
+            given = threads or threads_for(jobs)
+            workers.append(Worker(places, launcher, given, remake, devices=devices, beside=workers))
         foreman.make_all(workers)
         foreman.failures.tell()
     finally:

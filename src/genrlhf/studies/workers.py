@@ -28,6 +28,7 @@ from typing import Any
 
 from genrlhf import errors
 from genrlhf.errors import CheckpointError, ConfigError, GenRLHFError
+from genrlhf.studies.devices import shown
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph
 from genrlhf.studies.launching import Launcher
@@ -63,6 +64,7 @@ class Worker:
         launcher: makes the stages that are `launched`, in processes of its own.
         threads: of the process.
         remake: returns the graph once more, for a process that is not forked; it is sent there.
+        devices: the GPUs that it sees, by their names; None for all.
         beside: the other processes, which a fork would keep from seeing that this one is gone.
 
     Raises:
@@ -76,6 +78,7 @@ class Worker:
         threads: int,
         remake: Callable[[], Graph] | None,
         *,
+        devices: Sequence[str] | None = None,
         beside: Sequence[Worker] = (),
     ) -> None:
         self.stage: str | None = None
@@ -91,7 +94,7 @@ class Worker:
         self.process = context.Process(
             target=_work, args=(os.getpid(), theirs, ours, given, launcher, threads, to_errors)
         )
-        with warnings.catch_warnings(), _no_interrupt(forked):
+        with warnings.catch_warnings(), _no_interrupt(forked), shown(devices):
             # Of a fork beside threads: those that there are end before it, or are not used after it.
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
