@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tokenizers.processors import TemplateProcessing
 
-from genrlhf.data.chat import ChatPrompt, default_system, prompt_of, render, template_options, text_ids, turn_end
+from genrlhf.data.chat import ChatPrompt, prompt_of, template_options
+from genrlhf.data.templates import render
+from genrlhf.data.token_ids import text_ids
 from genrlhf.errors import DataError
 from genrlhf.sampling.decode import check_prompt_lengths, prompt_token_ids
 from tests.helpers import CHAT_TEMPLATE, EOS_ID, tiny_tokenizer
@@ -95,36 +97,3 @@ def test_a_prompt_is_not_ended_by_its_tokenizer() -> None:
     a = tokenizer.convert_tokens_to_ids("a")
     assert prompt_token_ids(tokenizer, "a") == [a]
     assert prompt_token_ids(tokenizer, "a<eos>") == [a, EOS_ID, EOS_ID]
-
-
-@pytest.mark.parametrize(
-    ("template", "end"),
-    [
-        (CHAT_TEMPLATE, "<eos>"),
-        (CHAT_TEMPLATE.replace("eos_token", "'<end>'"), "<end>"),
-        ("{{ messages }}", None),
-        (None, None),
-    ],
-)
-def test_the_token_that_ends_a_turn(template: str | None, end: str | None) -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<end>"]})
-    tokenizer.chat_template = template
-    assert turn_end(tokenizer) == end
-
-
-@pytest.mark.parametrize(
-    ("template", "said"),
-    [
-        (CHAT_TEMPLATE, None),
-        ("{% if messages[0].role != 'system' %}[system] Be kind. \n{% endif %}" + CHAT_TEMPLATE, "Be kind."),
-        # A date that stands before every system message is no system prompt in its place.
-        ("[system]Today.\n" + CHAT_TEMPLATE, None),
-        ("{% if messages[0].role == 'system' %}{{ raise_exception('no') }}{% endif %}" + CHAT_TEMPLATE, None),
-        (None, None),
-    ],
-)
-def test_the_system_prompt_of_a_template(template: str | None, said: str | None) -> None:
-    tokenizer = tiny_tokenizer()
-    tokenizer.chat_template = template
-    assert default_system(tokenizer) == said

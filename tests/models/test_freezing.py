@@ -15,7 +15,7 @@ from genrlhf.models import decoder_layers, disable_dropout, freeze_layers
 from genrlhf.models.structure import modules_above_layers
 from genrlhf.models.trunk import trunk_depth
 from tests.helpers import tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
-from tests.models.test_heads import classifier
+from tests.models.test_score_heads import classifier
 from tests.sampling.families import build as build_family
 
 

@@ -13,7 +13,7 @@ from genrlhf.errors import ModelError
 from genrlhf.models import decoder_layers, freeze_layers
 from genrlhf.models.structure import context_length, modules_above_layers
 from tests.helpers import tiny_bert, tiny_gpt2, tiny_llama, tiny_opt, tiny_reward_model
-from tests.models.test_heads import CLASSIFIERS, classifier
+from tests.models.test_score_heads import CLASSIFIERS, classifier
 
 
 @pytest.mark.parametrize(

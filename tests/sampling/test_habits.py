@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 import torch
@@ -12,15 +11,9 @@ from transformers import BloomForCausalLM
 
 from genrlhf.errors import ModelError
 from genrlhf.models import disable_dropout
-from genrlhf.sampling.habits import (
-    Habits,
-    _on,
-    habits_of,
-    reads_ahead,
-    refuse_reading_ahead,
-    refuse_unless_comparable,
-)
-from tests.decoders.configs import DECODERS, NOT_IN_PPO, UNLIKE_ANY_SAMPLER, build, known
+from genrlhf.sampling.comparable import refuse_reading_ahead
+from genrlhf.sampling.habits import Habits, habits_of, reads_ahead
+from tests.decoders.configs import build
 
 
 class DeafBloom(BloomForCausalLM):
@@ -78,19 +71,6 @@ class SeeingBloom(BloomForCausalLM):
         return output
 
 
-@pytest.mark.parametrize("name", map(known, DECODERS))
-def test_what_is_trained_on_its_draws_has_their_probabilities(name: str) -> None:
-    model = build(name)
-    kind = repr(model.config.model_type)
-    for own_draws, refused in ((True, NOT_IN_PPO), (False, UNLIKE_ANY_SAMPLER)):
-        if name in refused:
-            with pytest.raises(ModelError, match=kind):
-                refuse_unless_comparable(model, own_draws=own_draws, device="cpu")
-        else:
-            refuse_unless_comparable(model, own_draws=own_draws, device="cpu")
-    assert reads_ahead(model) == (name == "xlnet")
-
-
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("adapted", [False, True])
 def test_a_strangers_model_that_reads_ahead(dtype: torch.dtype, adapted: bool) -> None:
@@ -109,17 +89,3 @@ def test_dropout_does_not_look_like_reading_ahead() -> None:
     assert not reads_ahead(model)
     disable_dropout(model)
     assert not reads_ahead(model)
-
-
-def test_a_model_is_tried_out_where_it_is_going_to_run() -> None:
-    model, moves = build("bloom"), []
-    with patch.object(model, "to", side_effect=lambda device: moves.append(str(device))):
-        refuse_unless_comparable(model, own_draws=True, device="cpu")
-        assert moves == []
-        # Its code would run there: nothing but the move is asked for here.
-        with _on(model, "meta"):
-            assert moves == ["meta"]
-        assert moves == ["meta", "cpu"]
-        model.hf_device_map = {"": "cpu"}
-        with _on(model, "meta"):
-            assert len(moves) == 2

@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from genrlhf.data.chat import Conversation, chat_ids, ends_turn, render, without_none
+from genrlhf.data.chat import Conversation, without_none
+from genrlhf.data.templates import ends_turn, render
+from genrlhf.data.token_ids import chat_ids
 from genrlhf.errors import DataError
 
 if TYPE_CHECKING:
@@ -140,7 +142,8 @@ def leaves_out_end(
         tokenizer: of the ids.
         ids: of a conversation.
         mask: the assistant's among them.
-        turn_end: what its chat template ends a turn with, see `genrlhf.data.chat.turn_end`; None for no such token.
+        turn_end: what its chat template ends a turn with, see `genrlhf.data.templates.turn_end`; None for no such
+            token.
     """
     if True not in mask or mask[-1]:
         return False

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from genrlhf.models.freezing import disable_dropout, freeze_layers
-from genrlhf.models.heads import ScalarHead, reset_score_head
+from genrlhf.models.heads import ScalarHead
 from genrlhf.models.loading import load_causal_lm, load_for_reward_training, load_reward_model, load_tokenizer
+from genrlhf.models.score_heads import reset_score_head
 from genrlhf.models.scoring import encode_pairs, score_batch
 from genrlhf.models.structure import decoder_layers
 from genrlhf.models.tokens import ensure_pad_token

@@ -16,8 +16,8 @@ from transformers import (
 from genrlhf.errors import ModelError
 from genrlhf.models.adapters import AdapterFolder, adapter_at, is_peft_model, merge_adapter, merged_copy
 from genrlhf.models.folders import is_score, load_from, one_line, read_config
-from genrlhf.models.heads import reset_score_head
 from genrlhf.models.quantisation import is_quantised, quantised, refuse_packed, settled, without_quantisation
+from genrlhf.models.score_heads import reset_score_head
 from genrlhf.models.structure import inner_model
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ import torch
 from torch import nn
 
 from genrlhf.errors import ConfigError
-from genrlhf.models.heads import score_in_float32
+from genrlhf.models.score_heads import score_in_float32
 
 __all__ = ["default_precision", "hold_in_training_precision", "is_low_precision", "with_precision_of"]
 

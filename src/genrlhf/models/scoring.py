@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.data.chat import chat_ids, render, text_ids
 from genrlhf.data.pairs import as_pair
+from genrlhf.data.templates import render
+from genrlhf.data.token_ids import chat_ids, text_ids
 from genrlhf.errors import ModelError
 from genrlhf.models.structure import inner_model
 

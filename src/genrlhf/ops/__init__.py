@@ -13,6 +13,7 @@ from genrlhf.ops.best_of_n import (
 from genrlhf.ops.contrastive import class_logits, contrastive_losses, soft_cross_entropy, spherical_clusters
 from genrlhf.ops.covariance import clip_cov_loss, kl_cov_loss, token_covariance
 from genrlhf.ops.distillation import forward_kl, forward_kl_top_k
+from genrlhf.ops.early_tokens import EarlyTokens
 from genrlhf.ops.entropy_control import adaptive_entropy_coef
 from genrlhf.ops.group_advantages import (
     GROUP_ADVANTAGES,
@@ -44,7 +45,7 @@ from genrlhf.ops.pairs import (
 )
 from genrlhf.ops.ranking import first_best, ranking_loss
 from genrlhf.ops.sums import running_sum, widened, widest_dtype
-from genrlhf.ops.token_sets import EarlyTokens, nucleus, only_members
+from genrlhf.ops.token_sets import nucleus, only_members
 from genrlhf.ops.unlikelihood import first_occurrences, repeated_ngrams, repetition_rate, unlikelihood
 
 __all__ = [

@@ -8,7 +8,7 @@ import torch
 
 from genrlhf.errors import ConfigError, ShapeError
 from genrlhf.ops._checks import check_same_shape
-from genrlhf.ops.token_sets import EarlyTokens
+from genrlhf.ops.early_tokens import EarlyTokens
 
 __all__ = [
     "KL_ESTIMATORS",

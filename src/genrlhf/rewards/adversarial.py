@@ -12,8 +12,8 @@ import torch
 from torch.nn.functional import softplus
 
 from genrlhf.errors import ConfigError, DataError, excerpt
-from genrlhf.models.heads import score_in_float32
 from genrlhf.models.loading import load_for_reward_training, scorer_from
+from genrlhf.models.score_heads import score_in_float32
 from genrlhf.models.scoring import encode_pairs, reads_at_eos
 from genrlhf.rewards.model_reward import score_texts
 

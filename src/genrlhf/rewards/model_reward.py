@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tqdm.auto import tqdm
 
 from genrlhf.data.chat import TEMPLATE_COLUMNS, template_options
-from genrlhf.models.heads import score_in_float32
+from genrlhf.models.score_heads import score_in_float32
 from genrlhf.models.scoring import encode_pair, reads_at_eos
 from genrlhf.models.shared_prompts import plan_scoring, score_behind_prompts, shares_prompts
 from genrlhf.rewards.affine import Calibration, calibration_of, check_target, fit_calibration, set_calibration

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.data.chat import ChatPrompt, Prompt, chat_ids, render, text_ids
+from genrlhf.data.chat import ChatPrompt, Prompt
+from genrlhf.data.templates import render
+from genrlhf.data.token_ids import chat_ids, text_ids
 from genrlhf.errors import DataError, excerpt
 from genrlhf.sampling.stops import StopStrings
 

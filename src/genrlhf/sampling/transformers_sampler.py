@@ -15,8 +15,9 @@ from genrlhf.models.structure import context_length
 from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.sampling.comparable import refuse_unless_comparable
 from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
-from genrlhf.sampling.habits import habits_of, refuse_unless_comparable
+from genrlhf.sampling.habits import habits_of
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, Sampler, SamplingParams, Support
 

@@ -25,12 +25,12 @@ from genrlhf.rewards.carp import CRITIQUES, is_carp, load_carp
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.carp_data import critiques_of, passages_of
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.counting import CountsRows, WeightedEvaluation
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.ranges import AT_LEAST_ONE, BELOW_ONE
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
 from genrlhf.trainers.shared import device_for_trials, make_output_dir, named_datasets, shorter
-from genrlhf.trainers.tally import CountsRows, WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from transformers import TrainerCallback
 
-from genrlhf.data.chat import default_system, template_options
+from genrlhf.data.chat import template_options
 from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_text
+from genrlhf.data.templates import default_system
 from genrlhf.errors import DataError, excerpt
 from genrlhf.trainers.sft_data import DemonstrationEncoder, Encoded
 

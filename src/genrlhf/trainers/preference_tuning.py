@@ -15,7 +15,7 @@ from datasets import Dataset
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.chat import turn_end
+from genrlhf.data.templates import turn_end
 from genrlhf.errors import ConfigError, GenRLHFError
 from genrlhf.models import load_causal_lm
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
@@ -23,9 +23,10 @@ from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
 from genrlhf.models.structure import context_length, inner_model
 from genrlhf.ops import widened
-from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.sampling.comparable import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.counting import CountsRows, WeightedEvaluation
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.pair_data import LabelEncoder, PairEncoder, check_room, unpaired, with_kl_completions
@@ -43,7 +44,6 @@ from genrlhf.trainers.shared import (
     source_of,
     trl_args,
 )
-from genrlhf.trainers.tally import CountsRows, WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

@@ -35,6 +35,7 @@ from genrlhf.rewards.calibration import check_demonstrations
 from genrlhf.rewards.model_reward import options_of, score_texts
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
+from genrlhf.trainers.counting import CountsRows, WeightedEvaluation
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.preference_data import PreferenceEncoder, encode_preferences, preferred
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
@@ -50,7 +51,6 @@ from genrlhf.trainers.shared import (
     source_of,
     trl_args,
 )
-from genrlhf.trainers.tally import CountsRows, WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

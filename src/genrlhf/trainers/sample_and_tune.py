@@ -24,7 +24,7 @@ from genrlhf.rewards.groups import as_group_reward
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.sampling.comparable import refuse_reading_ahead
 from genrlhf.trainers.best_of_n_choice import group_figures
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint

@@ -14,17 +14,18 @@ import trl
 from datasets import Dataset
 from transformers import PreTrainedModel, TrainerCallback
 
-from genrlhf.data.chat import turn_end, unheard_end
+from genrlhf.data.templates import turn_end, unheard_end
 from genrlhf.models import load_causal_lm
 from genrlhf.models.model_set import changes_base, load_to_train, make_trainable
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.reference import Snapshot
 from genrlhf.models.structure import context_length, inner_model
 from genrlhf.sampling.autoregressive import stop_token_ids
-from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.sampling.comparable import refuse_reading_ahead
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.columns import GROUP, Columns, Lists
+from genrlhf.trainers.counting import WeightedEvaluation
 from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.group_data import GroupEncoder
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
@@ -59,7 +60,6 @@ from genrlhf.trainers.shared import (
     trl_args,
 )
 from genrlhf.trainers.supervised_batch import SupervisedBatch
-from genrlhf.trainers.tally import WeightedEvaluation
 
 if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel

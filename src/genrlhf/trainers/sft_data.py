@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datasets import Dataset
 
-from genrlhf.data.chat import chat_ids, ends_turn, is_message, render, template_options, text_ids
+from genrlhf.data.chat import is_message, template_options
 from genrlhf.data.pairs import as_pair
 from genrlhf.data.schema import check_text
+from genrlhf.data.templates import ends_turn, render
+from genrlhf.data.token_ids import chat_ids, text_ids
 from genrlhf.data.turns import (
     AssistantTokens,
     assistant_tokens,

@@ -12,8 +12,9 @@ from accelerate.utils import parse_flag_from_env
 from datasets import Dataset, IterableDataset
 from tqdm.auto import tqdm
 
-from genrlhf.data.chat import prompts_of, unheard_end
+from genrlhf.data.chat import prompts_of
 from genrlhf.data.schema import check_rows
+from genrlhf.data.templates import unheard_end
 from genrlhf.errors import ConfigError, DataError, RunFolderError, excerpt
 from genrlhf.models.processes import decided_by_main
 from genrlhf.models.structure import context_length

@@ -13,7 +13,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError, ModelError, excerpt
 from genrlhf.models.structure import inner_model
-from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.sampling.comparable import refuse_reading_ahead
 
 __all__ = ["asking_of_trainer", "calling_trainer", "check_model", "language_model", "root_model", "sampling_tokenizer"]
 

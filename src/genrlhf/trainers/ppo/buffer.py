@@ -13,10 +13,10 @@ from genrlhf.trainers.ppo.batches import minibatch, minibatch_rows
 if TYPE_CHECKING:
     import torch
 
-    from genrlhf.trainers.ppo.callbacks import Observers
     from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint
     from genrlhf.trainers.ppo.loss import PPOLoss
     from genrlhf.trainers.ppo.masking import LaggingPolicy
+    from genrlhf.trainers.ppo.observers import Observers
     from genrlhf.trainers.ppo.records import MicroBatch, RolloutTensors
     from genrlhf.trainers.ppo.rollout import RolloutCollector
 

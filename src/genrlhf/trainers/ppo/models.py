@@ -17,7 +17,7 @@ from genrlhf.models.tokens import ensure_pad_token
 from genrlhf.models.vocabulary import check_same_vocabulary
 from genrlhf.rewards import ModelReward, RewardSource, WeightedReward, load_reward
 from genrlhf.sampling.autoregressive import stop_token_ids
-from genrlhf.sampling.habits import refuse_reading_ahead
+from genrlhf.sampling.comparable import refuse_reading_ahead
 from genrlhf.trainers.ppo.trunk_reward import TrunkReward
 from genrlhf.trainers.shared import device_for_trials
 from genrlhf.trainers.state_files import learns_along

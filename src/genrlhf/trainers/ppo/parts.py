@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from genrlhf.models.precision import is_low_precision
 from genrlhf.sampling import TransformersSampler
 from genrlhf.trainers.ppo.buffer import RolloutBuffer
-from genrlhf.trainers.ppo.callbacks import Observers
 from genrlhf.trainers.ppo.learning import LearningRewards
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
+from genrlhf.trainers.ppo.observers import Observers
 from genrlhf.trainers.ppo.phases import Phases
 from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector

@@ -20,7 +20,7 @@ from genrlhf.rewards import RewardSource
 from genrlhf.rewards.weighted import check_arguments
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.autoregressive import check_masking
-from genrlhf.sampling.habits import refuse_unless_comparable
+from genrlhf.sampling.comparable import refuse_unless_comparable
 from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer, readable
 from genrlhf.trainers.ppo.advantage import GroupAdvantage
