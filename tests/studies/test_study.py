@@ -215,6 +215,13 @@ def test_weights_count_and_not_their_place(task: Task, tmp_path: Path) -> None:
     assert one == moved and one["sft/seed-0"] != two["sft/seed-0"]
 
 
+def test_weights_are_read_once_for_all_stages(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("genrlhf.studies.ingredients.model_fingerprint", lambda name: asked.append(name) or name)
+    keys_of(study(task, tmp_path, {"base": {}, "sft": FEW}, model="a/model", seeds=[0, 1]))
+    assert asked == ["a/model"]
+
+
 def test_an_interrupted_study_goes_on_and_ends_alike(
     task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

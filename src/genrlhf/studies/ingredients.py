@@ -76,6 +76,7 @@ class Ingredients:
     shop: Workshop
     _stages: dict[str, Stage] = field(default_factory=dict)
     _digests: dict[int, Any] = field(default_factory=dict)
+    _weights: dict[str, str] = field(default_factory=dict)
 
     def stage(self, stage: Stage) -> Stage:
         """Return a stage, the same for the same name."""
@@ -93,7 +94,9 @@ class Ingredients:
         """Return a model: made by a stage, or as it is."""
         arm = self.arms[model.arm] if model.arm is not None else None
         if arm is None:
-            return Found(model_fingerprint(model.name), {}, lambda context: model.name)
+            if model.name not in self._weights:  # large files, once for all that needs them
+                self._weights[model.name] = model_fingerprint(model.name)
+            return Found(self._weights[model.name], {}, lambda context: model.name)
         if arm.method is None and arm.ends is None:
             return self.model(arm.model, seed, role)
         made = self._trained(arm, seed) if arm.method is not None else self._interpolated(arm, seed)
