@@ -3,14 +3,15 @@
     genrlhf study examples/open_ended.yaml --output-dir open_ended
     python benchmarks/open_ended_table.py examples/open_ended.yaml --output-dir open_ended --out open_ended_methods.json
 
-Figures are means over the inputs that have many outputs, with their 95 % interval: the share that is right, different
+Figures are means over the inputs that have many outputs, and over seeds where there are several, with their 95 %
+interval, which holds inputs and seeds both (`genrlhf.studies.seeds`): the share that is right, different
 right answers, exp(entropy) of the right ones and of 64 of them (it grows with their number), the share of all right
 answers that is found (coverage), different right answers an output (yield), and the share of the right ones that repeat
 an exemplar of their prompt (echo).
 
 A point is behind a control, which costs no training, that is ahead of it in one of two figures, share right or
 exp(entropy) of 64 right ones, and not behind in the other. It is ahead where it is behind none, and is itself so ahead
-of the control whose share right is nearest. Both go by the intervals of differences input by input.
+of the control whose share right is nearest. Both go by the intervals of differences input by input, and seed by seed.
 """
 
 from __future__ import annotations
@@ -24,61 +25,85 @@ from typing import Any
 import numpy as np
 
 from genrlhf.data.log import recover_records
-from genrlhf.metrics.estimate import mean_estimate
 from genrlhf.metrics.solutions import effective_answers
 from genrlhf.metrics.solutions.verdicts import mean_or_undefined, share_or_undefined
 from genrlhf.studies import Study
 from genrlhf.studies.results import Results
+from genrlhf.studies.seeds import mean_over_seeds, share_over_seeds
 from genrlhf.types import Estimate
 
 MANY = 64
 RAREFIED = f"exp_entropy_of_{MANY}"
-Paired = dict[str, np.ndarray]
+Inputs = dict[str, np.ndarray]
 COLUMNS = ("valid", "distinct", "exp_entropy", RAREFIED, "coverage", "yield", "echo", "kl")
 HEADS = ("right", "different", "exp(H)", f"exp(H) of {MANY}", "coverage", "yield", "echo", "KL")
 
 
 def rows_of(study: Study, results: Results) -> list[dict[str, Any]]:
-    """Return a row for every method, temperature and seed that has been measured."""
+    """Return a row for every method, temperature and seed that has been measured; before them those over the seeds.
+
+    A row over several seeds has None for `seed`, and says in `seeds` which they are.
+    """
     outputs = {
         (one["method"], one["temperature"], one["seed"]): study.folder / one["file"]
         for one in results["outputs"]
         if one["set"] == "id"
     }
     stages = results.get("stages", {})
-    found = []
+    together, single = [], []
     for name, method in results["methods"].items():
         for temperature, figures in method["temperatures"].items():
+            row = {"method": name, "label": method["label"], "free": method["free"], "temperature": float(temperature)}
+            by_seed: dict[int, Inputs] = {}
             for seed, alone in figures["seeds"].items():
-                row = {"method": name, "label": method["label"], "free": method["free"]}
-                row |= {"temperature": float(temperature), "seed": int(seed)}
-                at = outputs[name, temperature, int(seed)]
-                row["figures"], row["inputs"] = figures_of(study, alone, at)
-                row["training_seconds"] = stages.get(f"{name}/seed-{seed}")
-                found.append(row)
-    return found
+                by_seed[int(seed)] = inputs = inputs_of(study, alone, outputs[name, temperature, int(seed)])
+                more = {"figures": figures_of(alone, [inputs]), "inputs": {int(seed): inputs}}
+                seconds = stages.get(f"{name}/seed-{seed}")
+                single.append({**row, "seed": int(seed), "seeds": [int(seed)], **more, "training_seconds": seconds})
+            if len(by_seed) > 1:
+                more = {"figures": figures_of(figures, list(by_seed.values())), "inputs": by_seed}
+                together.append({**row, "seed": None, "seeds": list(by_seed), **more})
+    return together + single
 
 
-def figures_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> tuple[dict[str, Estimate], Paired]:
-    """Return the figures of one row, and those of every input that rows are compared by."""
+def inputs_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> Inputs:
+    """Return what the study does not keep, and what rows are compared by, of every input of a seed."""
     gold: Any = study.task.gold
     rows = recover_records(outputs)[: study.recipe.sampling.diversity_inputs]
     answers, verdicts, copies = answers_of(gold, rows)
     sizes = [gold.content.families[gold.prompts[row["prompt"]][0]].size for row in rows]
     right = np.array([sum(each) for each in verdicts], dtype=np.float64)
+    return {
+        "valid": right / [len(each) for each in verdicts],
+        RAREFIED: rarefied(answers, verdicts),
+        "coverage": np.asarray(figures["solutions"]["distinct_valid"].values) / np.asarray(sizes),
+        "echo": np.where(right > 0, copies / np.maximum(right, 1), np.nan),
+    }
+
+
+def figures_of(figures: Mapping[str, Any], inputs: Sequence[Inputs]) -> dict[str, Estimate]:
+    """Return the figures of one row, over the seeds that it has inputs of."""
+    table = {name: np.stack([each[name] for each in inputs]) for name in inputs[0]}
     solutions = figures["solutions"]
-    spread = rarefied(answers, verdicts)
     found = {
         "valid": figures["pass_at_k"]["1"],
         "distinct": solutions["distinct_valid"],
         "exp_entropy": solutions["exp_entropy"],
-        RAREFIED: mean_or_undefined(spread, (1.0, float(MANY))),
-        "coverage": share_or_undefined(np.asarray(solutions["distinct_valid"].values) / np.asarray(sizes)),
+        RAREFIED: _over(table[RAREFIED], (1.0, float(MANY))),
+        "coverage": _over(table["coverage"]),
         "yield": solutions["yield"],
-        "echo": share_or_undefined(np.where(right > 0, copies / np.maximum(right, 1), np.nan)),
+        "echo": _over(table["echo"]),
     }
-    paired = {"valid": right / [len(each) for each in verdicts], RAREFIED: spread}
-    return found | ({"kl": figures["kl"]} if "kl" in figures else {}), paired
+    return found | ({"kl": figures["kl"]} if "kl" in figures else {})
+
+
+def _over(table: np.ndarray, bounds: tuple[float, float] | None = None) -> Estimate:
+    """Return the mean of (seeds, inputs) values between bounds, by default of shares, of the inputs that all have."""
+    known = ~np.isnan(table).any(axis=0)
+    if len(table) == 1 or not known.any():
+        values = np.where(known, table[0], np.nan)
+        return share_or_undefined(values) if bounds is None else mean_or_undefined(values, bounds)
+    return share_over_seeds(table) if bounds is None else mean_over_seeds(table, bounds=bounds)
 
 
 def answers_of(gold: Any, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[str]], list[list[bool]], np.ndarray]:
@@ -102,7 +127,7 @@ def rarefied(answers: Sequence[list[str]], verdicts: Sequence[list[bool]]) -> np
 
 
 def compared(rows: list[dict[str, Any]]) -> None:
-    """Say of every trained row whether it is behind or ahead of the controls of its seed."""
+    """Say of every trained row whether it is behind or ahead of the controls of its seeds."""
     for row in rows:
         controls = [other for other in rows if other["free"] and other["seed"] == row["seed"]]
         if row["free"] or not controls:
@@ -120,10 +145,11 @@ def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _difference(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """Return the interval of the mean difference over the inputs that both have a value of."""
-    values = one["inputs"][name] - other["inputs"][name]
-    known = values[np.isfinite(values)]
-    return mean_estimate(known).ci if 2 * len(known) > len(values) else (-np.inf, np.inf)
+    """Return the interval of the mean difference over the inputs, and the seeds, that both have a value of."""
+    seeds = [seed for seed in one["inputs"] if seed in other["inputs"]]
+    values = np.stack([one["inputs"][seed][name] - other["inputs"][seed][name] for seed in seeds])
+    known = values[:, np.isfinite(values).all(axis=0)]
+    return mean_over_seeds(known).ci if 2 * known.shape[1] > values.shape[1] else (-np.inf, np.inf)
 
 
 def _value(row: Mapping[str, Any], name: str) -> float:
@@ -139,7 +165,8 @@ def by_family(study: Study, rows: list[dict[str, Any]]) -> None:
     gold: Any = study.task.gold
     prompts = study.task.evaluation["id"]["prompt"][: study.recipe.sampling.diversity_inputs]
     families = np.array([gold.prompts[prompt][0] for prompt in prompts])
-    for row in rows:
+    single = [row for row in rows if row["seed"] is not None]
+    for row in single:
         row["families"] = {
             family: {
                 name: round(float(np.mean(np.asarray(row["figures"][name].values)[families == family])), 4)
@@ -148,6 +175,21 @@ def by_family(study: Study, rows: list[dict[str, Any]]) -> None:
             }
             for family in dict.fromkeys(families.tolist())
         }
+    for row in rows:
+        if row["seed"] is None:
+            parts = [each["families"] for each in single if _same(each, row)]
+            row["families"] = {
+                family: {
+                    name: round(float(np.mean([part[family][name] for part in parts])), 4)
+                    for name in parts[0][family]
+                    if all(name in part[family] for part in parts)
+                }
+                for family in parts[0]
+            }
+
+
+def _same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(one["method"] == other["method"] and one["temperature"] == other["temperature"])
 
 
 def lines_of(rows: list[dict[str, Any]]) -> Iterator[str]:
@@ -159,7 +201,7 @@ def lines_of(rows: list[dict[str, Any]]) -> Iterator[str]:
             _cell(row["figures"].get(name), 1 if name in ("distinct", "exp_entropy", RAREFIED) else 3)
             for name in COLUMNS
         ]
-        seed = f", seed {row['seed']}" if row["seed"] else ""
+        seed = f", seed {row['seed']}" if row["seed"] else f", {len(row['seeds'])} seeds" if row["seed"] is None else ""
         yield f"| {row['label']}{seed} | {row['temperature']:g} | {' | '.join(cells)} | {_said(row)} |"
 
 
