@@ -77,6 +77,7 @@ def inputs_of(study: Study, figures: Mapping[str, Any], outputs: Path) -> Inputs
         "valid": right / [len(each) for each in verdicts],
         RAREFIED: rarefied(answers, verdicts),
         "coverage": np.asarray(figures["solutions"]["distinct_valid"].values) / np.asarray(sizes),
+        "yield": np.asarray(figures["solutions"]["yield"].values),
         "echo": np.where(right > 0, copies / np.maximum(right, 1), np.nan),
     }
 
@@ -91,7 +92,7 @@ def figures_of(figures: Mapping[str, Any], inputs: Sequence[Inputs]) -> dict[str
         "exp_entropy": solutions["exp_entropy"],
         RAREFIED: _over(table[RAREFIED], (1.0, float(MANY))),
         "coverage": _over(table["coverage"]),
-        "yield": solutions["yield"],
+        "yield": _over(table["yield"]),
         "echo": _over(table["echo"]),
     }
     return found | ({"kl": figures["kl"]} if "kl" in figures else {})
