@@ -149,6 +149,7 @@ def _decode_shared(
     with ExitStack() as stack:
         decoder = stack.enter_context(_Decoder.started(model, recorder))
         masked = stack.enter_context(_Decoder.started(masking.model, recorder)) if masking is not None else None
+        recorder.keep_states()
         while True:
             # What enters the boundary is wanted for a completion's last token, too.
             running = ~known()[rows] if recorder.boundary is not None else None
@@ -170,9 +171,11 @@ def _decode_shared(
                         each.cache.keep(prompts, places)
                 recorder.rows, tokens = recorder.rows[places], tokens[places]
             decoder.advance(tokens)
+            recorder.keep_states()
             if done:
                 if closing_token_id is not None and (~recorder.ended[recorder.rows]).any():
                     decoder.advance(recorder.close(closing_token_id))
+                    recorder.keep_states()
                 return
             if masked is not None:
                 masked.advance(tokens)
@@ -229,7 +232,7 @@ class _Decoder:
         closing = int(recorder.boundary is not None)
         fixed = recorder.fixed_steps and has_fixed_steps(model)
         self.cache.start(recorder.n, recorder.params.max_new_tokens + closing, fixed=fixed)
-        self.graphs = StepGraphs(self._step, recorder.keep_again) if fixed else None
+        self.graphs = StepGraphs(self._step) if fixed else None
         self.logits = logits.float().repeat_interleave(recorder.n, dim=0)
 
     @classmethod

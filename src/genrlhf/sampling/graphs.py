@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["WIDTH", "StepGraphs", "record", "recording"]
+__all__ = ["WIDTH", "StepGraphs", "record"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,12 +29,10 @@ class StepGraphs:
 
     Args:
         step: from tokens (R,) int64 to logits (R, V); the same operations each time it is called with the same shapes.
-        repeated: is called after a recorded step was repeated, since no Python code of the model runs then.
     """
 
-    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor], repeated: Callable[[], None]) -> None:
+    def __init__(self, step: Callable[[torch.Tensor], torch.Tensor]) -> None:
         self.step = step
-        self.repeated = repeated
         self.works = True
         self._shapes: tuple[int, int] | None = None
         self._tokens: torch.Tensor | None = None
@@ -58,7 +56,6 @@ class StepGraphs:
         assert self._tokens is not None and self._logits is not None
         self._tokens.copy_(tokens)
         self._graph.replay()
-        self.repeated()
         return self._logits
 
     def _record(self, tokens: torch.Tensor) -> bool:
@@ -79,8 +76,3 @@ def record(step: Callable[[], torch.Tensor]) -> tuple[Any, torch.Tensor]:
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
         result = step()
     return graph, result
-
-
-def recording() -> bool:
-    """Say whether operations are only recorded now."""
-    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

@@ -13,7 +13,6 @@ from genrlhf.models.structure import decoder_layers, inner_model
 from genrlhf.ops import chosen_logprobs, logprobs_and_entropy, nucleus
 from genrlhf.ops.token_sets import pack_bits
 from genrlhf.sampling.choose import draw_tokens, penalise_repetition, scale_and_filter, uniforms
-from genrlhf.sampling.graphs import recording
 from genrlhf.types import WHOLE_VOCABULARY, Generation, SamplingParams, Support, TrunkStates
 
 if TYPE_CHECKING:
@@ -72,11 +71,7 @@ class Recorder:
         self.closed = False
         self._without_numbers: torch.Tensor | None = None
         self._seen: torch.Tensor | None = None
-        self._logprobs: torch.Tensor | None = None
-        self._entropy: torch.Tensor | None = None
-        self._unmasked_logprobs: torch.Tensor | None = None
-        self._allowed: torch.Tensor | None = None
-        self._last_hidden: torch.Tensor | None = None
+        self._kept: dict[str, torch.Tensor] = {}
         self._hidden_now: torch.Tensor | None = None
         self._states_now: torch.Tensor | None = None
         self._prompt_states: torch.Tensor | None = None
@@ -89,37 +84,26 @@ class Recorder:
             logits: of the policy.
             mask_logits: of the masking policy, where there is one.
         """
-        params, rows, t = self.params, self.rows, self.step
+        rows, t = self.rows, self.step
         if t == 0:
             self._without_numbers = logits.isnan().any(-1)
-        scored = logits.index_fill(-1, self.eos, float("-inf")) if t < params.min_new_tokens else logits
-        unmasked = scored if t < self.support.min_new_tokens else logits
-        allowed = None
-        if mask_logits is not None and self.mask_top_p is not None:
-            if t < params.min_new_tokens:
-                mask_logits = mask_logits.index_fill(-1, self.eos, float("-inf"))
-            allowed = nucleus(mask_logits / (params.temperature or 1.0), self.mask_top_p)
-            scored = scored.masked_fill(~allowed, float("-inf"))
-        if params.repetition_penalty != 1:
-            scored = penalise_repetition(scored, self._seen_tokens(logits.shape[-1])[rows], params.repetition_penalty)
-        filtered = scale_and_filter(scored, params)
-        tokens = draw_tokens(filtered, None if self.noise is None else self.noise[rows, t])
+        scored, allowed = self._limited(logits, mask_logits)
+        tokens = draw_tokens(scored, None if self.noise is None else self.noise[rows, t])
         if self.support.filtered:
-            allowed = ~filtered.isneginf()
-        if allowed is not None:
-            self._record_allowed(allowed)
-        masked = unmasked if allowed is None else unmasked.masked_fill(~allowed, float("-inf"))
+            allowed = ~scored.isneginf()
         # Nothing of a row that has ended changes. Not by picking the others: the host would have to know how many.
         running = ~self.ended[rows]
-        self._keep(self.completion_ids, running, tokens)
-        if params.logprobs:
-            self._record_logprobs(masked, running, tokens)
-            if self.mask_top_p is not None and not self.support.filtered:
-                self._record_unmasked(unmasked, running, tokens)
+        self._write(self.completion_ids, tokens, running)
+        if allowed is not None:
+            # Behind the end of a completion everything is allowed, so that nothing there is infinite.
+            self._keep("allowed", pack_bits(allowed), running, behind=255)
+        if self.params.logprobs:
+            self._keep_logprobs(logits, allowed, tokens, running)
+            self._keep_last_hidden()
         if self._seen is not None:
             self._seen[rows, tokens] |= running
         ends = (tokens.unsqueeze(-1) == self.eos).any(-1)
-        if self.stops is not None and t + 1 >= max(params.min_new_tokens, 1):
+        if self.stops is not None and t + 1 >= max(self.params.min_new_tokens, 1):
             ends |= self._at_stops(running)
         ends &= running
         self.lengths[rows] = torch.where(ends, t + 1, self.lengths[rows])
@@ -127,10 +111,32 @@ class Recorder:
         self.step += 1
         return tokens
 
-    def _keep(self, kept: torch.Tensor, running: torch.Tensor, found: torch.Tensor) -> None:
-        """Write what this step has found, (R,) or (R, …), into (P · n, T) or (P · n, T, …), for rows still running."""
-        rows, t = self.rows, self.step
-        kept[rows, t] = torch.where(running.view(-1, *[1] * (found.dim() - 1)), found, kept[rows, t])
+    def _limited(
+        self, logits: torch.Tensor, mask_logits: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return the logits that are drawn from, and the tokens that a masking policy allows, bool; (R, V) each."""
+        params, allowed = self.params, None
+        scored = self._without_eos(logits, params.min_new_tokens)
+        if mask_logits is not None and self.mask_top_p is not None:
+            mask_logits = self._without_eos(mask_logits, params.min_new_tokens)
+            allowed = nucleus(mask_logits / (params.temperature or 1.0), self.mask_top_p)
+            scored = scored.masked_fill(~allowed, float("-inf"))
+        if params.repetition_penalty != 1:
+            seen = self._seen_tokens(logits.shape[-1])[self.rows]
+            scored = penalise_repetition(scored, seen, params.repetition_penalty)
+        return scale_and_filter(scored, params), allowed
+
+    def _without_eos(self, logits: torch.Tensor, places: int) -> torch.Tensor:
+        """Return logits in which EOS cannot be drawn at the first `places`."""
+        return logits.index_fill(-1, self.eos, float("-inf")) if self.step < places else logits
+
+    def _seen_tokens(self, vocabulary: int) -> torch.Tensor:
+        if self._seen is None:
+            seen = torch.zeros(len(self.prompt_ids), vocabulary, dtype=torch.bool, device=self.prompt_ids.device)
+            at = self.prompt_mask.nonzero(as_tuple=True)
+            seen[at[0], self.prompt_ids[at]] = True
+            self._seen = seen.repeat_interleave(self.n, dim=0)
+        return self._seen
 
     def _at_stops(self, running: torch.Tensor) -> torch.Tensor:
         """Return which of the current rows have come to a stop string, (R,) bool."""
@@ -146,89 +152,77 @@ class Recorder:
         self.closed = True
         return torch.full_like(self.rows, token_id)
 
-    def _seen_tokens(self, vocabulary: int) -> torch.Tensor:
-        if self._seen is None:
-            seen = torch.zeros(len(self.prompt_ids), vocabulary, dtype=torch.bool, device=self.prompt_ids.device)
-            at = self.prompt_mask.nonzero(as_tuple=True)
-            seen[at[0], self.prompt_ids[at]] = True
-            self._seen = seen.repeat_interleave(self.n, dim=0)
-        return self._seen
+    def _keep_logprobs(
+        self, logits: torch.Tensor, allowed: torch.Tensor | None, tokens: torch.Tensor, running: torch.Tensor
+    ) -> None:
+        temperature = self.params.temperature or 1.0
+        unmasked, ids = self._without_eos(logits, self.support.min_new_tokens), tokens.unsqueeze(1)
+        masked = unmasked if allowed is None else unmasked.masked_fill(~allowed, float("-inf"))
+        logprobs, entropy = logprobs_and_entropy(masked.unsqueeze(1), ids, temperature=temperature)
+        self._keep("logprobs", logprobs[:, 0], running)
+        self._keep("entropy", entropy[:, 0], running)
+        if self.mask_top_p is not None and not self.support.filtered:
+            logprobs = chosen_logprobs(unmasked.unsqueeze(1), ids, temperature=temperature)
+            self._keep("unmasked_logprobs", logprobs[:, 0], running)
 
-    def _record_logprobs(self, logits: torch.Tensor, running: torch.Tensor, tokens: torch.Tensor) -> None:
-        if self._logprobs is None or self._entropy is None:
-            self._logprobs, self._entropy = (
-                torch.zeros(self.completion_ids.shape, device=logits.device) for _ in range(2)
-            )
-        chosen, entropy = logprobs_and_entropy(
-            logits.unsqueeze(1), tokens.unsqueeze(1), temperature=self.params.temperature or 1.0
-        )
-        self._keep(self._logprobs, running, chosen[:, 0])
-        self._keep(self._entropy, running, entropy[:, 0])
+    def _keep_last_hidden(self) -> None:
+        """Keep what the logits of this step were read from."""
+        hidden = self._hidden_now
+        if hidden is None:  # of a model whose head is no module that is called
+            return
+        if len(hidden) < len(self.rows):  # of prompts, which go through the model once for their samples
+            hidden = hidden.repeat_interleave(self.n, dim=0)
+        self._room("last_hidden", hidden)[self.rows, self.step] = hidden
 
-    def _record_unmasked(self, logits: torch.Tensor, running: torch.Tensor, tokens: torch.Tensor) -> None:
-        if self._unmasked_logprobs is None:
-            self._unmasked_logprobs = torch.zeros(self.completion_ids.shape, device=logits.device)
-        chosen = chosen_logprobs(logits.unsqueeze(1), tokens.unsqueeze(1), temperature=self.params.temperature or 1.0)
-        self._keep(self._unmasked_logprobs, running, chosen[:, 0])
+    def _keep(self, name: str, found: torch.Tensor, running: torch.Tensor, *, behind: int = 0) -> None:
+        """Keep what this step has found, (R,) or (R, …), for rows still running; `behind` stands behind their ends."""
+        self._write(self._room(name, found, behind), found, running)
 
-    def _record_allowed(self, allowed: torch.Tensor) -> None:
-        packed = pack_bits(allowed)
-        if self._allowed is None:
-            # Behind the end of a completion everything is allowed, so that nothing there is infinite.
-            self._allowed = packed.new_full((*self.completion_ids.shape, packed.shape[-1]), 255)
-        self._keep(self._allowed, ~self.ended[self.rows], packed)
+    def _room(self, name: str, found: torch.Tensor, behind: int = 0) -> torch.Tensor:
+        if name not in self._kept:
+            self._kept[name] = found.new_full((*self.completion_ids.shape, *found.shape[1:]), behind)
+        return self._kept[name]
+
+    def _write(self, kept: torch.Tensor, found: torch.Tensor, running: torch.Tensor) -> None:
+        rows, t = self.rows, self.step
+        kept[rows, t] = torch.where(running.view(-1, *[1] * (found.dim() - 1)), found, kept[rows, t])
 
     @contextmanager
     def watching(self, model: PreTrainedModel) -> Iterator[None]:
-        """Keep the hidden states that pass through the model, where they were asked for."""
+        """Look at the hidden states that pass through the model, where they are to be kept.
+
+        They are written elsewhere: a step that was recorded as a CUDA graph is repeated without calling this, with its
+        new states in the tensors that were seen here.
+        """
         handles = []
         owner = inner_model(model)
         if self.params.logprobs:
-            handles.append(owner.get_output_embeddings().register_forward_pre_hook(self._keep_last_hidden))
+            handles.append(owner.get_output_embeddings().register_forward_pre_hook(self._see_last_hidden))
         if self.boundary is not None:
             layer = decoder_layers(owner)[self.boundary]
-            handles.append(layer.register_forward_pre_hook(self._keep_states, with_kwargs=True))
+            handles.append(layer.register_forward_pre_hook(self._see_states, with_kwargs=True))
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _keep_last_hidden(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
-        hidden = args[0][:, -1]
-        self._hidden_now = hidden
-        if not recording():
-            self._write_last_hidden(hidden)
+    def _see_last_hidden(self, _module: Any, args: tuple[torch.Tensor, ...]) -> None:
+        self._hidden_now = args[0][:, -1]
 
-    def _write_last_hidden(self, hidden: torch.Tensor) -> None:
-        if self.step >= self.params.max_new_tokens:
+    def _see_states(self, _module: Any, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
+        self._states_now = args[0] if args else kwargs["hidden_states"]
+
+    def keep_states(self) -> None:
+        """Keep what has entered the boundary in the last forward pass: of the prompts first, then of drawn tokens."""
+        if self._states_now is None:
             return
-        if self._last_hidden is None:
-            self._last_hidden = hidden.new_zeros(*self.completion_ids.shape, hidden.shape[-1])
-        if self.step == 0 and len(hidden) < len(self.rows):
-            hidden = hidden.repeat_interleave(self.n, dim=0)
-        self._last_hidden[self.rows, self.step] = hidden
-
-    def _keep_states(self, _module: Any, args: tuple[torch.Tensor, ...], kwargs: dict[str, Any]) -> None:
-        states = args[0] if args else kwargs["hidden_states"]
-        self._states_now = states
-        if not recording():
-            self._write_states(states)
-
-    def keep_again(self) -> None:
-        """Keep what has passed through the model in a recorded step that was repeated, where no hook is called."""
-        if self._hidden_now is not None:
-            self._write_last_hidden(self._hidden_now)
-        if self._states_now is not None:
-            self._write_states(self._states_now)
-
-    def _write_states(self, hidden: torch.Tensor) -> None:
-        if self._prompt_states is None or self._completion_states is None:
-            self._prompt_states = hidden
+        if self._completion_states is None:
+            self._prompt_states = self._states_now
             total, length = self.completion_ids.shape
-            self._completion_states = hidden.new_zeros(total, length + 1, hidden.shape[-1])
+            self._completion_states = self._states_now.new_zeros(total, length + 1, self._states_now.shape[-1])
         else:
-            self._completion_states[self.rows, self.step - 1] = hidden[:, 0]
+            self._completion_states[self.rows, self.step - 1] = self._states_now[:, 0]
 
     def generation(self) -> Generation:
         """Return what was drawn, cut to the longest completion.
@@ -243,10 +237,6 @@ class Recorder:
                 "overflow in its dtype (load it in bfloat16 or float32 in place of float16)."
             )
         width = int(self.lengths.max())
-
-        def cut(tensor: torch.Tensor | None) -> torch.Tensor | None:
-            return None if tensor is None else tensor[:, :width]
-
         prompt_states, states = self._prompt_states, self._completion_states
         trunk = None
         if prompt_states is not None and states is not None:
@@ -259,10 +249,6 @@ class Recorder:
             completion_ids=self.completion_ids[:, :width],
             completion_mask=torch.arange(width, device=self.lengths.device) < self.lengths.unsqueeze(-1),
             ended=self.ended,
-            logprobs=cut(self._logprobs),
-            entropy=cut(self._entropy),
-            last_hidden=cut(self._last_hidden),
-            allowed=cut(self._allowed),
-            unmasked_logprobs=cut(self._unmasked_logprobs),
             trunk=trunk,
+            **{name: kept[:, :width] for name, kept in self._kept.items()},
         )
