@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from genrlhf.trainers.reward_model import RewardModelConfig, RewardModelTrainer
     from genrlhf.trainers.sample_and_tune import SampleAndTuneTrainer
     from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
-    from genrlhf.trainers.sft import SFTConfig, SFTTrainer
+    from genrlhf.trainers.sft import SFTTrainer
+    from genrlhf.trainers.sft_config import SFTConfig
     from genrlhf.trainers.supervised_batch import SupervisedBatch
     from genrlhf.trainers.transforms import Round, Transform
     from genrlhf.trainers.tuning_rows import TuningRows
@@ -48,7 +49,7 @@ _HOMES = {
     "Rollout": "ppo.rollout_record",
     "RolloutCallback": "ppo.callbacks",
     "Round": "transforms",
-    "SFTConfig": "sft",
+    "SFTConfig": "sft_config",
     "SFTTrainer": "sft",
     "SampleAndTuneConfig": "sample_and_tune_config",
     "SampleAndTuneTrainer": "sample_and_tune",

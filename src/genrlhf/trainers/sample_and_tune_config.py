@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.ranges import ABOVE_ZERO, AT_LEAST_ONE
 from genrlhf.trainers.sampling_settings import SamplingSettings
-from genrlhf.trainers.sft import SFTConfig
+from genrlhf.trainers.sft_config import SFTConfig
 
 __all__ = ["SampleAndTuneConfig"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +25,6 @@ from genrlhf.trainers.card import MadeBy
 from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.columns import GROUP, Columns, Lists
 from genrlhf.trainers.counting import WeightedEvaluation
-from genrlhf.trainers.fine_tuning_settings import FineTuningSettings
 from genrlhf.trainers.group_data import GroupEncoder
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective, refuse_for_objective
@@ -42,6 +40,7 @@ from genrlhf.trainers.row_weights import (
 from genrlhf.trainers.rows import Rows, columns_of, refuse_endless
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.saving import LeavesModel
+from genrlhf.trainers.sft_config import SFTConfig
 from genrlhf.trainers.sft_data import (
     DemonstrationEncoder,
     encode_demonstrations,
@@ -65,27 +64,9 @@ if TYPE_CHECKING:
     from peft import PeftConfig, PeftModel
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["SFTConfig", "SFTTrainer"]
+__all__ = ["SFTTrainer"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class SFTConfig(FineTuningSettings, trl.SFTConfig):
-    """Settings of `SFTTrainer`, on top of every field of `trl.SFTConfig`.
-
-    Learning rate and number of epochs default to those of Kirk et al. 2024. bfloat16 is used where a GPU has it, and
-    nowhere else unless asked for.
-    """
-
-    disable_dropout: bool = field(default=True, metadata={"help": "Switch dropout off."})
-    weight_column: str | None = field(
-        default=None,
-        metadata={
-            "help": "A column with the weight of each row, 0 or more, by which its loss is multiplied; the step still "
-            "divides by the number of tokens, so that 1 everywhere changes nothing. None for no weights."
-        },
-    )
 
 
 class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation, trl.SFTTrainer):

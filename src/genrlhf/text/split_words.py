@@ -1,4 +1,4 @@
-"""Words and sentences of texts in any language, and ROUGE-L: once, for data and metrics.
+"""Words and characters of texts in any language.
 
 How words are counted depends on the script of each run of a text:
 
@@ -18,7 +18,7 @@ from __future__ import annotations
 import functools
 import re
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import NamedTuple, cast
 
@@ -26,16 +26,11 @@ from genrlhf.scripts import WITHOUT_BLANKS
 
 __all__ = [
     "characters",
-    "common_subsequence",
     "composed",
     "count_words",
-    "ends_sentence",
     "first_words",
     "has_words",
     "pieces_without_stops",
-    "rouge_l",
-    "rouge_l_of_words",
-    "sentences",
     "terms",
     "words",
 ]
@@ -58,20 +53,6 @@ _SEPARATORS = str.maketrans(dict.fromkeys("\u0f0b\u0f0c\u1361\u16eb\U00010100\U0
 _INNER = frozenset("\u055a\u055b\u055c\u055e\u05be\u05f3\u05f4\u30fb\uff65")
 """Marks of other scripts that stand inside of words: Armenian, Hebrew, and the middle dot of kana."""
 
-_ENDS = (
-    r"\u0589\u061d-\u061f\u06d4\u0700-\u0702\u07f9\u0964\u0965\u0f0d\u0f0e\u104b\u1362\u1367\u1368\u166e\u1735\u1736"
-    r"\u17d4\u17d5\u1803\u1809\u1944\u1945\u1aa8-\u1aab\u1b5a\u1b5b\u1b5e\u1b5f\u1c3b\u1c3c\u1c7e\u1c7f\u3002\ua4ff\ua60e"
-    r"\ua60f\ua6f3\ua6f7\ua876\ua877\ua8ce\ua8cf\ua92f\ua9c8\ua9c9\uaa5d-\uaa5f\uaaf0\uaaf1\uabeb\ufe12\ufe15\ufe16\ufe52"
-    r"\ufe56\ufe57\uff01\uff1f\uff61"
-)
-"""Marks that end a sentence in scripts other than Latin (property Sentence_Terminal of Unicode, and Tibetan shad), but
-for the full-width full stop, which may stand in a number."""
-
-_SENTENCE_END = re.compile(
-    rf"(?:[{_ENDS}]|\uff0e(?![0-9\uff10-\uff19])|(?<=[\u0370-\u03ff\u1f00-\u1fff])[;\u037e](?=\s|$))"
-    rf"[{_ENDS}.!?\uff0e]*[\"')\]\u00bb\u2019\u201d\u3009\u300b\u300d\u300f\u3011\u3015\uff09\uff3d\uff5d]*\s*"
-)
-_ENDING = re.compile(rf"[.!?{_ENDS}\uff0e]\s*\Z")
 _SEPARATOR = re.compile(f"[{''.join(map(chr, _SEPARATORS))}]")
 _WORDY = re.compile(r"[^\W_]")
 _PIECE = re.compile(r"\S+")
@@ -167,33 +148,6 @@ def pieces_without_stops(text: str) -> list[str]:
     return [piece for piece in text.replace(".", "").replace("\n", "").split(" ") if piece]
 
 
-def sentences(text: str) -> list[str]:
-    """Return the sentences of `text`; a text that is blank is one sentence.
-
-    By nltk's `PunktSentenceTokenizer` as it is before training: it ends a sentence at full stop, question mark and
-    exclamation mark, knows no abbreviations, and needs no data. The marks of other scripts, such as 。 and ।, end one
-    too, with a blank behind them or not.
-
-    Example:
-        >>> sentences("The cat sat. Did it sleep?")
-        ['The cat sat.', 'Did it sleep?']
-        >>> sentences("下雨了。你看见了吗？")
-        ['下雨了。', '你看见了吗？']
-    """
-    found = _sentence_splitter()(text) or [text]
-    return found if text.isascii() else [part for sentence in found for part in _at_other_ends(sentence)]
-
-
-def ends_sentence(text: str) -> bool:
-    """Say whether `text` ends in a mark that ends sentences in some script, before blanks.
-
-    Example:
-        >>> [ends_sentence(text) for text in ("Yes. ", "好。", "no")]
-        [True, True, False]
-    """
-    return _ENDING.search(text) is not None
-
-
 def count_words(text: str) -> int:
     """Return the length of `text` in words: blank-separated pieces, in scripts without blanks characters.
 
@@ -223,53 +177,6 @@ def first_words(text: str, count: int) -> str:
     ends = _ends_of_words(text)
     end = next((end for place, end in enumerate(ends, start=1) if place == count), len(text))
     return text[:end] if next(ends, None) is not None else text
-
-
-def common_subsequence(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
-    """Return the length of the longest common subsequence, a row of the table at a time in the bits of a number.
-
-    Hyyrö 2004, "Bit-parallel LCS-length computation revisited".
-
-    Example:
-        >>> common_subsequence("abcd", "acxd")
-        3
-    """
-    places: dict[Hashable, int] = {}
-    for place, word in enumerate(a):
-        places[word] = places.get(word, 0) | 1 << place
-    full = (1 << len(a)) - 1
-    row = full
-    for word in b:
-        if at := places.get(word):
-            met = row & at
-            row = ((row + met) | (row - met)) & full
-    return len(a) - row.bit_count()
-
-
-def rouge_l_of_words(a: Sequence[Hashable], b: Sequence[Hashable]) -> float:
-    """Return ROUGE-L of two texts in words: 2 L / (|a| + |b|), with L their longest common subsequence; 0 where none.
-
-    Lin 2004, "ROUGE: A Package for Automatic Evaluation of Summaries", equations 2 to 4 with β = 1: the harmonic mean
-    of the precision L / |a| and the recall L / |b|.
-    """
-    if not a or not b:
-        return 0.0
-    return 1.0 if a == b else 2 * common_subsequence(a, b) / (len(a) + len(b))
-
-
-def rouge_l(candidate: str, reference: str) -> float:
-    """Return ROUGE-L, the F1 score of the longest common subsequence of words (see `rouge_l_of_words`).
-
-    Words are those of `terms`: letters and digits of any script in lower case. They are not stemmed.
-
-    Returns:
-        A number from 0 to 1; 0 where either text has no words.
-
-    Example:
-        >>> rouge_l("police kill the gunman", "police killed the gunman")
-        0.75
-    """
-    return rouge_l_of_words(terms(candidate), terms(reference))
 
 
 class _Patterns(NamedTuple):
@@ -348,13 +255,6 @@ def _word_splitter() -> Callable[[str], list[str]]:
     return cast(Callable[[str], list[str]], NLTKWordTokenizer().tokenize)
 
 
-@functools.cache
-def _sentence_splitter() -> Callable[[str], list[str]]:
-    from nltk.tokenize import PunktSentenceTokenizer
-
-    return cast(Callable[[str], list[str]], PunktSentenceTokenizer().tokenize)
-
-
 class _Remembered(dict[str, tuple[str, ...]]):
     """The words of pieces that have come before.
 
@@ -390,15 +290,6 @@ def _split_mixed(piece: str, cut: re.Pattern[str]) -> Iterator[str]:
             yield part
         elif rest := part.strip(_NO_WIDTH) if len(parts) > 1 else part:
             yield from _SPLIT[rest] if rest.isascii() else _word_splitter()(rest)
-
-
-def _at_other_ends(sentence: str) -> Iterator[str]:
-    start = 0
-    for match in _SENTENCE_END.finditer(sentence):
-        yield sentence[start : match.end()].rstrip()
-        start = match.end()
-    if start < len(sentence):
-        yield sentence[start:]
 
 
 def _between_blanks(text: str) -> str:

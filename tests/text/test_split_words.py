@@ -1,4 +1,4 @@
-"""Words, sentences, characters and scripts in many languages, and ROUGE-L."""
+"""Words, characters and scripts in many languages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from nltk.tokenize import NLTKWordTokenizer
 
-from genrlhf import text
 from genrlhf.scripts import script
 from genrlhf.text import (
     characters,
-    common_subsequence,
     composed,
     count_words,
     ends_sentence,
@@ -26,6 +24,7 @@ from genrlhf.text import (
     has_words,
     rouge_l,
     sentences,
+    split_words,
     terms,
     words,
 )
@@ -227,37 +226,10 @@ def test_real_latin_texts_are_split_as_nltk_does(name: str) -> None:
 
 
 def test_the_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text, "_REMEMBERED", 10)
-    text._SPLIT.clear()
+    monkeypatch.setattr(split_words, "_REMEMBERED", 10)
+    split_words._SPLIT.clear()
     words(" ".join(f"word{number}" for number in range(95)) + " " + "x" * 100)
-    assert len(text._SPLIT) == 5
-
-
-@pytest.mark.parametrize(
-    ("given_", "expected"),
-    [
-        ("It rained. Did you see? Yes!\nI did", ["It rained.", "Did you see?", "Yes!", "I did"]),
-        ("下雨了。你看见了吗？没有！好", ["下雨了。", "你看见了吗？", "没有！", "好"]),
-        ("「すごい！」と言った。ほんと!", ["「すごい！」", "と言った。", "ほんと!"]),
-        ("圆周率是３．１４。对", ["圆周率是３．１４。", "对"]),
-        ("यह अच्छा है। हाँ॥ ठीक", ["यह अच्छा है।", "हाँ॥", "ठीक"]),
-        ("یہ اچھا ہے۔کیا؟ہاں", ["یہ اچھا ہے۔", "کیا؟", "ہاں"]),
-        ("Բարև։ Ո՞ւր ես։", ["Բարև։", "Ո՞ւր ես։"]),
-        ("ሰላም። እንዴት ነህ፧", ["ሰላም።", "እንዴት ነህ፧"]),
-        ("Τι είναι; Ναι. Όχι;", ["Τι είναι;", "Ναι.", "Όχι;"]),
-        ("ខ្មែរ។ ល្អ", ["ខ្មែរ។", "ល្អ"]),
-        ("မြန်မာ။ ကောင်း", ["မြန်မာ။", "ကောင်း"]),
-        ("Да. Нет! Так?", ["Да.", "Нет!", "Так?"]),
-        ("so… and; é then", ["so… and; é then"]),
-    ],
-)
-def test_sentences_without_training_data(given_: str, expected: list[str]) -> None:
-    assert sentences(given_) == expected
-
-
-def test_ends_of_sentences() -> None:
-    assert all(map(ends_sentence, ("a.", "a! ", "好。", "है।", "؟", "ok．")))
-    assert not any(map(ends_sentence, ("", "a", "好，", "a. b")))
+    assert len(split_words._SPLIT) == 5
 
 
 def test_characters_stay_whole() -> None:
@@ -294,29 +266,3 @@ def test_what_is_cut_has_the_length_that_was_asked_for(given_: str, count: int) 
 
 def test_a_kana_or_two_do_not_make_chinese_japanese() -> None:
     assert script("鲜の每日" * 3 + "今天天气真的很好我们一起去公园吧" * 5) == "Han"
-
-
-def lcs_by_table(a: str, b: str) -> int:
-    table = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]
-    for i, x in enumerate(a):
-        for j, y in enumerate(b):
-            table[i + 1][j + 1] = table[i][j] + 1 if x == y else max(table[i][j + 1], table[i + 1][j])
-    return table[-1][-1]
-
-
-@given(st.text("abcd", max_size=90), st.text("abcde", max_size=90))
-def test_common_subsequence_against_the_table(a: str, b: str) -> None:
-    assert common_subsequence(a, b) == lcs_by_table(a, b)
-
-
-def test_rouge_l_of_any_script() -> None:
-    # 今天好 and 今天不好: 3 of 3 and 4 characters.
-    assert rouge_l("今天好。", "今天不好") == pytest.approx(2 * 3 / 7)
-    assert rouge_l("Он любит кошек.", "он ЛЮБИТ собак") == pytest.approx(2 * 2 / 6)
-    assert rouge_l("snake_case", "snake case") == 1  # as the usual scorer has it
-
-
-def test_long_texts_take_no_time() -> None:
-    start = time.process_time()
-    rouge_l("你好吗 " * 5000, "a 吗你 " * 5000)
-    assert time.process_time() - start < 3
