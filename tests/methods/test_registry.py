@@ -52,7 +52,7 @@ def test_a_method_says_what_it_is(name: str) -> None:
 
 def test_every_file_of_a_method_is_listed() -> None:
     files = {file.stem for file in Path(genrlhf.methods.__file__).parent.glob("*.py")}
-    assert files - {"__init__", "alike", "checks", "method", "registry"} == set(METHODS)
+    assert files - {"__init__", "alike", "building", "checks", "method", "registry"} == set(METHODS)
 
 
 def test_methods_of_other_packages(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from genrlhf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from genrlhf.methods.method import Method
+    from genrlhf.methods.building import Buildable
 
 __all__ = ["check_named", "check_parts", "check_words"]
 
@@ -38,7 +38,7 @@ def check_named(name: str, loop: str, trainer: str, config: str, usual: str | No
         raise ConfigError(f"The method {name!r} names one of trainer and config; name both, or neither.")
 
 
-def check_parts(method: Method, *, trainer: Any, config: type[Any], has_settings: bool) -> None:
+def check_parts(method: Buildable, *, trainer: Any, config: type[Any], has_settings: bool) -> None:
     """Check that what a method names goes together.
 
     Args:
