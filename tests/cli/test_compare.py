@@ -129,14 +129,6 @@ def test_wrong_input_is_one_line(
     assert not folder.exists()
 
 
-def test_several_processes_are_refused(
-    outputs: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert main(["compare", f"a={outputs}"]) == 1
-    assert "compare runs in one process; draw outputs with" in capsys.readouterr().err
-
-
 def test_interrupted_it_says_what_is_kept(
     tmp_path: Path,
     prompts: str,

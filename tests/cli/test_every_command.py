@@ -142,7 +142,7 @@ def test_ctrl_c_before_the_work_leaves_nothing(words: Any, place: Workplace, mon
     assert (done.status, done.out, done.err) == (130, "", "genrlhf: stopped; nothing was written.\n")
 
 
-TOGETHER = {("train",), ("study",), ("sample",)}
+TOGETHER = {("train",), ("study",), ("sample",), ("compare",)}
 
 
 @every_command

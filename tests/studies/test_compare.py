@@ -12,15 +12,15 @@ import numpy as np
 import pytest
 
 from genrlhf.data.asking import Asking
-from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, RewardError, RunFolderError
+from genrlhf.errors import ConfigError, DataError, JudgeError, ModelError, RewardError
 from genrlhf.metrics import EAD, DistinctN
 from genrlhf.metrics.estimate import proportion_estimate
 from genrlhf.metrics.preference import ScoreJudge, generalisation_gap
 from genrlhf.metrics.shift import shift_between
-from genrlhf.studies import compare_models
+from genrlhf.studies import workshop
 from genrlhf.studies.compare import is_outputs_file, run_comparison
 from genrlhf.studies.compare_figures import RememberedScores
-from genrlhf.studies.compare_models import Drawing
+from genrlhf.studies.compare_models import AskedModel, Drawing
 from genrlhf.studies.draws import sampler_of, sequence_kl
 from genrlhf.studies.results import Results, read_results, to_json
 from genrlhf.studies.results_text import results_table
@@ -219,12 +219,14 @@ def test_a_killed_comparison_goes_on(tmp_path: Path, causal_lm_folder: Path, mon
     with pytest.raises(KeyboardInterrupt):
         compare(tmp_path / "killed", sources, report=killed)
     assert not (tmp_path / "killed" / "results.json").exists()
-    # A file that was being written, and one that had not been begun.
-    begun = tmp_path / "killed" / "outputs" / "model@1.0" / "id.jsonl"
-    begun.write_text("".join(begun.read_text().splitlines(keepends=True)[:2]) + '{"prompt": "q')
+    # A file that was being written, beside those that were whole.
+    (begun,) = (tmp_path / "killed" / "stages" / "sample" / "model@1.0").glob("id-*")
+    (begun / "stage.json").unlink()
+    drawn = begun / "outputs.jsonl"
+    drawn.write_text("".join(drawn.read_text().splitlines(keepends=True)[:2]) + '{"prompt": "q')
     loaded: list[Any] = []
-    load = compare_models.load_causal_lm
-    monkeypatch.setattr(compare_models, "load_causal_lm", lambda *a, **k: loaded.append(a) or load(*a, **k))
+    load = workshop.load_causal_lm
+    monkeypatch.setattr(workshop, "load_causal_lm", lambda *a, **k: loaded.append(a) or load(*a, **k))
     again = compare(tmp_path / "killed", sources)
     assert len(loaded) == 1
     assert to_json(again["methods"]) == to_json(whole["methods"])
@@ -233,14 +235,31 @@ def test_a_killed_comparison_goes_on(tmp_path: Path, causal_lm_folder: Path, mon
     assert len(loaded) == 1
 
 
-def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, causal_lm_folder: Path) -> None:
+def test_other_settings_in_the_same_folder_are_drawn_beside_those_that_are_there(
+    tmp_path: Path, causal_lm_folder: Path
+) -> None:
+    said: list[str] = []
     compare(tmp_path, {"model": causal_lm_folder})
     other = Drawing(n=3, params=SamplingParams(max_new_tokens=4))
-    with pytest.raises(RunFolderError, match="n is 2 there and 3 here"):
-        compare(tmp_path, {"model": causal_lm_folder}, drawing=other)
-    # Another source is added to what is there.
-    grown = compare(tmp_path, {"model": causal_lm_folder, "given": LONG})
-    assert list(grown["methods"]) == ["model", "given"]
+    compare(tmp_path, {"model": causal_lm_folder}, drawing=other, report=said.append)
+    assert any(line.startswith("sample/model@1.0/id: begins anew; n is 2 there and 3 here") for line in said)
+    # What is there needs no model, nor a source that is added.
+    said.clear()
+    grown = compare(tmp_path, {"model": causal_lm_folder, "given": LONG}, report=said.append)
+    assert list(grown["methods"]) == ["model", "given"] and not any("begins" in line for line in said)
+    folders = [len(list(tmp_path.glob("stages/sample/model@*/*/stage.json")))]
+    compare(tmp_path, {"model": causal_lm_folder}, drawing=replace(other, overwrite=True))
+    folders.append(len(list(tmp_path.glob("stages/sample/model@*/*/stage.json"))))
+    assert folders == [6, 2]
+
+
+def test_references_of_today_stand_beside_outputs_that_are_there(tmp_path: Path, causal_lm_folder: Path) -> None:
+    compare(tmp_path, {"model": causal_lm_folder})
+    said: list[str] = []
+    changed = [{**row, "reference": "other"} for row in PROMPTS]
+    results = compare(tmp_path, {"model": causal_lm_folder}, prompts=changed, report=said.append)
+    rows = [json.loads(line) for line in (tmp_path / results["outputs"][0]["file"]).read_text().splitlines()]
+    assert [row["reference"] for row in rows] == ["other"] * 4 and not any("begins" in line for line in said)
 
 
 def test_each_model_is_asked_in_its_own_way(tmp_path: Path, causal_lm_folder: Path) -> None:
@@ -386,9 +405,11 @@ class Answers:
 def test_a_source_sampled_verbally(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "m")
     answers = Answers()
-    loaded = compare_models.AskedModel._loaded
+    made = AskedModel.sampler
     monkeypatch.setattr(
-        compare_models.AskedModel, "_loaded", lambda self: answers if self.name == "several" else loaded(self)
+        AskedModel,
+        "sampler",
+        lambda self, loaded, drawing: made(self, answers if self.name == "several" else loaded, drawing),
     )
     drawing = replace(DRAWING, temperatures=(1.0,), verbalized={"several": 2}, verbalized_tail=0.5)
     results = compare(tmp_path / "out", {"m": model, "several": model}, drawing=drawing, kl_from="m")
@@ -400,8 +421,9 @@ def test_a_source_sampled_verbally(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert any("several: verbalized samples have no probability of their own" in line for line in results["warnings"])
     assert "kl" not in results["methods"]["several"]["temperatures"]["1.0"]
     # Another k is another drawing.
-    with pytest.raises(RunFolderError, match="verbalized"):
-        compare(tmp_path / "out", {"several": model}, drawing=replace(drawing, verbalized={"several": 3}))
+    answers.asked.clear()
+    compare(tmp_path / "out", {"several": model}, drawing=replace(drawing, verbalized={"several": 3}))
+    assert all("Generate 3 responses" in prompt for prompt in answers.asked) and answers.asked
 
 
 def test_what_cannot_be_sampled_verbally(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 
 from genrlhf.cli.samplers import add_asking_option
+from genrlhf.cli.study import number_of_jobs
 from genrlhf.metrics.preference.judging.templates import ANSWERS, TASKS
 from genrlhf.types import SamplingParams
 
-__all__ = ["add_drawing", "add_inputs", "add_measures"]
+__all__ = ["add_drawing", "add_inputs", "add_measures", "add_processes"]
 
 
 def add_inputs(parser: argparse.ArgumentParser) -> None:
@@ -72,7 +73,28 @@ def add_drawing(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dtype", default="auto", help="of the weights, such as bfloat16 (default: as saved)")
     group.add_argument("--batch-size", type=int, default=128, help="sequences at a time (default: %(default)s)")
     group.add_argument("--trust-remote-code", action="store_true", help="run code that a model's repository ships")
-    group.add_argument("--overwrite", action="store_true", help="throw outputs of other settings away")
+    group.add_argument(
+        "--overwrite", action="store_true", help="throw outputs of other settings and models away, once it has its own"
+    )
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the processes that models are sampled in."""
+    group = parser.add_argument_group("processes")
+    group.add_argument(
+        "--jobs",
+        metavar="N",
+        type=number_of_jobs,
+        default=1,
+        help="sample up to N models at a time (or temperatures, or sets of one), each in a process of its own with its "
+        "share of the threads, which may round otherwise, and with a GPU of its own where there are several (default: "
+        "%(default)s)",
+    )
+    group.add_argument(
+        "--launcher",
+        metavar="COMMAND",
+        help='sample models in the processes that this command starts, such as "accelerate launch --num_processes 2"',
+    )
 
 
 def add_measures(parser: argparse.ArgumentParser) -> None:

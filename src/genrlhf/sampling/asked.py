@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from genrlhf.data.asking import Asking
 from genrlhf.types import Sample, Sampler, SamplingParams
 
 __all__ = ["AskedSampler"]
@@ -18,11 +17,11 @@ class AskedSampler(Sampler):
 
     Args:
         sampler: what is asked.
-        asking: what stands around each prompt.
+        asking: returns a prompt as the model is asked, such as an `Asking`.
     """
 
     sampler: Sampler
-    asking: Asking
+    asking: Callable[[Any], Any]
 
     def stream(
         self,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from genrlhf.types import Sample, SamplingParams
 if TYPE_CHECKING:
     from genrlhf.types import Sampler
 
-__all__ = ["Progress", "SampleStore", "StoreSummary"]
+__all__ = ["Progress", "SampleStore", "StoreSummary", "digest_of"]
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,13 @@ class SampleStore:
         self.rows = [dict(row) for row in prompts]
         self.n, self.params, self.seed = n, params, seed
         self.process, self.processes = process, processes
-        self.settings = {**model, "n": n, "seed": seed, **asdict(params), "prompts": _digest(self.rows)}
+        self.settings = {
+            **model,
+            "n": n,
+            "seed": seed,
+            **asdict(params),
+            "prompts": digest_of(row["prompt"] for row in self.rows),
+        }
         self.overwrite = overwrite
         self.done: set[int] = set()
 
@@ -212,8 +218,9 @@ class SampleStore:
             replace_records(self.file, ordered)
 
 
-def _digest(rows: Sequence[Mapping[str, Any]]) -> str:
+def digest_of(texts: Iterable[Any]) -> str:
+    """Return a digest of prompts, or of other texts, in their order."""
     digest = hashlib.sha256()
-    for row in rows:
-        digest.update(json.dumps(row["prompt"], sort_keys=True).encode() + b"\n")
+    for text in texts:
+        digest.update(json.dumps(text, sort_keys=True).encode() + b"\n")
     return digest.hexdigest()[:16]

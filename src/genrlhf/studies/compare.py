@@ -2,34 +2,30 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 
+from genrlhf.data.asking import asking_of
 from genrlhf.data.lock import locked
 from genrlhf.errors import ConfigError, DataError, excerpt
+from genrlhf.launchers import number_of_this_process
 from genrlhf.metrics.diversity.evaluation import LEVELS, Level
-from genrlhf.models.fingerprint import model_fingerprint
-from genrlhf.models.loading import check_causal_lm, load_tokenizer
-from genrlhf.studies.assemble import versions
-from genrlhf.studies.compare_figures import Measured, Measures
-from genrlhf.studies.compare_inputs import GivenOutputs, Input, common_inputs, inputs_of, sets_of
+from genrlhf.models.loading import load_tokenizer
+from genrlhf.models.processes import gathered
+from genrlhf.studies.compare_figures import Measures
+from genrlhf.studies.compare_inputs import Input, common_inputs, inputs_of, sets_of
 from genrlhf.studies.compare_models import AskedModel, Drawing
-from genrlhf.studies.compare_outputs import CollectedOutputs
-from genrlhf.studies.curves import Point, draw_curves, reference_temperature
-from genrlhf.studies.results import (
-    FILE_NAME,
-    GIVEN,
-    Results,
-    diversity_of,
-    quality_of,
-    write_results,
-)
-from genrlhf.studies.shifts import gap_per_shift, shifts_of
-from genrlhf.types import DiversityMetric, Estimate, Judge, RewardFunction, SamplingParams
+from genrlhf.studies.compare_outputs import CollectedOutputs, row_of
+from genrlhf.studies.compare_results import SideBySide
+from genrlhf.studies.compare_sources import Source, Sources, is_outputs_file
+from genrlhf.studies.compare_stages import Asked, drawn
+from genrlhf.studies.making import Report
+from genrlhf.studies.results import FILE_NAME, Results, write_results
+from genrlhf.studies.team import join
+from genrlhf.types import DiversityMetric, Judge, RewardFunction, SamplingParams
 
 if TYPE_CHECKING:
     import os
@@ -37,21 +33,6 @@ if TYPE_CHECKING:
     from genrlhf.metrics.diversity.embeddings import Embedder, Encoder
 
 __all__ = ["Comparison", "is_outputs_file", "run_comparison"]
-
-_NAME = re.compile(r"\w[\w.@+-]*")
-_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".eval")
-
-Source: TypeAlias = Union[str, "os.PathLike[str]", Sequence[Mapping[str, Any]]]
-"""A model by its name or folder, a file of outputs, or rows of outputs."""
-
-Report = Callable[[str], None]
-
-
-def is_outputs_file(source: str) -> bool:
-    """Say whether a source is a file of outputs, by what is there or else by how its name ends; otherwise a model."""
-    name = source.lower().removesuffix(".gz")
-    path = Path(source).expanduser()
-    return source == "-" or path.is_file() or path.is_fifo() or (name.endswith(_SUFFIXES) and not path.is_dir())
 
 
 def run_comparison(
@@ -75,11 +56,14 @@ def run_comparison(
     encoder: str | Encoder | Embedder | None = None,
     settings: Mapping[str, Any] | None = None,
     report: Report = lambda message: None,
+    jobs: int = 1,
+    launcher: str | None = None,
 ) -> Results:
     """Compare models and files of outputs on the same prompts, and write `results.json` to `output_dir`.
 
-    What models draw is kept in `output_dir/outputs`, a line for every prompt as it comes, so that the same call goes on
-    where a killed one stopped.
+    What models draw is kept in `output_dir/stages`, a line for every prompt as it comes, so that the same call goes on
+    where a killed one stopped, and outputs of all sources are in `output_dir/outputs` at the end. In several processes
+    of a launcher all draw, the main one measures, and each returns what that has found.
 
     Args:
         sources: by the names that they shall have, in the order of tables: a hub name or folder of a causal language
@@ -104,6 +88,9 @@ def run_comparison(
         encoder: the sentence encoder by which the distance of the sets is measured, beside their words and lengths.
         settings: further settings that the record keeps.
         report: says in one line what goes on.
+        jobs: so many of a model, a temperature and a set are sampled at a time, each in a process of its own, with a
+            GPU of its own where there are several.
+        launcher: a command such as "accelerate launch --num_processes 2", in whose processes models are sampled.
 
     Returns:
         What `read_results` reads.
@@ -112,8 +99,9 @@ def run_comparison(
         ConfigError: a setting, or a name, that cannot work.
         DataError: a file without outputs, other prompts, no references for a judge, too few outputs for a metric.
         ModelError: a model that is no causal language model.
-        RunFolderError: `output_dir` holds outputs of other settings.
+        RunFolderError: another process compares in `output_dir`.
     """
+    join()
     comparison = Comparison(
         sources,
         output_dir,
@@ -129,7 +117,10 @@ def run_comparison(
     comparison.read(prompts, prompts_name, limit)
     comparison.check(metrics, levels, judged=judge is not None)
     scores = {name: score for name, score in (("gold", gold), ("reward", reward)) if score is not None}
-    return comparison.run(Measures(metrics, levels, judge, scores), settings)
+
+    measures = Measures(metrics, levels, judge, scores)
+    main = comparison.draw(jobs=jobs, launcher=launcher)
+    return gathered(lambda: [comparison.measure(measures, settings)] if main else [])[0]
 
 
 class Comparison:
@@ -154,54 +145,30 @@ class Comparison:
     ) -> None:
         self.folder, self.drawing, self.report = Path(output_dir).expanduser(), drawing or Drawing(), report
         self.start = time.monotonic()
-        self.names = list(sources)
-        if not self.names:
-            raise ConfigError("There is nothing to compare; give at least one model or file of outputs.")
-        for name in self.names:
-            if not _NAME.fullmatch(name):
-                raise ConfigError(f"{excerpt(name)} is no name; use letters, digits and . _ - @ +.")
-        roles = {"reference": reference, "baseline": baseline, "kl_from": kl_from}
-        for role, one in (*roles.items(), *(("free", name) for name in free)):
-            if one is not None and one not in sources:
-                raise ConfigError(f"{role} is {excerpt(one)}, which is none of {', '.join(self.names)}.")
-        self.reference, self.baseline, self.free = reference or self.names[0], baseline, list(free)
+        trust, roles = (
+            self.drawing.trust_remote_code,
+            {"reference": reference, "baseline": baseline, "kl_from": kl_from},
+        )
+        self.sources = Sources.of(sources, trust_remote_code=trust, free=free, **roles)
+        self.reference, self.baseline, self.free = reference or self.sources.names[0], baseline, list(free)
         self.kl_from, self.texts, self.encoder = kl_from, list(texts), encoder
         if self.texts and kl_from is None:
             raise ConfigError("texts need the model that the others come from; name it (--kl-from NAME, kl_from).")
-        self.models: dict[str, str] = {}
-        self.given: dict[str, GivenOutputs] = {}
-        self.sources: dict[str, dict[str, Any]] = {}
-        for name, source in sources.items():
-            self._take(name, source)
         if kl_from is not None:
             self._check_kl(kl_from)
         for name in self.drawing.verbalized:
-            if name not in self.models:
-                what = "a file of outputs" if name in self.given else f"none of {', '.join(self.names)}"
+            if name not in self.sources.models:
+                known = name in self.sources.given
+                what = "a file of outputs" if known else f"none of {', '.join(self.sources.names)}"
                 raise ConfigError(f"verbalized names {excerpt(name)}, which is {what}; name a model.")
         self.warnings: list[str] = []
         self.inputs: list[Input] = []
         self.asked: list[Input] = []
         self.k = 0
 
-    def _take(self, name: str, source: Any) -> None:
-        """Tell a model from outputs, and check it."""
-        if not isinstance(source, (str, Path)):
-            self.given[name] = GivenOutputs.of(name, source)
-            self.sources[name] = {"rows": len(self.given[name].rows)}
-        elif is_outputs_file(str(source)):
-            from genrlhf.integrations import load_outputs
-
-            self.given[name] = GivenOutputs.of(name, load_outputs(source))
-            self.sources[name] = {"file": str(source), "rows": len(self.given[name].rows)}
-        else:
-            check_causal_lm(str(source), trust_remote_code=self.drawing.trust_remote_code)
-            self.models[name] = str(source)
-            self.sources[name] = {"model": str(source), "weights": model_fingerprint(str(source))}
-
     def _check_kl(self, name: str) -> None:
         """Raise `ConfigError` where there is no KL from a source."""
-        if name in self.given:
+        if name in self.sources.given:
             raise ConfigError(f"kl_from is {name}, a file of outputs; name a model, whose probabilities are known.")
         params = self.drawing.params
         plain = SamplingParams(max_new_tokens=params.max_new_tokens, stop=params.stop)
@@ -213,20 +180,20 @@ class Comparison:
         if limit is not None and limit < 1:
             raise ConfigError(f"limit is {limit}; take at least 1 input of every set (--limit).")
         if prompts is None:
-            if not self.given:
+            if not self.sources.given:
                 raise ConfigError("There are no prompts; give some (--prompts FILE or --task NAME), or outputs.")
-            name, file = next(iter(self.given.items()))
+            name, file = next(iter(self.sources.given.items()))
             prompts = file.rows.values()
         self.asked = inputs_of(prompts, source=name, limit=limit, warnings=self.warnings)
-        self.inputs = common_inputs(self.asked, list(self.given.values()), source=name, warnings=self.warnings)
+        self.inputs = common_inputs(self.asked, list(self.sources.given.values()), source=name, warnings=self.warnings)
         self.sets = sets_of(self.inputs)
 
     def check(self, metrics: Mapping[str, DiversityMetric], levels: Sequence[Level], *, judged: bool) -> None:
         """Check what can be known before the work."""
         if not metrics and levels:
             raise ConfigError("There are no metrics of diversity; name at least one, such as ead.")
-        least = {name: min(len(file.outputs(one)) for one in self.inputs) for name, file in self.given.items()}
-        counts = {**{name: self.drawing.n for name in self.models}, **least}
+        least = {name: min(len(file.outputs(one)) for one in self.inputs) for name, file in self.sources.given.items()}
+        counts = {**{name: self.drawing.n for name in self.sources.models}, **least}
         self.k = min(counts.values())
         fewest = min(counts, key=counts.__getitem__)
         if "per_input" in levels and self.k < 2:
@@ -235,7 +202,7 @@ class Comparison:
                 "or measure across inputs only (--levels across_input)."
             )
         if max(counts.values()) > self.k or any(
-            len(file.outputs(one)) > self.k for file in self.given.values() for one in self.inputs
+            len(file.outputs(one)) > self.k for file in self.sources.given.values() for one in self.inputs
         ):
             self.warnings.append(
                 f"The first {self.k} outputs of every input are measured: {fewest} has no more, and diversity depends "
@@ -252,7 +219,7 @@ class Comparison:
         """Check that every model can be asked these prompts in its own way, and say where that may not be meant."""
         conversation = any(not isinstance(one.prompt, str) for one in self.asked)
         self.chats: dict[str, bool] = {}
-        for name, model in self.models.items():
+        for name, model in self.sources.models.items():
             tokenizer = load_tokenizer(model, trust_remote_code=self.drawing.trust_remote_code)
             template = bool(tokenizer.chat_template)
             if conversation and not template:
@@ -269,114 +236,60 @@ class Comparison:
                     "a user's message."
                 )
 
-    def run(self, measures: Measures, settings: Mapping[str, Any] | None = None) -> Results:
-        """Draw, measure, and write `results.json`, which keeps further settings."""
+    def draw(self, *, jobs: int = 1, threads: int | None = None, launcher: str | None = None) -> bool:
+        """Draw what is not there, and return whether this process measures: of those of a launcher one does.
+
+        Args:
+            jobs: so many of a model, a temperature and a set at a time, each in a process of its own.
+            threads: of each of these processes.
+            launcher: a command in whose processes models are sampled.
+        """
+        models = [self._asked(name, model) for name, model in self.sources.models.items()]
+        rows = {where: [row_of(one) for one in self.asked if one.where == where] for where in self.sets}
+        prompts = [one.prompt for one in self.inputs if one.where == self.sets[0]]
+        asked = Asked(self.folder, self.drawing, models, rows, self.kl_from, prompts, self.texts)
+        drawn(asked, report=self.report, jobs=jobs, threads=threads, launcher=launcher)
+        self.collected = CollectedOutputs(asked, self.inputs, self.sets, self.k, self.warnings)
+        return number_of_this_process() == 0
+
+    def _asked(self, name: str, model: str) -> AskedModel:
+        asking = None if self.drawing.ignore_asking else asking_of(model)
+        if asking is not None:
+            self.warnings.append(
+                f"{name} is asked as its folder says: {excerpt(str(asking))}; --ignore-asking (ignore_asking=True) "
+                "leaves that out."
+            )
+        return AskedModel(name, model, self.sources.known[name]["weights"], self.chats[name], asking)
+
+    def measure(self, measures: Measures, settings: Mapping[str, Any] | None = None) -> Results:
+        """Measure what was drawn and given, and write `results.json`, which keeps further settings."""
         with locked(self.folder / FILE_NAME):
-            results = self._measure(self._collected(), measures)
+            for name in self.sources.names:
+                if name in self.sources.given:
+                    self.collected.take(name, self.sources.given[name])
+                else:
+                    self.collected.collect(name, self.asked)
+            side_by_side = SideBySide(
+                names=self.sources.names,
+                inputs=self.inputs,
+                sets=self.sets,
+                reference=self.reference,
+                baseline=self.baseline,
+                free=self.free,
+                encoder=self.encoder,
+                seed=self.drawing.seed,
+                report=self.report,
+            )
+            results = side_by_side.measured(self.collected, measures, self.warnings)
             results["settings"] = {**self._settings(measures), **(settings or {})}
             results["seconds"] = round(time.monotonic() - self.start, 1)
             write_results(results, self.folder)
         return results
 
-    def _collected(self) -> CollectedOutputs:
-        """Return the outputs of all sources, drawn where they are not there."""
-        collected = CollectedOutputs(
-            self.folder, self.drawing, self.asked, self.inputs, self.sets, self.k, self.warnings, self.report
-        )
-        base = None if self.kl_from is None else AskedModel(self.models[self.kl_from], self.drawing, chat=False)
-        for name in self.names:
-            if name in self.given:
-                collected.take(name, self.given[name])
-                continue
-            model = AskedModel(self.models[name], self.drawing, chat=self.chats[name], name=name)
-            if model.asking is not None:
-                self.warnings.append(
-                    f"{name} is asked as its folder says: {excerpt(str(model.asking))}; --ignore-asking "
-                    "(ignore_asking=True) leaves that out."
-                )
-            collected.draw(name, model, self.sources[name])
-            if base is not None:
-                collected.measure_kl(name, model, base)
-            if base is not None and self.texts and name != self.kl_from:
-                self.report(f"{name}: loss on {len(self.texts)} texts")
-                collected.forgotten[name] = model.forgetting(base, self.texts)
-            model.close()
-        if base is not None:
-            base.close()
-        return collected
-
-    def _measure(self, collected: CollectedOutputs, measures: Measures) -> Results:
-        """Measure every arm, and put them side by side."""
-        found: dict[tuple[str, str], Measured] = {}
-        references = self._references(collected.outputs) if measures.judge is not None else [None] * len(self.inputs)
-        for (name, temperature), outputs in collected.outputs.items():
-            label = name if temperature == GIVEN else f"{name} at temperature {temperature}"
-            self.report(f"{label}: measuring")
-            found[name, temperature] = measures.of(label, self.inputs, outputs, references, self.sets)
-            self.warnings += found[name, temperature].warnings
-            if (kl := collected.kls.get((name, temperature))) is not None:
-                found[name, temperature].figures["kl"] = kl
-            if forgotten := collected.forgotten.get(name):
-                found[name, temperature].figures["forgetting"] = forgotten
-        quality = next((name for name in ("pvr", *measures.scores) if _has(found, name)), None)
-        if quality is None:
-            self.warnings.append("Quality was not measured, so there are no curves; name a judge or a reward.")
-        level = "per_input" if "per_input" in measures.levels else next(iter(measures.levels), None)
-        diversity = f"{level}.{next(iter(measures.metrics))}" if level else None
-        points = {
-            name: _points({t: one for (other, t), one in found.items() if other == name}, quality, self.sets, diversity)
-            for name in self.names
-        }
-        shifts = self._shifts()
-        for one in found.values():
-            slopes = gap_per_shift(one.figures, quality, self.sets, shifts)
-            one.figures.update({"gap_per_shift": slopes} if slopes else {})
-        return {
-            "title": f"{', '.join(self.names)} on {len(self.inputs)} prompts",
-            "sets": self.sets,
-            "quality": quality,
-            "diversity": diversity,
-            "reference": self.reference,
-            "methods": {
-                name: {
-                    "label": name,
-                    "paper": "",
-                    "loop": "",
-                    "free": name in self.free,
-                    "temperatures": {t: one.figures for (other, t), one in found.items() if other == name},
-                }
-                for name in self.names
-            },
-            "curves": draw_curves(
-                points, reference=self.reference, free=self.free, share=quality == "pvr", seed=self.drawing.seed
-            ),
-            "outputs": collected.files,
-            "warnings": list(dict.fromkeys(self.warnings)),
-            "settings": {},
-            "versions": versions(),
-            "seconds": 0.0,
-            "shifts": shifts,
-        }
-
-    def _shifts(self) -> dict[str, dict[str, Estimate]]:
-        if len(self.sets) < 2:
-            return {}
-        prompts = {where: [one.text for one in self.inputs if one.where == where] for where in self.sets}
-        return shifts_of(prompts, encoder=self.encoder)
-
-    def _references(self, outputs: Mapping[tuple[str, str], list[list[str]]]) -> list[str | None]:
-        if self.baseline is None:
-            missing = sum(one.reference is None for one in self.inputs)
-            if missing:
-                self.warnings.append(f"{missing} of {len(self.inputs)} inputs have no reference, and are not judged.")
-            return [one.reference for one in self.inputs]
-        temperatures = [t for name, t in outputs if name == self.baseline]
-        return [texts[0] for texts in outputs[self.baseline, reference_temperature(temperatures)]]
-
     def _settings(self, measures: Measures) -> dict[str, Any]:
         """Return what figures depend on."""
         return {
-            "sources": self.sources,
+            "sources": self.sources.known,
             "inputs": {where: sum(one.where == where for one in self.inputs) for where in self.sets},
             "outputs_per_input": self.k,
             **{name: value for name, value in asdict(self.drawing).items() if name not in ("params", "overwrite")},
@@ -388,22 +301,3 @@ class Comparison:
             "texts": len(self.texts),
             "free": self.free,
         }
-
-
-def _has(found: Mapping[tuple[str, str], Measured], quality: str) -> bool:
-    return all(quality in one.figures for one in found.values())
-
-
-def _points(
-    arms: Mapping[str, Measured], quality: str | None, sets: Sequence[str], diversity: str | None
-) -> list[Point]:
-    """Return the points of a method, those that have both figures."""
-    points = []
-    for temperature, one in arms.items():
-        q, d = quality_of(one.figures, quality, sets[0]), diversity_of(one.figures, diversity)
-        if q is not None and d is not None and quality is not None:
-            values = one.values.get(quality), one.values.get(diversity or "")
-            tables = [None if each is None else each[None] for each in values]
-            known = all(each is not None for each in tables)
-            points.append(Point(temperature, q, d, *(tables if known else (None, None))))
-    return points

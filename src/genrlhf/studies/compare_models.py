@@ -1,24 +1,21 @@
-"""The models of a comparison: how they are asked, and the files that their outputs lie in."""
+"""The models of a comparison, and how they are asked."""
 
 from __future__ import annotations
 
-import gc
-import time
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from genrlhf.data.asking import Asking, asking_of
+from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError
-from genrlhf.models.loading import load_causal_lm, load_tokenizer
+from genrlhf.sampling.asked import AskedSampler
 from genrlhf.studies.results import temperature_key
-from genrlhf.types import Estimate, Sample, Sampler, SamplingParams
+from genrlhf.types import Sampler, SamplingParams
 
 if TYPE_CHECKING:
-    from genrlhf.sampling import TransformersSampler, VerbalizedSampler
-    from genrlhf.sampling.store import SampleStore
+    from genrlhf.sampling import VerbalizedSampler
 
-__all__ = ["AskedModel", "Drawing", "filled"]
+__all__ = ["AskedModel", "Drawing"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +35,7 @@ class Drawing:
         dtype: of the weights; "auto" as they are saved.
         batch_size: sequences at a time.
         trust_remote_code: run code that a model's repository ships.
-        overwrite: throw outputs of other settings away.
+        overwrite: throw outputs of other settings and models away.
     """
 
     n: int = 4
@@ -87,114 +84,46 @@ class Drawing:
         return replace(params, max_new_tokens=k * (params.max_new_tokens + 32) if longest is None else longest)
 
 
-class AskedModel(Sampler):
-    """A model that is loaded when the first output is asked for, and asked in its own way.
+@dataclass(frozen=True)
+class AskedModel:
+    """A model, and how it is asked.
 
-    Args:
-        model: by its name or folder.
-        drawing: how models are sampled.
+    Attributes:
+        name: of the source.
+        model: its name or folder.
+        weights: what tells it from others.
         chat: a text prompt is sent as a user's message.
-        name: of the source; "" for a model that only others are compared with.
+        asking: what its folder says is to stand around a prompt, where that is heeded.
     """
 
-    def __init__(self, model: str, drawing: Drawing, *, chat: bool, name: str = "") -> None:
-        self.model, self.drawing, self.chat, self.name = model, drawing, chat, name
-        self.asking: Asking | None = None if drawing.ignore_asking else asking_of(model)
-        self._sampler: TransformersSampler | None = None
+    name: str
+    model: str
+    weights: str
+    chat: bool
+    asking: Asking | None
 
-    def settings(self) -> dict[str, Any]:
-        """Return what tells its outputs from those of another drawing, beside the model and how tokens are drawn."""
+    def settings(self, drawing: Drawing) -> dict[str, Any]:
+        """Return what tells its outputs from those of another model or drawing, beside how tokens are drawn."""
         several = None
-        if self.name in self.drawing.verbalized:
-            several = self.drawing.asked_for_several(self.name, None).settings()
-        # A setting that a file does not have is not compared.
+        if self.name in drawing.verbalized:
+            several = drawing.asked_for_several(self.name, None).settings()
         return {
-            "dtype": self.drawing.dtype,
+            "weights": self.weights,
+            "dtype": drawing.dtype,
             "chat": self.chat,
             "asking": None if self.asking is None else vars(self.asking),
             "verbalized": several,
         }
 
-    def stream(
-        self,
-        prompts: Sequence[Any],
-        n: int,
-        params: SamplingParams,
-        seed: int,
-        *,
-        rows: Sequence[int] | None = None,
-        done: Container[int] = (),
-    ) -> Iterator[tuple[int, list[Sample]]]:
-        """Yield samples as they come, see `Sampler`."""
-        asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
-        sampler: Sampler = self._loaded()
-        if self.name in self.drawing.verbalized:
-            sampler = self.drawing.asked_for_several(self.name, sampler)
-        return sampler.stream(asked, n, params, seed, rows=rows, done=done)
+    def prompts(self, prompts: Sequence[Any]) -> list[Any]:
+        """Return prompts as its sampler takes them."""
+        return [_as_message(prompt) if self.chat else prompt for prompt in prompts]
 
-    def kl_from(self, other: AskedModel, prompts: Sequence[Any], params: SamplingParams, seed: int) -> Estimate | None:
-        """Return the KL from another model in nats an output, at the temperature of the samples.
-
-        Both see this model's prompt. None where the two have different vocabularies.
-        """
-        from genrlhf.studies.stages.measure import kl_bound, measured_kl
-
-        if other.model == self.model:
-            return kl_bound(1, len(prompts))
-        asked = [_as_message(prompt) if self.chat else prompt for prompt in prompts]
-        return measured_kl(self._loaded(), other._loaded(), asked, params, seed=seed)
-
-    def forgetting(self, other: AskedModel, texts: Sequence[str]) -> dict[str, Estimate]:
-        """Return the loss on texts beside that of another model; nothing where the two have different vocabularies."""
-        from genrlhf.studies.stages.forgetting import forgetting_figures, measured_forgetting
-
-        found = measured_forgetting(self._loaded(), other._loaded(), texts, max_tokens=512)
-        return dict(forgetting_figures(found).get("forgetting", {}))
-
-    def _loaded(self) -> TransformersSampler:
-        if self._sampler is None:
-            import torch
-
-            from genrlhf.models import ensure_pad_token
-            from genrlhf.sampling import TransformersSampler
-
-            trust = self.drawing.trust_remote_code
-            model = load_causal_lm(self.model, model_init_kwargs={"dtype": self.drawing.dtype}, trust_remote_code=trust)
-            tokenizer = load_tokenizer(self.model, trust_remote_code=trust)
-            ensure_pad_token(tokenizer, model)
-            model.to("cuda" if torch.cuda.is_available() else "cpu")
-            self._sampler = TransformersSampler(
-                model.eval(), tokenizer, batch_size=self.drawing.batch_size, asking=self.asking
-            )
-        return self._sampler
-
-    def close(self) -> None:
-        """Let go of the model, so that the next one has its memory."""
-        if self._sampler is not None:
-            self._sampler = None
-            gc.collect()
-
-
-def filled(store: SampleStore, sampler: Sampler, said: str, report: Callable[[str], None]) -> list[dict[str, Any]]:
-    """Draw what a file lacks, and return its rows in the order of the prompts."""
-    store.open()
-    store.load()
-    if len(store.done) < len(store.rows):
-        there = f" ({len(store.done)} are there already)" if store.done else ""
-        report(f"{said}{there}: sampling")
-        last = time.monotonic()
-
-        def progress(now: Any) -> None:
-            nonlocal last
-            if time.monotonic() - last > 15:
-                last = time.monotonic()
-                report(f"{said}: {now.prompts} of {now.total}, {now.tokens_per_second:.0f} tokens/s")
-
-        store.run(sampler, progress)
-    else:
-        report(f"{said}: there already")
-    store.finish()
-    return store.records()
+    def sampler(self, loaded: Sampler, drawing: Drawing) -> Sampler:
+        """Return what asks the model, which is loaded, in its own way."""
+        if self.name in drawing.verbalized:
+            loaded = drawing.asked_for_several(self.name, loaded)
+        return AskedSampler(loaded, _as_message) if self.chat else loaded
 
 
 def _as_message(prompt: Any) -> Any:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from genrlhf.data.files import write_rows
-from genrlhf.sampling.store import SampleStore
+from genrlhf.data.log import recover_records
 from genrlhf.studies.compare_inputs import GivenOutputs, Input
-from genrlhf.studies.compare_models import AskedModel, Drawing, filled
-from genrlhf.studies.results import GIVEN, OutputsOf, temperature_key
+from genrlhf.studies.compare_stages import OUTPUTS, Asked, slugs
+from genrlhf.studies.folder import StudyFolder
+from genrlhf.studies.results import GIVEN, OutputsOf, from_json, temperature_key
+from genrlhf.studies.stages.measure import kl_bound
 from genrlhf.types import Estimate
 
-__all__ = ["CollectedOutputs"]
+__all__ = ["CollectedOutputs", "row_of"]
+
+
+def row_of(one: Input) -> dict[str, Any]:
+    """Return an input as files of outputs have it."""
+    row = {"prompt": one.prompt, "dataset": one.where}
+    return row if one.reference is None else {**row, "reference": one.reference}
 
 
 @dataclass
@@ -23,116 +29,101 @@ class CollectedOutputs:
     """Outputs of files and of models, one source behind the other.
 
     Attributes:
-        folder: of the comparison.
-        drawing: how models are sampled.
-        asked: the inputs that models are asked.
+        asked: what the models were asked; all of it is done.
         inputs: those that all sources have.
         sets: names of the evaluation sets.
         k: outputs of an input that are compared.
         warnings: gets what there is to say.
-        report: says in one line what goes on.
         outputs: of every source and temperature, in the order of `inputs`.
-        files: that they lie in.
+        files: that they lie in, below `outputs` in the folder of the comparison.
         kls: of every model and temperature, where they were measured.
         forgotten: the loss of every model on texts beside another's, where it was measured.
     """
 
-    folder: Path
-    drawing: Drawing
-    asked: Sequence[Input]
+    asked: Asked
     inputs: Sequence[Input]
     sets: Sequence[str]
     k: int
     warnings: list[str]
-    report: Callable[[str], None]
     outputs: dict[tuple[str, str], list[list[str]]] = field(default_factory=dict)
     files: list[OutputsOf] = field(default_factory=list)
     kls: dict[tuple[str, str], Estimate] = field(default_factory=dict)
     forgotten: dict[str, dict[str, Estimate]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        self.places = StudyFolder(self.asked.folder, self.asked.graph())
+
     def take(self, name: str, given: GivenOutputs) -> None:
         """Take the outputs of a file as they are."""
-        outputs = [given.outputs(one) for one in self.inputs]
-        self._keep(name, GIVEN, outputs)
-        for where, file in self._files(name, GIVEN).items():
-            rows = [
-                {**_row(one), "outputs": texts}
-                for one, texts in zip(self.inputs, outputs, strict=True)
-                if one.where == where
-            ]
-            write_rows(rows, file)
+        outputs = {one.text: given.outputs(one) for one in self.inputs}
+        rows = {
+            where: [{**row_of(one), "outputs": outputs[one.text]} for one in self.inputs if one.where == where]
+            for where in self.sets
+        }
+        self._keep(name, GIVEN, rows, outputs)
 
-    def draw(self, name: str, model: AskedModel, known: Mapping[str, Any]) -> None:
-        """Draw what a model lacks at every temperature.
-
-        Args:
-            name: of the source.
-            model: that is asked.
-            known: what tells the model from others.
-        """
-        for temperature in self.drawing.temperatures:
-            key, cut, total = temperature_key(temperature), 0, 0
-            drawn: dict[str, list[str]] = {}
-            for where, file in self._files(name, key).items():
-                asked = [one for one in self.asked if one.where == where]
-                store = SampleStore(
-                    file,
-                    [_row(one) for one in asked],
-                    n=self.drawing.n,
-                    params=self.drawing.params_of(name, temperature),
-                    seed=self.drawing.seed,
-                    model={**known, **model.settings()},
-                    overwrite=self.drawing.overwrite,
-                )
-                said = f"{name} at temperature {key}, {len(asked)} prompts of {where}"
-                found = filled(store, model, said, self.report)
-                cut += sum(not ended for record in found for ended in record["ended"])
-                total += len(found) * self.drawing.n
-                drawn |= {one.text: record["outputs"] for one, record in zip(asked, found, strict=True)}
+    def collect(self, name: str, asked: Sequence[Input]) -> None:
+        """Take what a model has said to the inputs that models were asked."""
+        for temperature in self.asked.drawing.temperatures:
+            key, cut = temperature_key(temperature), 0
+            rows: dict[str, list[dict[str, Any]]] = {}
+            outputs: dict[str, list[str]] = {}
+            for where in self.sets:
+                stage = self.asked.samples[name, key, where]
+                cut += int(self.places.record_of(stage).figures["cut"])
+                of_set = [one for one in asked if one.where == where]
+                # With the references of today: outputs do not depend on them.
+                records = recover_records(self.places.of(stage) / OUTPUTS)
+                rows[where] = [{**record, **row_of(one)} for one, record in zip(of_set, records, strict=True)]
+                outputs |= {one.text: record["outputs"] for one, record in zip(of_set, records, strict=True)}
             if cut:
-                longest = self.drawing.params_of(name, temperature).max_new_tokens
-                what = f"were cut off at {longest} tokens"
-                if name in self.drawing.verbalized:
-                    what = f"are empty: their calls were cut off at {longest} tokens, or not answered as asked"
-                self.warnings.append(f"{name} at temperature {key}: {cut} of {total} outputs {what}.")
-            self._keep(name, key, [drawn[one.text] for one in self.inputs])
+                self._warn_of_cut(name, key, cut, sum(map(len, outputs.values())))
+            self._keep(name, key, rows, outputs)
+        self._collect_compared(name)
 
-    def measure_kl(self, name: str, model: AskedModel, base: AskedModel) -> None:
-        """Measure the KL of a model from another on the first set, at every temperature that draws."""
-        prompts = [one.prompt for one in self.inputs if one.where == self.sets[0]]
-        if name in self.drawing.verbalized:
-            self.warnings.append(f"{name}: verbalized samples have no probability of their own, so there is no KL.")
+    def _collect_compared(self, name: str) -> None:
+        """Take what was measured of a model beside the one that others are compared with."""
+        asked, base = self.asked, self.asked.base
+        if base is None:
             return
-        for temperature in self.drawing.temperatures:
-            key = temperature_key(temperature)
-            if temperature == 0:
-                continue
-            self.report(f"{name} at temperature {key}: KL")
-            params = replace(self.drawing.params, temperature=temperature)
-            # Other draws than those that are measured otherwise.
-            found = model.kl_from(base, prompts, params, self.drawing.seed + 1)
-            if found is None:
-                self.warnings.append(f"{name}: its vocabulary is another than that of {base.model}, so there is no KL.")
-                return
-            self.kls[name, key] = found
+        (model,) = (each for each in asked.models if each.name == name)
+        if name in asked.drawing.verbalized:
+            self.warnings.append(f"{name}: verbalized samples have no probability of their own, so there is no KL.")
+        elif model.model == base.model:
+            keys = [temperature_key(temperature) for temperature in asked.drawing.temperatures if temperature > 0]
+            self.kls |= {(name, key): kl_bound(1, len(asked.kl_prompts)) for key in keys}
+        found = {key: from_json(dict(self._figures(stage)))["kl"] for key, stage in asked.kls.items() if key[0] == name}
+        if None in found.values():
+            self.warnings.append(f"{name}: its vocabulary is another than that of {base.model}, so there is no KL.")
+        self.kls |= {key: kl for key, kl in found.items() if kl is not None}
+        if (stage := asked.forgotten.get((name,))) is not None:
+            self.forgotten[name] = from_json(dict(self._figures(stage))).get("forgetting", {})
 
-    def _keep(self, name: str, temperature: str, outputs: Sequence[Sequence[str]]) -> None:
-        self.outputs[name, temperature] = [list(texts[: self.k]) for texts in outputs]
-        for where, file in self._files(name, temperature).items():
-            relative = file.relative_to(self.folder).as_posix()
+    def _figures(self, stage: Any) -> Mapping[str, Any]:
+        return self.places.record_of(stage).figures
+
+    def _warn_of_cut(self, name: str, key: str, cut: int, total: int) -> None:
+        drawing = self.asked.drawing
+        longest = drawing.params_of(name, float(key)).max_new_tokens
+        what = f"were cut off at {longest} tokens"
+        if name in drawing.verbalized:
+            what = f"are empty: their calls were cut off at {longest} tokens, or not answered as asked"
+        self.warnings.append(f"{name} at temperature {key}: {cut} of {total} outputs {what}.")
+
+    def _keep(
+        self,
+        name: str,
+        temperature: str,
+        rows: Mapping[str, Sequence[Mapping[str, Any]]],
+        outputs: Mapping[str, Sequence[str]],
+    ) -> None:
+        """Keep the outputs of a source by what prompts say, and write rows of every set for a reader."""
+        self.outputs[name, temperature] = [list(outputs[one.text][: self.k]) for one in self.inputs]
+        folder = self.asked.folder
+        for where, slug in zip(self.sets, slugs(self.sets, "set", ascii=False), strict=True):
+            file = folder / "outputs" / f"{name}@{temperature}" / f"{slug}.jsonl"
+            write_rows(rows[where], file)
+            relative = file.relative_to(folder).as_posix()
             self.files.append(
                 {"method": name, "temperature": temperature, "seed": None, "set": where, "file": relative}
             )
-
-    def _files(self, name: str, temperature: str) -> dict[str, Path]:
-        """Return the file of every set."""
-        folder = self.folder / "outputs" / f"{name}@{temperature}"
-        slugs = [re.sub(r"[^\w.-]", "_", where)[:60].lstrip(".") for where in self.sets]
-        clear = all(slugs) and len({slug.lower() for slug in slugs}) == len(slugs)
-        names = slugs if clear else [f"set-{number}" for number in range(len(slugs))]
-        return {where: folder / f"{slug}.jsonl" for where, slug in zip(self.sets, names, strict=True)}
-
-
-def _row(one: Input) -> dict[str, Any]:
-    row = {"prompt": one.prompt, "dataset": one.where}
-    return row if one.reference is None else {**row, "reference": one.reference}

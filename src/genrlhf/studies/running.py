@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from genrlhf.errors import ConfigError, excerpt
+from genrlhf.launchers import started_processes
 from genrlhf.studies.failures import Failures
 from genrlhf.studies.folder import InUseError, StudyFolder
 from genrlhf.studies.graph import Graph, Stage
@@ -21,6 +22,8 @@ from genrlhf.studies.time_left import TimeLeft, spoken
 __all__ = ["run"]
 
 _LONGEST_WAIT = 5.0
+_TOLD_WITHIN = 1.0
+"""Seconds in which the main process can say what went wrong: a launcher ends all once one has ended so."""
 
 
 def run(
@@ -70,22 +73,22 @@ def run(
     for name, value in (("jobs", jobs), ("threads", threads)):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
             raise ConfigError(f"{name} is {excerpt(value)}; it must be a whole number, 1 or more.")
+    if started_processes() > 1:
+        for option, given in (("launcher", launcher is not None), ("jobs", jobs > 1), ("keep-going", keep_going)):
+            if given:
+                raise ConfigError(
+                    f"--{option} is for a process that starts others; leave it out where a launcher has started this."
+                )
     places = StudyFolder(folder, graph)
     places.create()
     team = team_of(places.folder)
     if isinstance(team, Team) and not team.is_main:
         if status := team.follow(lambda name: _perform_along(graph[name], places)):
+            time.sleep(_TOLD_WITHIN)
             raise SystemExit(status)
         return {}
     status = 1
     try:
-        if isinstance(team, Team):
-            for option, given in (("launcher", launcher is not None), ("jobs", jobs > 1), ("keep-going", keep_going)):
-                if given:
-                    raise ConfigError(
-                        f"--{option} is for a process that starts others; leave it out where a launcher has started "
-                        "this."
-                    )
         asked = [graph[name] for name in dict.fromkeys(only)] or list(graph)
         places.check([*asked, *(need for stage in asked for need in stage.needed)])
         if jobs > 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from typing import Any
 
@@ -25,10 +26,16 @@ class Workshop:
 
     Args:
         batch_size: sequences decoded and texts scored at a time.
+        dtype: of the weights of models that write; None for float32.
+        trust_remote_code: run code that their repositories ship.
+        asks: heed what their folders say is to stand around prompts.
     """
 
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
+    def __init__(
+        self, batch_size: int, *, dtype: str | None = None, trust_remote_code: bool = False, asks: bool = True
+    ) -> None:
+        self.batch_size, self.asks, self.trust_remote_code = batch_size, asks, trust_remote_code
+        self._weights = None if dtype is None else {"dtype": dtype}
         self._samplers: OrderedDict[str, TransformersSampler] = OrderedDict()
         self._rewards: OrderedDict[str, RewardFunction] = OrderedDict()
 
@@ -42,11 +49,14 @@ class Workshop:
         if model not in self._samplers:
             while len(self._samplers) >= _KEPT:
                 self._samplers.popitem(last=False)
-            loaded, tokenizer = load_causal_lm(model), load_tokenizer(model)
+            trust = self.trust_remote_code
+            loaded = load_causal_lm(model, model_init_kwargs=self._weights, trust_remote_code=trust)
+            tokenizer = load_tokenizer(model, trust_remote_code=trust)
             ensure_pad_token(tokenizer, loaded)
             loaded.to(self.device)
+            asking = asking_of(model) if self.asks else None
             self._samplers[model] = TransformersSampler(
-                loaded.eval(), tokenizer, batch_size=self.batch_size, asking=asking_of(model)
+                loaded.eval(), tokenizer, batch_size=self.batch_size, asking=asking
             )
         self._samplers.move_to_end(model)
         return self._samplers[model]
@@ -57,6 +67,14 @@ class Workshop:
             self._rewards.clear()
             self._rewards[model] = load_reward(model, batch_size=self.batch_size, device=self.device)
         return self._rewards[model]
+
+    def keep_only(self, *models: str) -> None:
+        """Let go of the models that write but for these."""
+        gone = [model for model in self._samplers if model not in models]
+        for model in gone:
+            del self._samplers[model]
+        if gone:
+            gc.collect()
 
     def clear(self) -> None:
         """Let go of all models, as before training, which needs the memory."""
