@@ -124,7 +124,7 @@ def test_mara_keeps_its_anchors(tmp_path: Path) -> None:
 
     resumed, whole = interrupted_and_whole(make, tmp_path, 3)
     assert largest_difference(weights(resumed.model), weights(whole.model)) == 0
-    anchors = [run.collector.hooks.shape_reward.function.state_dict()["anchors"] for run in (resumed, whole)]
+    anchors = [run.collector.shaping.hooks.shape_reward.function.state_dict()["anchors"] for run in (resumed, whole)]
     assert anchors[0] == anchors[1] and 0 < len(anchors[0]) <= 5
     assert all(anchor[0] == 1.0 and anchor[1] < 0 for anchor in anchors[0].values())
 

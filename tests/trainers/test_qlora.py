@@ -224,7 +224,7 @@ def test_a_quantised_reward_model_shares_the_trunk(tmp_path: Path, base: str, gi
         reward = folder if given == "folder" else AutoModelForSequenceClassification.from_pretrained(folder)
         trainer = ppo(tmp_path / name, base, eight_bits(), reward=reward, peft_config=lora(**settings), num_rollouts=1)
         assert trainer.collector.reward.model.is_quantized
-        assert (trainer.collector.trunk_reward is not None) is (name == "trunk")
+        assert (trainer.collector.models.trunk_reward is not None) is (name == "trunk")
         trainer.train()
         scores.append(logged(trainer, "objective/scores")[0])
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)

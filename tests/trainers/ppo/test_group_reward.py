@@ -74,7 +74,7 @@ def test_it_sees_whole_groups_with_columns_and_rewards_behind_the_rule_for_cut_o
 def test_what_it_may_return(kind: Any, tmp_path: Path) -> None:
     trainer = group_trainer(tmp_path, lambda prompts, completions, rewards: kind(rewards + 1), length_penalty=0.0)
     scored = trainer.collector.sample_and_score(list(prompt_rows(4)), list(range(16)))
-    found = trainer.collector.shape(scored, trainer._parts.tally)
+    found = trainer.collector.shaping.scores(scored, trainer._parts.tally)
     assert found.dtype == torch.float32 and (found - scored.scores - 1).abs().max() < 1e-3
 
 
@@ -84,7 +84,7 @@ def test_it_may_be_asynchronous(tmp_path: Path) -> None:
 
     trainer = group_trainer(tmp_path, twice)
     scored = trainer.collector.sample_and_score(list(prompt_rows(4)), list(range(16)))
-    assert torch.equal(trainer.collector.shape(scored, trainer._parts.tally), 2 * scored.scores)
+    assert torch.equal(trainer.collector.shaping.scores(scored, trainer._parts.tally), 2 * scored.scores)
 
 
 @pytest.mark.parametrize(

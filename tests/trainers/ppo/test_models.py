@@ -74,7 +74,7 @@ def test_a_value_model_that_is_trained_whole_shares_nothing(tmp_path: Path) -> N
         peft_config=config,
     )
     assert (trainer.collector.model.depth, trainer.collector.model.value_depth) == (1, 0)
-    assert trainer.collector.trunk_reward is not None
+    assert trainer.collector.models.trunk_reward is not None
     before = trainer.collector.model.value_model.model.layers[0].mlp.up_proj.weight.clone()
     trainer.train()
     assert not torch.equal(trainer.collector.model.value_model.model.layers[0].mlp.up_proj.weight, before)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -16,9 +17,11 @@ from genrlhf.errors import ConfigError
 from genrlhf.ops import kl_estimate
 from genrlhf.trainers import PPOConfig
 from genrlhf.trainers.ppo.batches import minibatch
+from genrlhf.trainers.ppo.hooks import check_hooks
 from genrlhf.trainers.ppo.presets import PPO_PRESETS
-from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards
+from genrlhf.trainers.ppo.shaping import Shaping
 from genrlhf.trainers.ppo.state import PPOState
+from genrlhf.trainers.tally import Tally
 from tests.helpers import tiny_llama, tiny_reward_model, tiny_tokenizer
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, share_of_a, weights
 
@@ -27,13 +30,15 @@ ENDED = torch.tensor([True, False, True])
 LENGTHS = torch.tensor([3, 8, 5])
 
 
-def identity(x: torch.Tensor) -> torch.Tensor:
-    return x
+def shaping(state: PPOState, **settings: Any) -> Shaping:
+    args = PPOConfig("x", use_cpu=True, **settings)
+    return Shaping(args, state, check_hooks(args), lambda tensor: tensor)
 
 
 def shaped(scores: torch.Tensor = SCORES, state: PPOState | None = None, **settings: Any) -> list[float]:
-    args = PPOConfig("x", use_cpu=True, **{"missing_eos_score": None, **settings})
-    return shape_scores(scores, ENDED, LENGTHS, args, state or PPOState(0.0), identity).tolist()
+    scored: Any = SimpleNamespace(scores=scores, ended=ENDED, completion_mask=torch.arange(8) < LENGTHS.unsqueeze(-1))
+    rules = shaping(state or PPOState(0.0), **{"missing_eos_score": None, **settings})
+    return rules.scores(scored, Tally()).tolist()
 
 
 def test_rules_for_scores() -> None:
@@ -58,9 +63,8 @@ def test_whitened_rewards_have_variance_one_and_keep_their_mean() -> None:
     mask = torch.tensor([[True, True, False], [True, True, True]])
     kl = torch.randn(2, 3, generator=torch.Generator().manual_seed(0)) * mask
     scores = torch.tensor([2.0, -1.0])
-    plain = shaped_token_rewards(scores, kl, mask, PPOConfig("x", use_cpu=True), PPOState(0.3), identity)
-    args = PPOConfig("x", use_cpu=True, whiten_rewards=True)
-    white = shaped_token_rewards(scores, kl, mask, args, PPOState(0.3), identity)
+    plain = shaping(PPOState(0.3)).token_rewards(scores, kl, mask)
+    white = shaping(PPOState(0.3), whiten_rewards=True).token_rewards(scores, kl, mask)
     assert plain[0, 0].item() == pytest.approx(-0.3 * kl[0, 0].item())
     assert white[mask].std().item() == pytest.approx(1.0, abs=1e-5)
     assert white[mask].mean().item() == pytest.approx(plain[mask].mean().item(), abs=1e-5)
@@ -285,7 +289,7 @@ def test_precision_that_the_launcher_sets_counts(tmp_path: Path, monkeypatch: py
 def test_evaluation_leaves_the_times_of_training_alone(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, eval_dataset=prompt_rows(4))
     trainer.evaluate()
-    assert trainer._parts.tally.figures(identity) == {}
+    assert trainer._parts.tally.figures(lambda tensor: tensor) == {}
 
 
 def test_a_run_shorter_than_logging_steps_logs_its_figures_at_the_end(tmp_path: Path) -> None:

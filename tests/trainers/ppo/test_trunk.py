@@ -59,8 +59,8 @@ def test_results_are_those_of_separate_models(tmp_path: Path, family: str) -> No
     whole = trainer_of(tmp_path / "whole", family, shared=False)
     trunk = trainer_of(tmp_path / "trunk", family, shared=True)
     assert (whole.collector.model.depth, trunk.collector.model.depth) == (0, 1)
-    assert trunk.collector.reference_depth == 1
-    assert trunk.collector.trunk_reward is not None
+    assert trunk.collector.models.reference_depth == 1
+    assert trunk.collector.models.trunk_reward is not None
     whole.train()
     trunk.train()
     for key in ("objective/scores", "objective/kl", "policy/loss", "value/loss", "policy/approx_kl", "grad_norm"):
@@ -116,7 +116,7 @@ def test_reward_by_its_folder_has_the_policy_s_precision_and_shares_its_trunk(tm
     policy = AutoModelForCausalLM.from_pretrained(save_model(policy, None, tmp_path / "policy"), dtype="bfloat16")
     trainer = ppo_trainer(tmp_path, model=policy, reward=folder, freeze_layers=0.5, value_model=folder)
     assert trainer.collector.reward.model.dtype == torch.bfloat16
-    assert trainer.collector.trunk_reward is not None
+    assert trainer.collector.models.trunk_reward is not None
     assert trainer.collector.model.value_depth == 1
 
 
@@ -169,8 +169,8 @@ def test_models_with_another_trunk_keep_their_own(tmp_path: Path) -> None:
         reward_processing_class=tiny_tokenizer(),
         freeze_layers=0.5,
     )
-    assert trainer.collector.trunk_reward is None
-    assert trainer.collector.reference_depth == 0
+    assert trainer.collector.models.trunk_reward is None
+    assert trainer.collector.models.reference_depth == 0
     assert trainer.collector.model.depth == 1
     trainer.train()
 

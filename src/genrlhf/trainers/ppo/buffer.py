@@ -85,7 +85,7 @@ class RolloutBuffer:
         """Sample and score rollout number `index`."""
         args = self.collector.args
         self.observers.start(index, rows)
-        self.collector.state.stopped = False
+        self.loss.state.stopped = False
         self.loss.update_kl.zero_()
         if self.masking is not None:
             self.masking.follow()
@@ -101,7 +101,7 @@ class RolloutBuffer:
 
     def decide_early_stop(self) -> None:
         """Skip what is left of a rollout's updates where the last one went too far from the policy that sampled."""
-        limit, state = self.collector.args.early_stop_kl, self.collector.state
+        limit, state = self.collector.args.early_stop_kl, self.loss.state
         if limit is None or state.stopped:
             return
         total, count = self.collector.reduce(self.loss.update_kl).tolist()

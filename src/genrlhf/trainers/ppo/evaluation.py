@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.sampling.choose import sample_seeds
-from genrlhf.trainers.ppo.rollout import record_objective
+from genrlhf.trainers.ppo.figures import record_objective
 from genrlhf.trainers.tally import Tally
 
 if TYPE_CHECKING:
@@ -40,5 +40,5 @@ def objective_figures(
         own = max(0, min(len(rows), total - first)) * n
         record_objective(tally, scored, own)
         if n > 1:
-            collector.shape(scored, tally, training=False, count=own)
+            collector.shaping.scores(scored, tally, training=False, count=own)
     return tally.figures(collector.reduce)

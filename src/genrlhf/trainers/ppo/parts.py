@@ -16,6 +16,7 @@ from genrlhf.trainers.ppo.observers import Observers
 from genrlhf.trainers.ppo.phases import Phases
 from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector
+from genrlhf.trainers.ppo.shaping import Shaping
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.tally import Tally, sum_over_processes
 
@@ -69,6 +70,7 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
     loss = PPOLoss(args, state, tally, health, hooks.policy_loss)
     own = TransformersSampler(models.policy, models.tokenizer, batch_size=args.sampling_batch_size)
     models.reference.to(accelerator.device)
+    reduce = partial(sum_over_processes, accelerator)
     collector = RolloutCollector(
         models=models,
         sampler=own if sampler is None else sampler,
@@ -76,12 +78,11 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
         support=models.trained.support,
         tokenizer=models.tokenizer,
         args=args,
-        state=state,
+        shaping=Shaping(args, state, hooks, reduce),
         low_precision=low_precision,
-        reduce=partial(sum_over_processes, accelerator),
+        reduce=reduce,
         autocast=accelerator.autocast,
         tally=tally,
-        hooks=hooks,
         phase=Phases(trainer.callback_handler, tally),
     )
     learning = LearningRewards(models.reward, hooks.group_reward, hooks.shape_reward, tally=tally)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,13 +14,11 @@ from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.autocast import frozen_weights_cast
 from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
-from genrlhf.ops import generalised_advantages, masked_moments, whiten
 from genrlhf.sampling import TransformersSampler, decode_completions
-from genrlhf.trainers.ppo.advantage import spread_over_tokens
-from genrlhf.trainers.ppo.hooks import SHAPING
-from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch, in_groups
+from genrlhf.trainers.ppo.figures import record_objective, record_values
+from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch
 from genrlhf.trainers.ppo.scoring import Scorer
-from genrlhf.trainers.ppo.shaping import shape_scores, shaped_token_rewards, update_entropy_coef, update_kl_coef
+from genrlhf.trainers.ppo.shaping import Shaping
 from genrlhf.trainers.tally import Reduce, Tally
 from genrlhf.types import Generation, MaskingPolicy, Support
 
@@ -31,20 +26,16 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.policy import PolicyWithValue
-    from genrlhf.rewards.groups import GroupReward
     from genrlhf.trainers.ppo.config import PPOConfig
-    from genrlhf.trainers.ppo.hooks import Hooks
     from genrlhf.trainers.ppo.models import PPOModels
-    from genrlhf.trainers.ppo.state import PPOState
-    from genrlhf.trainers.ppo.trunk_reward import TrunkReward
     from genrlhf.types import RewardFunction, TokenSampler
 
-__all__ = ["RolloutCollector", "record_objective"]
+__all__ = ["RolloutCollector"]
 
 
 @dataclass(frozen=True)
 class RolloutCollector:
-    """Samples completions of prompts, scores them and estimates advantages.
+    """Samples completions of prompts, scores them, and hands on what the updates need.
 
     Attributes:
         models: policy and value, reference and reward.
@@ -53,12 +44,11 @@ class RolloutCollector:
         support: the tokens that log-probabilities range over.
         tokenizer: of the policy.
         args: the settings.
-        state: what one rollout hands on to the next.
+        shaping: makes of scores what the updates need.
         low_precision: the policy runs in less than float32, so that passes of other shapes differ.
         reduce: sums a tensor over processes.
         autocast: the mixed precision that the policy is trained in, for sampling and the reference too.
         tally: where figures of the training rollouts go.
-        hooks: what a method hands to the loop.
         phase: called with "sampling" or "scoring" for a context to do it in.
     """
 
@@ -68,12 +58,11 @@ class RolloutCollector:
     support: Support
     tokenizer: PreTrainedTokenizerBase
     args: PPOConfig
-    state: PPOState
+    shaping: Shaping
     low_precision: bool
     reduce: Reduce
     autocast: Callable[[], AbstractContextManager[Any]]
     tally: Tally
-    hooks: Hooks
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
 
     def __post_init__(self) -> None:
@@ -96,19 +85,9 @@ class RolloutCollector:
         return self.models.reference
 
     @property
-    def reference_depth(self) -> int:
-        """Layers of the trunk that it shares with the policy, 0 for none."""
-        return self.models.reference_depth
-
-    @property
     def reward(self) -> RewardFunction:
         """Scores a completion."""
         return self.models.reward
-
-    @property
-    def trunk_reward(self) -> TrunkReward | None:
-        """Scores those that it can from the trunk; None where the reward shares none."""
-        return self.models.trunk_reward
 
     @property
     def shared_samples(self) -> int:
@@ -179,13 +158,12 @@ class RolloutCollector:
     def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[RolloutTensors, ScoredBatch]:
         """Sample and score the prompts of `rows` and return what the updates need."""
         scored = self.sample_and_score(rows, seeds, masking=self.masking)
-        mask = scored.completion_mask
-        scores = self.shape(scored, self.tally)
-        rewards = shaped_token_rewards(scores, scored.kl, mask, self.args, self.state, self.reduce)
-        advantages, returns = self._advantages(scored, rewards)
-        update_entropy_coef(scored.entropy, mask, self.args, self.state, self.reduce)
+        scores = self.shaping.scores(scored, self.tally)
+        rewards = self.shaping.token_rewards(scores, scored.kl, scored.completion_mask)
+        advantages, returns = self.shaping.advantages(scored, rewards)
+        self.shaping.update_entropy_coef(scored.entropy, scored.completion_mask)
         self._record(scored, scores, rewards, returns)
-        update_kl_coef(scored.log_ratio.sum(-1), self.args, self.state, self.reduce)
+        self.shaping.update_kl_coef(scored.log_ratio.sum(-1))
         rollout = RolloutTensors(
             *scored.tokens,
             logprobs=scored.logprobs,
@@ -199,104 +177,14 @@ class RolloutCollector:
         )
         return rollout, replace(scored, shaped_scores=scores, rewards=rewards.sum(-1))
 
-    def shape(
-        self, scored: ScoredBatch, tally: Tally, *, training: bool = True, count: int | None = None
-    ) -> torch.Tensor:
-        """Return the scores that are maximised, (B,) float32, and add figures of groups to the `objective/…` means.
-
-        Args:
-            scored: completions.
-            tally: where figures go.
-            training: the scores count in the deviation that `scale_scores` divides by.
-            count: completions whose figures count, by default all.
-        """
-        found = shape_scores(
-            scored.scores,
-            scored.ended,
-            scored.completion_mask.sum(-1),
-            self.args,
-            self.state,
-            self.reduce,
-            regroup=None if self.hooks.group_reward is None else partial(self._regroup, scored, tally, count),
-            count=training,
-        )
-        if self.hooks.shape_reward is not None:
-            found = self._ask(self.hooks.shape_reward, scored, found, self._shaping(scored))
-        if self.args.samples_per_prompt > 1:
-            record_groups(tally, scored.texts[:count], found[:count].view(-1, self.args.samples_per_prompt))
-        return found
-
-    def _regroup(self, scored: ScoredBatch, tally: Tally, count: int | None, scores: torch.Tensor) -> torch.Tensor:
-        assert self.hooks.group_reward is not None
-        columns = scored.grouped_columns(self.args.samples_per_prompt)
-        found = self._ask(self.hooks.group_reward, scored, scores, columns)
-        tally.add("objective/group_rewards", found[:count])
-        return found
-
-    def _shaping(self, scored: ScoredBatch) -> dict[str, Any]:
-        """Return what `shape_reward` gets beside prompts, completions and rewards; sums over tokens, (G, n)."""
-        both, mask = (scored.logprobs, scored.ref_logprobs), scored.completion_mask
-        sums = [(each * mask).sum(-1).view(-1, self.args.samples_per_prompt).cpu() for each in both]
-        return dict(zip(SHAPING, (*sums, self.state.kl_coef), strict=True))
-
-    def _ask(
-        self, hook: GroupReward, scored: ScoredBatch, scores: torch.Tensor, columns: Mapping[str, Any]
-    ) -> torch.Tensor:
-        n = self.args.samples_per_prompt
-        return hook.rewards(scored.prompts[::n], in_groups(scored.texts, n), scores.view(-1, n), columns).flatten()
-
-    def _advantages(self, scored: ScoredBatch, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Return the advantages of all tokens, and with a critic what it is to predict, (B, T) float32 each."""
-        mask, args = scored.completion_mask, self.args
-        if self.hooks.estimate is not None:
-            texts = in_groups(scored.texts, args.samples_per_prompt)
-            found = spread_over_tokens(rewards.sum(-1), texts, self.hooks.estimate, mask)
-            return whiten(found, mask, reduce=self.reduce) if args.whiten_advantages else found, None
-        assert scored.values is not None
-        advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)
-        if args.whiten_advantages is not False:
-            advantages = whiten(advantages, mask, reduce=self.reduce)
-        return advantages, returns
-
     def _record(
         self, scored: ScoredBatch, scores: torch.Tensor, rewards: torch.Tensor, returns: torch.Tensor | None
     ) -> None:
-        mask = scored.completion_mask
+        state, device = self.shaping.state, scores.device
         record_objective(self.tally, scored)
         self.tally.add("objective/shaped_scores", scores)
         self.tally.add("objective/rlhf_reward", rewards.sum(-1))
-        self.tally.add("objective/kl_coef", torch.full((), self.state.kl_coef, device=mask.device))
+        self.tally.add("objective/kl_coef", torch.full((), state.kl_coef, device=device))
         if self.args.entropy_target is not None:
-            self.tally.add("objective/entropy_coef", torch.full((), self.state.entropy_coef, device=mask.device))
-        if returns is None or scored.values is None:
-            return
-        _, residual = masked_moments(returns - scored.values, mask, reduce=self.reduce)
-        _, variance = masked_moments(returns, mask, reduce=self.reduce)
-        self.tally.add("value/explained_variance", 1 - residual / variance.clamp(min=1e-12))
-
-
-def record_objective(tally: Tally, scored: ScoredBatch, count: int | None = None) -> None:
-    """Add what was found of the first `count` completions, by default of all, to the `objective/…` means."""
-    mask = scored.completion_mask[:count]
-    tally.add("objective/scores", scored.scores[:count])
-    tally.add("objective/kl", scored.log_ratio[:count].sum(-1))
-    tally.add("objective/entropy", scored.entropy[:count], mask)
-    tally.add("objective/completion_length", mask.sum(-1))
-    tally.add("objective/ended", scored.ended[:count])
-
-
-def record_groups(tally: Tally, texts: Sequence[str], rewards: torch.Tensor) -> None:
-    """Add how alike the completions of a prompt are to the `objective/…` means.
-
-    Args:
-        tally: where figures go.
-        texts: of the completions, G · n.
-        rewards: (G, n) float, what is maximised.
-    """
-    tally.add("objective/equal_groups", (rewards == rewards[:, :1]).all(-1).float())
-    groups = in_groups(texts, rewards.shape[1])
-    counts = [Counter(group).values() for group in groups]
-    tally.add("objective/distinct_completions", torch.tensor([float(len(each)) for each in counts]))
-    shares = [[count / rewards.shape[1] for count in each] for each in counts]
-    entropies = [-sum(share * math.log(share) for share in each) for each in shares]
-    tally.add("objective/completion_entropy", torch.tensor(entropies))
+            self.tally.add("objective/entropy_coef", torch.full((), state.entropy_coef, device=device))
+        record_values(self.tally, scored, returns, self.reduce)
