@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
 from genrlhf.errors import ConfigError
-from genrlhf.trainers.ppo.batches import RolloutSampler, load_rollout, minibatch, minibatch_rows, save_rollout
+from genrlhf.trainers.ppo.batches import RolloutSampler, minibatch, minibatch_rows
 from genrlhf.trainers.ppo.records import RolloutTensors
 
 
@@ -85,16 +83,3 @@ def test_minibatch_drops_common_padding() -> None:
     assert batch.completion_mask.tolist() == [[True, False], [True, True]]
     assert batch.logprobs.tolist() == [[6, 7], [0, 1]]
     assert batch.returns.tolist() == [[36, 37], [30, 31]]
-
-
-def test_saved_rollout_comes_back(tmp_path: Path) -> None:
-    save_rollout(rollout(), tmp_path / "rollout.safetensors")
-    # With an index, as the device of one of several processes has it.
-    again = load_rollout(tmp_path / "rollout.safetensors", torch.device("cpu", 0))
-    for name, tensor in vars(rollout()).items():
-        found = getattr(again, name)
-        if tensor is None:
-            assert found is None
-            continue
-        assert torch.equal(found, tensor)
-        assert found.dtype == tensor.dtype

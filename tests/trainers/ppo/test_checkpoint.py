@@ -14,7 +14,9 @@ import torch
 
 from genrlhf.errors import CheckpointError, RewardError
 from genrlhf.trainers.checkpoint import newest_complete_checkpoint
+from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint
 from genrlhf.trainers.ppo.state import PPOState
+from tests.trainers.ppo.test_batches import rollout
 from tests.trainers.runs import largest_difference, ppo_trainer, share_of_letters, weights
 
 SAVING = {"save_strategy": "steps", "save_steps": 1}
@@ -48,7 +50,7 @@ def test_checkpoint_that_was_cut_off_is_passed_over(tmp_path: Path) -> None:
         whole.train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize("writer", ["genrlhf.trainers.ppo.batches.save_file", "torch.save"])
+@pytest.mark.parametrize("writer", ["genrlhf.trainers.ppo.checkpoint.save_file", "torch.save"])
 def test_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, writer: str) -> None:
     trainer = ppo_trainer(tmp_path, **SAVING, num_rollouts=2, num_ppo_epochs=4)
     module, _, name = writer.rpartition(".")
@@ -125,3 +127,17 @@ def test_rollout_of_another_shape_or_a_lost_one_is_refused(tmp_path: Path) -> No
     (within / "genrlhf_checkpoint.json").unlink()
     with pytest.raises(CheckpointError, match="the rollout is not beside it"):
         ppo_trainer(tmp_path / "a", **SAVING).train(resume_from_checkpoint=str(within))
+
+
+def test_saved_rollout_comes_back(tmp_path: Path) -> None:
+    checkpoint = PPOCheckpoint(tmp_path, 0)
+    checkpoint.save(PPOState(0.0), rollout(), None, main=False)
+    # With an index, as the device of one of several processes has it.
+    again = checkpoint.load_rollout(torch.device("cpu", 0), rows=len(rollout().completion_ids))
+    for name, tensor in vars(rollout()).items():
+        found = getattr(again, name)
+        if tensor is None:
+            assert found is None
+            continue
+        assert torch.equal(found, tensor)
+        assert found.dtype == tensor.dtype

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch.utils.data import DataLoader, Sampler
 
 from genrlhf.errors import ConfigError
@@ -21,11 +19,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RolloutSampler",
     "as_they_are",
-    "load_rollout",
     "minibatch",
     "minibatch_rows",
     "rollout_loader",
-    "save_rollout",
 ]
 
 
@@ -162,14 +158,3 @@ def _widths(rollout: RolloutTensors, rows: torch.Tensor, *, all_columns: bool) -
     masks = (rollout.prompt_mask[rows], rollout.completion_mask[rows])
     prompt, completion = torch.stack([mask.sum(-1).max() for mask in masks]).tolist()
     return prompt, completion
-
-
-def save_rollout(rollout: RolloutTensors, path: Path) -> None:
-    """Write a rollout that is still in use beside a checkpoint."""
-    save_file({name: tensor.contiguous() for name, tensor in rollout.tensors.items()}, path)
-
-
-def load_rollout(path: Path, device: Any) -> RolloutTensors:
-    """Read a rollout written by `save_rollout`."""
-    # Copies, since a tensor within a mapped file need not be aligned, on which the rounding of a product depends.
-    return RolloutTensors(**{name: tensor.to(device, copy=True) for name, tensor in load_file(path).items()})

@@ -13,13 +13,12 @@ from genrlhf.errors import CheckpointError
 from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.weights import load_weights, load_whole_state
 from genrlhf.trainers.checkpoint import readable
-from genrlhf.trainers.ppo.batches import load_rollout, save_rollout
+from genrlhf.trainers.ppo.records import RolloutTensors
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from genrlhf.trainers.ppo.masking import LaggingPolicy
-    from genrlhf.trainers.ppo.records import RolloutTensors
     from genrlhf.trainers.ppo.state import PPOState
 
 __all__ = ["VALUE_MODEL_FOLDER", "PPOCheckpoint", "load_trained", "save_trained"]
@@ -87,7 +86,7 @@ class PPOCheckpoint:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.rollout_file.unlink(missing_ok=True)
         if rollout is not None:
-            save_rollout(rollout, self.rollout_file)
+            save_file({name: tensor.contiguous() for name, tensor in rollout.tensors.items()}, self.rollout_file)
         if main:
             state.save(self.state_file)
             if masking is not None:
@@ -120,7 +119,9 @@ class PPOCheckpoint:
                 "beside it; resume from another checkpoint, with the number of processes that wrote it."
             )
         with readable(self.rollout_file):
-            rollout = load_rollout(self.rollout_file, device)
+            tensors = load_file(self.rollout_file)
+            # Copies, since a tensor within a mapped file need not be aligned, on which rounding of a product depends.
+            rollout = RolloutTensors(**{name: tensor.to(device, copy=True) for name, tensor in tensors.items()})
             found = len(rollout.completion_ids)
         if found != rows:
             raise CheckpointError(

@@ -13,6 +13,7 @@ from genrlhf.trainers.ppo.learning import LearningRewards
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.observers import Observers
+from genrlhf.trainers.ppo.other_sampler import as_own
 from genrlhf.trainers.ppo.phases import Phases
 from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector
@@ -68,12 +69,13 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
     low_precision = is_low_precision(models.policy, accelerator.mixed_precision)
     health = RunHealth(low_precision=low_precision)
     loss = PPOLoss(args, state, tally, health, hooks.policy_loss)
-    own = TransformersSampler(models.policy, models.tokenizer, batch_size=args.sampling_batch_size)
+    if sampler is None:
+        sampler = TransformersSampler(models.policy, models.tokenizer, batch_size=args.sampling_batch_size)
     models.reference.to(accelerator.device)
     reduce = partial(sum_over_processes, accelerator)
     collector = RolloutCollector(
         models=models,
-        sampler=own if sampler is None else sampler,
+        sampler=as_own(sampler, models.trained.support, masked=masking is not None),
         masking=masking.masking if masking is not None else None,
         support=models.trained.support,
         tokenizer=models.tokenizer,

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from genrlhf.data.chat import prompt_of
-from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models.autocast import frozen_weights_cast
 from genrlhf.models.families import shares_prefix
 from genrlhf.models.gather import unsharded
-from genrlhf.sampling import TransformersSampler, decode_completions
+from genrlhf.sampling import decode_completions
 from genrlhf.trainers.ppo.figures import record_objective, record_values
 from genrlhf.trainers.ppo.records import RolloutTensors, ScoredBatch
 from genrlhf.trainers.ppo.scoring import Scorer
@@ -26,9 +25,11 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from genrlhf.models.policy import PolicyWithValue
+    from genrlhf.sampling import TransformersSampler
     from genrlhf.trainers.ppo.config import PPOConfig
     from genrlhf.trainers.ppo.models import PPOModels
-    from genrlhf.types import RewardFunction, TokenSampler
+    from genrlhf.trainers.ppo.other_sampler import OtherSampler
+    from genrlhf.types import RewardFunction
 
 __all__ = ["RolloutCollector"]
 
@@ -53,7 +54,7 @@ class RolloutCollector:
     """
 
     models: PPOModels
-    sampler: TokenSampler
+    sampler: TransformersSampler | OtherSampler
     masking: MaskingPolicy | None
     support: Support
     tokenizer: PreTrainedTokenizerBase
@@ -64,15 +65,6 @@ class RolloutCollector:
     autocast: Callable[[], AbstractContextManager[Any]]
     tally: Tally
     phase: Callable[[str], AbstractContextManager[Any]] = nullcontext
-
-    def __post_init__(self) -> None:
-        limits = [("mask_top_p", self.masking is not None), ("renormalise='all' with a filter", self.support.filtered)]
-        for name, wanted in limits:
-            if wanted and not self._own_sampler:
-                raise ConfigError(
-                    f"{name} needs to know which tokens could be drawn, and a {type(self.sampler).__name__} does not "
-                    "say; leave sampler out, or switch that off."
-                )
 
     @property
     def model(self) -> PolicyWithValue:
@@ -114,45 +106,21 @@ class RolloutCollector:
                 texts = decode_completions(self.tokenizer, generation, self.args.sampling_params)
             with self.phase("scoring"), self.autocast():
                 score = Scorer(self.models, self.args, self.support, n if self.shared_samples > 1 else 1)
-                # A sampler that does not know of the support has taken its log-probabilities over all tokens.
-                sampled = self._own_sampler or not self.support.min_new_tokens
                 repeated = [row for row in rows for _ in range(n)]
-                scored = score(repeated, texts, generation.to(self.model.device), sampled=sampled)
+                scored = score(repeated, texts, generation.to(self.model.device))
         self.model.train(was_training)
         return scored
 
-    @property
-    def _own_sampler(self) -> bool:
-        """Whether the sampler takes what the library's own takes beyond the protocol."""
-        return isinstance(self.sampler, TransformersSampler)
-
     def _sample(self, prompts: list[Any], n: int, seeds: Sequence[int], masking: MaskingPolicy | None) -> Generation:
-        self.sampler.update_weights(self.model.policy)
+        policy, depth = self.model.policy, self.model.depth
+        self.sampler.update_weights(policy)
         # In low precision other shapes round otherwise: what sampling finds would make the first ratio differ from 1.
         params = replace(self.args.sampling_params, logprobs=not self.low_precision)
-        options: dict[str, Any] = {}
-        if self._own_sampler:
-            options["support"] = self.support
-            if self.model.depth > 0 and shares_prefix(self.model.policy):
-                options["boundary"] = self.model.depth
-        models: list[Any] = [self.model.policy]
-        if masking is not None:
-            options["masking"] = masking
-            models.append(masking.model)
+        boundary = depth if depth > 0 and shares_prefix(policy) else None
+        models = [policy] if masking is None else [policy, masking.model]
         with self.autocast(), frozen_weights_cast(*models):
-            generation = self.sampler.generate(prompts, n, params, seeds, **options)
-        if not self._own_sampler:
-            self._check_ends(generation)
-        return generation
-
-    def _check_ends(self, generation: Generation) -> None:
-        """Raise `ModelError` where a sampler let a completion end early, which has no probability then."""
-        early = slice(None, self.support.min_new_tokens)
-        ends = torch.tensor(self.support.eos_token_ids, device=generation.completion_ids.device)
-        if (torch.isin(generation.completion_ids[:, early], ends) & generation.completion_mask[:, early]).any():
-            raise ModelError(
-                f"A {type(self.sampler).__name__} drew EOS among the first {self.args.min_new_tokens} tokens; it must "
-                "keep to min_new_tokens, or set min_new_tokens=0."
+            return self.sampler.generate(
+                prompts, n, params, seeds, boundary=boundary, masking=masking, support=self.support
             )
 
     def collect(self, rows: Sequence[dict[str, Any]], seeds: Sequence[int]) -> tuple[RolloutTensors, ScoredBatch]:

@@ -55,22 +55,20 @@ class Scorer:
     support: Support
     samples: int = 1
 
-    def __call__(
-        self, rows: Sequence[dict[str, Any]], texts: list[str], generation: Generation, *, sampled: bool
-    ) -> ScoredBatch:
+    def __call__(self, rows: Sequence[dict[str, Any]], texts: list[str], generation: Generation) -> ScoredBatch:
         """Return what the models say.
 
         Args:
             rows: of the dataset, one for each of the B completions.
             texts: B completions.
-            generation: the same as token ids, on the device of the policy.
-            sampled: the log-probabilities of `generation` are those of a forward pass, up to rounding.
+            generation: the same as token ids, on the device of the policy; its log-probabilities, if there are any, are
+                those of a forward pass up to rounding.
         """
         prompts = [row["prompt"] for row in rows]
         columns = {key: [row[key] for row in rows] for key in rows[0] if key != "prompt"}
         states = self._states(generation)
         scores = self._scores(prompts, texts, columns, generation).to(generation.ended.device)
-        policy = self._policy(generation, states, sampled=sampled)
+        policy = self._policy(generation, states)
         assert policy.entropy is not None
         ref_logprobs = self._reference(generation, states)
         mask, estimator = generation.completion_mask, self.args.kl_estimator
@@ -124,10 +122,10 @@ class Scorer:
         reward = self.models.reward
         return torch.tensor(check_rewards(reward(prompts, texts, **columns), prompts, texts, name=reward_name(reward)))
 
-    def _policy(self, generation: Generation, states: _States | None, *, sampled: bool) -> CompletionOutput:
+    def _policy(self, generation: Generation, states: _States | None) -> CompletionOutput:
         """Return what the policy says: from sampling where that has found it, else from forward passes."""
         logprobs, entropy, hidden = generation.logprobs, generation.entropy, generation.last_hidden
-        if not sampled or logprobs is None or entropy is None or hidden is None:
+        if logprobs is None or entropy is None or hidden is None:
             return self._forward(generation, states)
         model = self.models.trained
         if model.value_model is None:
