@@ -26,6 +26,7 @@ from genrlhf.trainers.checkpoint import ResumableTrainer
 from genrlhf.trainers.columns import GROUP, Columns, Lists
 from genrlhf.trainers.counting import WeightedEvaluation
 from genrlhf.trainers.group_data import GroupEncoder
+from genrlhf.trainers.label_states import leave_out_the_rest
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective, refuse_for_objective
 from genrlhf.trainers.own_rows import VARIANTS, Drawn, DrawnByEpoch, OwnEncoder
@@ -155,6 +156,9 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         )
         self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
         keep_whole_head(self.model, forward, tried=device_for_trials(args) is not None)
+        noise = not args.disable_dropout or args.neftune_noise_alpha is not None
+        if device_for_trials(args) is not None and not noise and not args.torch_compile:
+            leave_out_the_rest(self.model)
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
