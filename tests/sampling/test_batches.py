@@ -92,3 +92,26 @@ def test_join_leaves_out_what_a_part_lacks() -> None:
 def test_prompts_of_one_length_go_together_where_they_must() -> None:
     batches = plan_batches([3, 5, 3, 5, 3], 2, 4, max_sequences=4, max_tokens=1000, one_length=True)
     assert [(batch.places, batch.width) for batch in batches] == [((1, 3), 5), ((0, 2), 3), ((4,), 3)]
+
+
+@given(
+    lengths=st.lists(st.integers(1, 60), max_size=30),
+    n=st.integers(1, 9),
+    sequences=st.integers(1, 12),
+    tokens=st.integers(1, 400),
+    one_length=st.booleans(),
+    shared=st.booleans(),
+)
+def test_some_of_the_batches_alone_are_the_same_batches(lengths: list[int], n: int, **options: int) -> None:
+    limits = {
+        "max_sequences": options["sequences"],
+        "max_tokens": options["tokens"],
+        "one_length": bool(options["one_length"]),
+        "shared": bool(options["shared"]),
+    }
+    whole = plan_batches(lengths, n, 5, **limits)  # type: ignore[arg-type]
+    together = list(dict.fromkeys(batch.places for batch in whole))[1::2]
+    mine = sorted(place for places in together for place in places)
+    again = plan_batches([lengths[place] for place in mine], n, 5, **limits)  # type: ignore[arg-type]
+    named = [(tuple(mine[place] for place in batch.places), batch.first, batch.width) for batch in again]
+    assert named == [(batch.places, batch.first, batch.width) for batch in whole if batch.places in together]

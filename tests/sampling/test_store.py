@@ -15,7 +15,8 @@ import pytest
 
 from genrlhf.cli import main
 from genrlhf.errors import RunFolderError
-from genrlhf.sampling import SampleStore, TransformersSampler
+from genrlhf.sampling import SampleStore, TransformersSampler, VerbalizedSampler
+from genrlhf.sampling.asked import AskedSampler
 from genrlhf.types import SamplingParams
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.processes import FORKS
@@ -122,12 +123,9 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
         store(tmp_path / "ours.jsonl").load()
 
 
-def test_processes_share_the_prompts_and_a_cut_off_one_goes_on(tmp_path: Path) -> None:
-    # Other batches round otherwise, which shows in log-probabilities.
-    params = SamplingParams(max_new_tokens=5)
-    sample(tmp_path / "alone.jsonl", params=params)
+def test_processes_share_the_batches_and_a_cut_off_one_goes_on_to_the_same_bits(sampled: Path, tmp_path: Path) -> None:
     file = tmp_path / "out.jsonl"
-    parts = [store(file, params=params, process=k, processes=3) for k in range(3)]
+    parts = [store(file, process=k, processes=3) for k in range(3)]
     parts[0].open()
     for part in parts[:2]:
         part.load()
@@ -135,9 +133,19 @@ def test_processes_share_the_prompts_and_a_cut_off_one_goes_on(tmp_path: Path) -
     # The third is killed half-way in a line, and a single process goes on with all of it.
     third = tmp_path / "out.jsonl.process-2"
     third.write_text('{"prompt": "qxx", "outp')
-    sample(file, params=params)
-    assert file.read_bytes() == (tmp_path / "alone.jsonl").read_bytes()
+    sample(file)
+    # Other batches would round otherwise, which shows in log-probabilities.
+    assert file.read_bytes() == (sampled / "out.jsonl").read_bytes()
     assert not list(tmp_path.glob("*process*"))
+
+
+def test_where_there_are_fewer_batches_than_processes_none_is_idle(tmp_path: Path) -> None:
+    inner = TransformersSampler(tiny_llama(max_position_embeddings=512), tiny_tokenizer(), batch_size=4)
+    whole = AskedSampler(VerbalizedSampler(inner, 2), lambda prompt: prompt + "x")
+    for processes, expected in ((3, {2, 4}), (6, {1, 2})):
+        shares = [store(tmp_path / "o", process=k, processes=processes).share(whole) for k in range(processes)]
+        assert sorted(row for share in shares for row in share) == list(range(10))
+        assert {len(share) for share in shares} == expected
 
 
 def test_twenty_kills_and_the_same_file(tmp_path: Path, causal_lm_folder: Path) -> None:

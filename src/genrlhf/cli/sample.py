@@ -193,12 +193,14 @@ def _sample(store: SampleStore, args: argparse.Namespace, state: Any) -> StoreSu
             if store.done and state.is_main_process:
                 say(f"{args.output}: {len(store.done)} of {len(store.rows)} prompts are there already.")
             made = _sampler(args, state)
-            total, hidden = len(store.share), not state.is_main_process
-            bars.append(tqdm(total=total, initial=total - store.missing, desc="prompts", disable=hidden))
+            # Of several processes each learns with its first batch how many prompts are its own.
+            total, there = (number // store.processes for number in (len(store.rows), len(store.done)))
+            bars.append(tqdm(total=total, initial=there, desc="prompts", disable=not state.is_main_process))
             shown.enter_context(bars[0])
             return made
 
         def report(progress: Progress) -> None:
+            bars[0].total = progress.total
             bars[0].set_postfix_str(f"{progress.tokens_per_second:.0f} tokens/s", refresh=False)
             bars[0].update(progress.prompts - bars[0].n)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from genrlhf.sampling.together import batches_of
 from genrlhf.types import Sample, Sampler, SamplingParams
 
 __all__ = ["AskedSampler"]
@@ -36,3 +37,7 @@ class AskedSampler(Sampler):
         """Yield `(place in prompts, its n samples)` as the sampler does."""
         asked = [self.asking(prompt) for prompt in prompts]
         return self.sampler.stream(asked, n, params, seed, rows=rows, done=done)
+
+    def batches(self, prompts: Sequence[Any], n: int, params: SamplingParams) -> list[Sequence[int]]:
+        """Return the places of prompts that the sampler decodes together."""
+        return batches_of(self.sampler, [self.asking(prompt) for prompt in prompts], n, params)

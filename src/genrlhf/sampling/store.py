@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.log import append_records, claim_file, recover_records, replace_records
 from genrlhf.errors import RunFolderError, excerpt
+from genrlhf.sampling.together import batches_of
 from genrlhf.types import Sample, SamplingParams
 
 if TYPE_CHECKING:
@@ -124,14 +125,22 @@ class SampleStore:
         return self.file.with_name(f"{self.file.name}.process-{process}")
 
     @property
-    def share(self) -> range:
-        """The rows that this process draws."""
-        return range(self.process, len(self.rows), self.processes)
+    def missing(self) -> bool:
+        """Whether something was not done when the file was loaded that may be this process's to draw."""
+        return len(self.done) < len(self.rows) > self.process
 
-    @property
-    def missing(self) -> int:
-        """How many of them were not done when the file was loaded."""
-        return sum(row not in self.done for row in self.share)
+    def share(self, sampler: Sampler) -> Sequence[int]:
+        """Return the rows that this process draws of a sampler.
+
+        Prompts that are decoded together in one process go to one of several, so that those draw the same to the bit;
+        but where there are fewer batches than processes, these have a prompt each in turn, and none is idle.
+        """
+        if self.processes == 1:
+            return range(len(self.rows))
+        batches = batches_of(sampler, [row["prompt"] for row in self.rows], self.n, self.params)
+        if len(batches) < self.processes:
+            return range(self.process, len(self.rows), self.processes)
+        return sorted(row for batch in batches[self.process :: self.processes] for row in batch)
 
     def files(self) -> list[Path]:
         """Return the files that hold outputs: the one they go to, and those of processes that have not ended."""
@@ -182,7 +191,7 @@ class SampleStore:
 
     def run(self, sampler: Sampler, report: Callable[[Progress], None] = lambda progress: None) -> StoreSummary:
         """Draw what is not done yet of this process's share, and append it as it comes."""
-        mine = self.share
+        mine = self.share(sampler)
         places = {place for place, row in enumerate(mine) if row in self.done}
         start, prompts, tokens, stopped = perf_counter(), 0, 0, 0
         stream = sampler.stream(

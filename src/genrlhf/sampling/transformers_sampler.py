@@ -101,6 +101,10 @@ class TransformersSampler(Sampler):
                 if part.last == n:
                     yield from zip(part.places, gathered, strict=True)
 
+    def batches(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> list[Sequence[int]]:
+        """Return the places of prompts that are decoded together, the longest first."""
+        return list(dict.fromkeys(batch.places for batch in self._plan(prompts, n, params)[1]))
+
     def generate(
         self,
         prompts: Sequence[Prompt],

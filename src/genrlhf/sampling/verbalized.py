@@ -14,6 +14,7 @@ import numpy as np
 
 from genrlhf.data.asking import Asking
 from genrlhf.errors import ConfigError, ModelError, excerpt
+from genrlhf.sampling.together import batches_of
 from genrlhf.types import Sample, Sampler, SamplingParams
 
 __all__ = ["Verbalized", "VerbalizedRecord", "VerbalizedSample", "VerbalizedSampler", "parse_responses"]
@@ -203,12 +204,18 @@ class VerbalizedSampler(Sampler):
         if params.logprobs:
             raise ConfigError("A response has no log-probability of its own under verbalized sampling; leave them out.")
         rows = range(len(prompts)) if rows is None else rows
-        calls = n if self.keep == "draw" else -(-n // self.k)
         asked = [self.asking(prompt) for prompt in prompts]
-        for place, samples in self.sampler.stream(asked, calls, params, seed, rows=rows, done=done):
+        for place, samples in self.sampler.stream(asked, self._calls(n), params, seed, rows=rows, done=done):
             found = [one for call, each in enumerate(samples) for one in self._taken(each, call, seed, rows[place])]
             yield place, list(found[:n])
         logger.warning("Verbalized sampling: %s.", self.record)
+
+    def batches(self, prompts: Sequence[Any], n: int, params: SamplingParams) -> list[Sequence[int]]:
+        """Return the places of prompts that the sampler decodes together."""
+        return batches_of(self.sampler, [self.asking(prompt) for prompt in prompts], self._calls(n), params)
+
+    def _calls(self, n: int) -> int:
+        return n if self.keep == "draw" else -(-n // self.k)
 
     def _taken(self, answer: Sample, call: int, seed: int, row: int) -> list[VerbalizedSample]:
         """Return the samples of a call: one, or k."""

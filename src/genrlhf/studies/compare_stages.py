@@ -261,7 +261,7 @@ def slugs(names: Iterable[str], kind: str, *, ascii: bool = True) -> list[str]:
     """Return names that files can have: the same but for what these cannot hold, or numbers where that is not clear."""
     flags = re.ASCII if ascii else 0
     found = [re.sub(r"[^\w.-]", "_", name, flags=flags)[:60].lstrip(".-") for name in names]
-    clear = all(found) and len({slug.lower() for slug in found}) == len(found)
+    clear = all(slug.strip("_.-") for slug in found) and len({slug.lower() for slug in found}) == len(found)
     return found if clear else [f"{kind}-{number}" for number in range(len(found))]
 
 
