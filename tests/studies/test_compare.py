@@ -26,6 +26,8 @@ from genrlhf.studies.results import Results, read_results, to_json
 from genrlhf.studies.results_text import results_table
 from genrlhf.types import Sample, SamplingParams
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
+from tests.processes import run_in_two
+from tests.studies.two_comparisons import compared
 
 METRICS = {"distinct_1": DistinctN(1), "ead": EAD()}
 PROMPTS = [
@@ -442,3 +444,14 @@ def test_sets_are_apart_by_the_encoder_that_is_named(tmp_path: Path) -> None:
     results = compare(tmp_path, {"long": LONG}, encoder=encode)
     expected = shift_between([f"q{n}" for n in range(4)], ["q4", "q5"], encoder=encode).measured()
     assert to_json(results["shifts"]["far away/../x"]) == to_json(expected) and "embedding" in expected
+
+
+@pytest.mark.enable_socket
+def test_all_processes_of_a_launcher_have_the_results_and_hear_of_errors(
+    tmp_path: Path, causal_lm_folder: Path
+) -> None:
+    run_in_two("tests.studies.two_comparisons", str(tmp_path / "two"), str(causal_lm_folder))
+    alone = compared(tmp_path / "alone", str(causal_lm_folder))
+    told = "m at temperature 1.0: the judge answered none of 5 comparisons; look at the judge."
+    for rank, error in enumerate((told, f"Process 0 of 2 ended with JudgeError: {told}")):
+        assert json.loads((tmp_path / "two" / f"found-{rank}.json").read_text()) == [alone, error]
