@@ -17,7 +17,7 @@ from genrlhf.models.scoring import score_batch
 from genrlhf.models.trunk import trunk_depth, trunk_states
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.habits import habits_of
-from genrlhf.types import Generation, SamplingParams
+from genrlhf.types import Generation, SamplingParams, Tokens
 from tests.decoders.configs import build, build_classifier
 from tests.helpers import EOS_ID, PAD_ID, tiny_tokenizer
 
@@ -139,7 +139,7 @@ def _batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
 @torch.no_grad()
 def _logprobs(model: PreTrainedModel) -> float:
     batch = _batch()
-    ours = completion_logits(model, *batch)[0].log_softmax(-1)
+    ours = completion_logits(model, Tokens(*batch))[0].log_softmax(-1)
     worst = 0.0
     for row, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True)):
         ids = _ids(prompt + completion)
@@ -166,7 +166,7 @@ def _trunk(model: PreTrainedModel) -> tuple[float, float]:
     whole = torch.cat([prompt_ids, completion_ids], dim=1), torch.cat([prompt_mask, mask], dim=1)
     trunk = Trunk(depth, trunk_states(model, depth, *whole))
     trained = [p for p in model.parameters() if p.requires_grad]
-    ours, wanted = (completion_logits(model, *batch, trunk=given)[0][mask] for given in (trunk, None))
+    ours, wanted = (completion_logits(model, Tokens(*batch), trunk=given)[0][mask] for given in (trunk, None))
     gradients = [
         torch.autograd.grad(each.square().sum(), trained, allow_unused=True, retain_graph=True)
         for each in (ours, wanted)
@@ -194,7 +194,7 @@ def _classifier(name: str) -> tuple[float | None, float | None]:
     apart = float((ours - torch.stack([alone(text) for text in texts])).abs().max())
     if not hasattr(model, "score"):
         return apart, None
-    values = classifier_scores(model, *_batch())
+    values = classifier_scores(model, Tokens(*_batch()))
     differences = [
         abs(float(values[row, end] - alone(prompt + completion[:end])))
         for row, (prompt, completion) in enumerate(zip(PROMPTS, COMPLETIONS, strict=True))

@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from genrlhf.models.completions import completion_logits
+from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, VOCAB_SIZE, tiny_gpt2, tiny_llama, tiny_opt
 
 PROMPTS = [[40], [50, 60, 70, 80, 90], [33, 44, 55]]
@@ -49,7 +50,7 @@ def unpadded_logits(model: Any, row: int) -> torch.Tensor:
 def test_logits_are_those_of_the_unpadded_text(model: Any, extra: int) -> None:
     batch = padded(extra)
     with torch.no_grad():
-        logits, hidden = completion_logits(model, *batch)
+        logits, hidden = completion_logits(model, Tokens(*batch))
     assert logits.shape == (*batch[2].shape, VOCAB_SIZE)
     for row, completion in enumerate(COMPLETIONS):
         expected = unpadded_logits(model, row)
@@ -73,7 +74,7 @@ def test_rows_of_like_length_go_through_the_model_together(model: Any) -> None:
     handle = model.get_input_embeddings().register_forward_hook(
         lambda _m, args, _out: seen.append(tuple(args[0].shape))
     )
-    logits, hidden = completion_logits(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    logits, hidden = completion_logits(model, Tokens(prompt_ids, prompt_mask, completion_ids, completion_mask))
     handle.remove()
     assert logits.shape == (70, 20, VOCAB_SIZE)
     assert hidden.shape[:2] == (70, 20)
@@ -93,11 +94,11 @@ def test_rows_of_like_length_go_through_the_model_together(model: Any) -> None:
 
 def test_hidden_states_have_the_width_of_the_head() -> None:
     model = wide_opt()
-    _, hidden = completion_logits(model, *padded())
+    _, hidden = completion_logits(model, Tokens(*padded()))
     assert hidden.shape[-1] == model.get_output_embeddings().in_features == 8
     llama = tiny_llama()
     with torch.no_grad():
-        _, hidden = completion_logits(llama, *padded())
+        _, hidden = completion_logits(llama, Tokens(*padded()))
         full = llama.model(input_ids=torch.tensor([PROMPTS[1] + COMPLETIONS[1]])).last_hidden_state[0]
     assert torch.allclose(hidden[1, 0], full[len(PROMPTS[1]) - 1], atol=2e-5)
 
@@ -106,36 +107,36 @@ def test_only_what_is_needed_goes_through_the_head() -> None:
     model = tiny_llama()
     widths: list[int] = []
     model.lm_head.register_forward_hook(lambda _m, inputs, _out: widths.append(inputs[0].shape[1]))
-    completion_logits(model, *padded())
+    completion_logits(model, Tokens(*padded()))
     assert widths == [max(map(len, COMPLETIONS))]
 
 
 def test_what_stands_on_padding_is_not_read(model: Any) -> None:
     prompt_ids, prompt_mask, completion_ids, completion_mask = padded(2)
     with torch.no_grad():
-        logits, _ = completion_logits(model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+        logits, _ = completion_logits(model, Tokens(prompt_ids, prompt_mask, completion_ids, completion_mask))
         noisy_prompts = prompt_ids.masked_fill(~prompt_mask, 77)
         noisy_completions = completion_ids.masked_fill(~completion_mask, 78)
-        other, _ = completion_logits(model, noisy_prompts, prompt_mask, noisy_completions, completion_mask)
+        other, _ = completion_logits(model, Tokens(noisy_prompts, prompt_mask, noisy_completions, completion_mask))
     assert torch.allclose(logits[completion_mask], other[completion_mask], atol=1e-6)
 
 
 def test_no_hook_stays_behind() -> None:
     model = tiny_llama()
     head = model.get_output_embeddings()
-    completion_logits(model, *padded())
+    completion_logits(model, Tokens(*padded()))
     assert not head._forward_pre_hooks
     with pytest.raises(IndexError):
-        completion_logits(model, *(torch.full_like(x, 9999) if x.dtype == torch.int64 else x for x in padded()))
+        completion_logits(model, Tokens(*(torch.full_like(x, 9999) if x.dtype == torch.int64 else x for x in padded())))
     assert not head._forward_pre_hooks
 
 
 def test_a_peft_wrapper_gives_the_same(model: Any) -> None:
-    expected, _ = completion_logits(model, *padded())
+    expected, _ = completion_logits(model, Tokens(*padded()))
     adapter = LoraConfig(
         task_type="CAUSAL_LM", r=2, target_modules="all-linear", fan_in_fan_out=model.config.model_type == "gpt2"
     )
     wrapped = get_peft_model(model, adapter)
-    logits, hidden = completion_logits(wrapped, *padded())
+    logits, hidden = completion_logits(wrapped, Tokens(*padded()))
     assert torch.allclose(logits, expected, atol=1e-6)
     assert hidden.shape[:2] == logits.shape[:2]

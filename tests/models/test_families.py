@@ -10,6 +10,7 @@ from genrlhf.models.families import family_of, forward_arguments, reads_left_pad
 from genrlhf.models.freezing import disable_dropout
 from genrlhf.models.last_positions import can_limit
 from genrlhf.models.structure import context_length, decoder_layers
+from genrlhf.types import Tokens
 from tests.decoders.configs import build
 from tests.helpers import PAD_ID, tiny_llama
 
@@ -36,7 +37,7 @@ def test_arguments_are_those_that_the_model_takes() -> None:
 def test_unknown_families_read_text_with_all_padding_on_the_right() -> None:
     model, seen = build("bloom"), []
     model.register_forward_pre_hook(lambda _m, _a, kwargs: seen.append(kwargs), with_kwargs=True)
-    completion_logits(model, PROMPT, PROMPT != PAD_ID, COMPLETION, COMPLETION != PAD_ID)
+    completion_logits(model, Tokens(PROMPT, PROMPT != PAD_ID, COMPLETION, COMPLETION != PAD_ID))
     (given,) = seen
     assert given["attention_mask"].tolist() == [[1] * 5 + [0] * 3, [1] * 6 + [0] * 2]
     assert given["input_ids"][0, :5].tolist() == [5, 6, 12, 13, 14]

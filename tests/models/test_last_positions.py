@@ -12,6 +12,7 @@ from genrlhf.models.completions import Trunk, completion_logits
 from genrlhf.models.last_positions import LastPositions, can_limit
 from genrlhf.models.structure import decoder_layers
 from genrlhf.models.trunk import trunk_states
+from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, VOCAB_SIZE
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 
@@ -43,9 +44,9 @@ def test_two_layers_on_a_trunk_equal_the_whole_model(family: str, padded: bool) 
     seen: list[tuple[str, int]] = []
     for number, layer in enumerate(decoder_layers(model)):
         layer.mlp.register_forward_hook(lambda _m, args, _out, number=number: seen.append((number, args[0].shape[1])))
-    got = completion_logits(model, *batch, trunk=Trunk(1, states))
+    got = completion_logits(model, Tokens(*batch), trunk=Trunk(1, states))
     assert seen == [(1, LENGTH + NEW), (2, NEW + 1)]
-    want = completion_logits(model, *batch)
+    want = completion_logits(model, Tokens(*batch))
     trained = [p for p in model.parameters() if p.requires_grad]
     mask = batch[3]
     for found, whole in zip(got, want, strict=True):

@@ -13,6 +13,7 @@ from genrlhf.models.completions import Trunk, completion_logits
 from genrlhf.models.packing import PackedText
 from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.trunk import trunk_states
+from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, VOCAB_SIZE, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 
@@ -59,7 +60,7 @@ def lengths_seen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
 def test_logits_and_gradients_are_those_of_whole_texts(family: str, lengths_seen: list[tuple[int, int]]) -> None:
     model = FAMILIES[family](**(WIDE if FAMILIES[family]().config.to_dict().get("sliding_window") else {}))
     batch = tokens()
-    found, whole = completion_logits(model, *batch, groups=GROUPS), completion_logits(model, *batch)
+    found, whole = completion_logits(model, Tokens(*batch), groups=GROUPS), completion_logits(model, Tokens(*batch))
     # The longest prompt, and the completions of each but for their last tokens.
     assert lengths_seen == [(3, 9 + 3 + 2 + 3)]
     for one, other in zip(found, whole, strict=True):
@@ -84,8 +85,8 @@ def test_every_kind_of_model(kind: str, lengths_seen: list[tuple[int, int]]) -> 
         model.double()
     else:
         model.train().gradient_checkpointing_enable({"use_reentrant": False})
-    found = completion_logits(model, *batch, trunk=trunk, groups=GROUPS)[0]
-    whole = completion_logits(model, *batch)[0]
+    found = completion_logits(model, Tokens(*batch), trunk=trunk, groups=GROUPS)[0]
+    whole = completion_logits(model, Tokens(*batch))[0]
     assert lengths_seen
     torch.testing.assert_close(found[batch[3]], whole[batch[3]], atol=2e-5, rtol=1e-4)
     wanted = gradients(model, whole, batch[3])
@@ -98,7 +99,10 @@ def test_models_that_cannot_are_given_whole_texts(family: str, lengths_seen: lis
     """Other kinds of layers, and windows that would slide over what lies between a prompt and a completion."""
     model = {**FAMILIES, **PLAIN_FAMILIES}[family]()
     batch = tokens()
-    found, whole = completion_logits(model, *batch, groups=GROUPS)[0], completion_logits(model, *batch)[0]
+    found, whole = (
+        completion_logits(model, Tokens(*batch), groups=GROUPS)[0],
+        completion_logits(model, Tokens(*batch))[0],
+    )
     assert not lengths_seen
     assert torch.equal(found[batch[3]], whole[batch[3]])
 
@@ -110,15 +114,15 @@ def test_a_model_whose_class_does_otherwise_is_found_out(lengths_seen: list[tupl
 
     model = tiny_llama()
     model.__class__ = Own
-    completion_logits(model, *tokens(), groups=GROUPS)
+    completion_logits(model, Tokens(*tokens()), groups=GROUPS)
     assert not lengths_seen
 
 
 def test_what_is_no_less_work_is_not_packed(lengths_seen: list[tuple[int, int]]) -> None:
     model, (prompt_ids, prompt_mask, completion_ids, completion_mask) = tiny_llama(), tokens()
     short = (prompt_ids[:, -1:], prompt_mask[:, -1:], completion_ids, torch.ones_like(completion_mask))
-    completion_logits(model, *short, groups=GROUPS)
-    completion_logits(model, prompt_ids, prompt_mask, completion_ids, completion_mask, groups=range(8))
+    completion_logits(model, Tokens(*short), groups=GROUPS)
+    completion_logits(model, Tokens(prompt_ids, prompt_mask, completion_ids, completion_mask), groups=range(8))
     assert not lengths_seen
 
 

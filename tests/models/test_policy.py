@@ -8,6 +8,7 @@ import torch
 from genrlhf.models.completions import completion_logits
 from genrlhf.models.heads import ScalarHead
 from genrlhf.models.policy import PolicyWithValue
+from genrlhf.types import Tokens
 from tests.helpers import tiny_llama
 from tests.models.test_completions import COMPLETIONS, FAMILIES, padded, unpadded_logits
 
@@ -23,7 +24,7 @@ def test_policy_with_value_scores_completions(family: str, temperature: float) -
     with torch.no_grad():
         output = policy(*batch)
     assert output.logprobs.shape == output.entropy.shape == output.values.shape == batch[2].shape
-    _, hidden = completion_logits(model, *batch)
+    _, hidden = completion_logits(model, Tokens(*batch))
     for row, completion in enumerate(COMPLETIONS):
         log_p = (unpadded_logits(model, row).double() / temperature).log_softmax(-1)
         for t, token in enumerate(completion):

@@ -13,6 +13,7 @@ from genrlhf.models.completions import Trunk, classifier_scores, completion_logi
 from genrlhf.models.reference import frozen_copy
 from genrlhf.models.sharing import share_trunk
 from genrlhf.models.trunk import trunk_depth, trunk_states
+from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES
 
@@ -40,9 +41,9 @@ def test_top_on_the_trunk_equals_the_whole_model(family: str) -> None:
 
     for layer in (m for m in model.modules() if isinstance(m, torch.nn.ModuleList) and len(m) == 2):
         layer[0].register_forward_hook(count)
-    got = completion_logits(model, *TOKENS, trunk=trunk)
+    got = completion_logits(model, Tokens(*TOKENS), trunk=trunk)
     assert counted == 0
-    want = completion_logits(model, *TOKENS)
+    want = completion_logits(model, Tokens(*TOKENS))
     assert counted == 1
     mask = TOKENS[3]
     for found, whole in zip(got, want, strict=True):
@@ -71,8 +72,8 @@ def test_classifier_of_the_same_trunk(family: str) -> None:
     shared = {id(p) for p in classifier.parameters()} & {id(p) for p in policy.parameters()}
     frozen = [p for p in policy.base_model.parameters() if not p.requires_grad]
     assert len(frozen) - 2 <= len(shared) <= len(frozen)
-    got = classifier_scores(classifier, *TOKENS, trunk=Trunk(1, states(policy, 1)))
-    want = classifier_scores(classifier, *TOKENS)
+    got = classifier_scores(classifier, Tokens(*TOKENS), trunk=Trunk(1, states(policy, 1)))
+    want = classifier_scores(classifier, Tokens(*TOKENS))
     torch.testing.assert_close(got[:, 1:][TOKENS[3]], want[:, 1:][TOKENS[3]], atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(got[:, 0], want[:, 0], atol=1e-6, rtol=1e-5)
 
@@ -82,13 +83,13 @@ def test_reference_shares_the_trunk_and_keeps_its_top() -> None:
     freeze_layers(model, 0.5)
     reference = frozen_copy(model)
     trunk = Trunk(1, states(model, 1))
-    before, _ = completion_logits(reference, *TOKENS, trunk=trunk)
+    before, _ = completion_logits(reference, Tokens(*TOKENS), trunk=trunk)
     with torch.no_grad():
         for p in model.parameters():
             if p.requires_grad:
                 p.add_(0.1)
-    torch.testing.assert_close(completion_logits(reference, *TOKENS, trunk=trunk)[0], before, rtol=0, atol=0)
-    assert not torch.allclose(completion_logits(model, *TOKENS, trunk=trunk)[0], before)
+    torch.testing.assert_close(completion_logits(reference, Tokens(*TOKENS), trunk=trunk)[0], before, rtol=0, atol=0)
+    assert not torch.allclose(completion_logits(model, Tokens(*TOKENS), trunk=trunk)[0], before)
 
 
 def test_depth_of_models_without_a_trunk() -> None:

@@ -43,9 +43,7 @@ def test_prompts_are_grouped_by_length_where_padding_is_read_as_text() -> None:
         PROMPTS, 2, SamplingParams(max_new_tokens=4, logprobs=True), list(range(8))
     )
     assert shapes == [(2, 7), (4, 3)]
-    logits, _ = completion_logits(
-        model, drawn.prompt_ids, drawn.prompt_mask, drawn.completion_ids, drawn.completion_mask
-    )
+    logits, _ = completion_logits(model, drawn.tokens)
     found = chosen_logprobs(logits, drawn.completion_ids, temperature=1.0)
     assert drawn.logprobs is not None
     mask = drawn.completion_mask
@@ -87,9 +85,7 @@ def test_adapters_that_put_states_before_the_text() -> None:
     drawn = TransformersSampler(model, tiny_tokenizer()).generate(
         PROMPTS, 2, SamplingParams(max_new_tokens=4, logprobs=True), list(range(8))
     )
-    logits, _ = completion_logits(
-        model, drawn.prompt_ids, drawn.prompt_mask, drawn.completion_ids, drawn.completion_mask
-    )
+    logits, _ = completion_logits(model, drawn.tokens)
     found = chosen_logprobs(logits, drawn.completion_ids, temperature=1.0)
     assert drawn.logprobs is not None
     mask = drawn.completion_mask

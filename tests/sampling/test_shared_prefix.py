@@ -98,7 +98,7 @@ def test_logprobs_entropy_and_hidden_states_are_those_of_a_forward_pass(model: A
     mask = found.completion_mask
     assert not mask.all()
     with torch.no_grad():
-        logits, hidden = completion_logits(model, found.prompt_ids, found.prompt_mask, found.completion_ids, mask)
+        logits, hidden = completion_logits(model, found.tokens._replace(completion_mask=mask))
     logprobs, entropy = logprobs_and_entropy(logits, found.completion_ids, temperature=temperature)
     torch.testing.assert_close(found.logprobs[mask], logprobs[mask], atol=1e-4, rtol=1e-5)
     torch.testing.assert_close(found.entropy[mask], entropy[mask], atol=1e-4, rtol=1e-5)

@@ -12,9 +12,10 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.last_positions import at_last_positions
-from genrlhf.models.packing import PackedText, Tokens, reads_packed
+from genrlhf.models.packing import PackedText, reads_packed
 from genrlhf.models.structure import inner_model
 from genrlhf.models.trunk import top_of
+from genrlhf.types import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,10 +41,7 @@ class Trunk(NamedTuple):
 
 def completion_logits(
     model: PreTrainedModel,
-    prompt_ids: torch.Tensor,
-    prompt_mask: torch.Tensor,
-    completion_ids: torch.Tensor,
-    completion_mask: torch.Tensor,
+    tokens: Tokens,
     *,
     trunk: Trunk | None = None,
     groups: Sequence[int] | None = None,
@@ -56,10 +54,7 @@ def completion_logits(
 
     Args:
         model: a causal language model, in or out of a PEFT wrapper.
-        prompt_ids: (B, P) int64, left-padded.
-        prompt_mask: (B, P) bool.
-        completion_ids: (B, T) int64, right-padded.
-        completion_mask: (B, T) bool.
+        tokens: of B prompts with their completions.
         trunk: what the model's first layers make of the tokens, if that is known.
         groups: of each of the B completions the number of its prompt, the same for those that share one; None for
             prompts that are not shared.
@@ -67,21 +62,18 @@ def completion_logits(
     Returns:
         logits, (B, T, V), and hidden states, (B, T, d), in the model's dtype.
     """
-    tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
-    length = completion_ids.shape[1]
-    if groups is not None and len(set(groups)) < len(groups) and not _is_sharded(model):
+    length = tokens.completion_ids.shape[1]
+    sharded = isinstance(inner_model(model), (FSDPModule, FullyShardedDataParallel))
+    if groups is not None and len(set(groups)) < len(groups) and not sharded:
         text = PackedText.of(model, tokens, groups)
         if text is not None and reads_packed(model, partial(_passes, model)):
             return _packed_logits(model, text, length, trunk)
     # Elsewhere the host would have to wait for the lengths.
-    if trunk is None and prompt_ids.device.type == "cpu" and reads_left_padding(model) and not _is_sharded(model):
-        return _logits_by_length(model, *tokens)
+    on_host = tokens.prompt_ids.device.type == "cpu"
+    if trunk is None and on_host and reads_left_padding(model) and not sharded:
+        return _logits_by_length(model, tokens)
     view = model if trunk is None else top_of(model, *trunk, last=length + 1)
-    return _head_logits(model, view, _Text.of(model, *tokens), length)
-
-
-def _is_sharded(model: Any) -> bool:
-    return isinstance(inner_model(model), (FSDPModule, FullyShardedDataParallel))
+    return _head_logits(model, view, _Text.of(model, tokens), length)
 
 
 def _packed_logits(
@@ -99,24 +91,22 @@ def _passes(model: Any, tokens: Tokens, groups: Sequence[int]) -> tuple[torch.Te
     """Return the logits of completions behind prompts that they share and in whole texts, see `reads_packed`."""
     text = PackedText.of(model, tokens, groups, always=True)
     assert text is not None
-    return _packed_logits(model, text, tokens[2].shape[1])[0], completion_logits(model, *tokens)[0]
+    return _packed_logits(model, text, tokens.completion_ids.shape[1])[0], completion_logits(model, tokens)[0]
 
 
 def _logits_by_length(
     model: PreTrainedModel,
-    prompt_ids: torch.Tensor,
-    prompt_mask: torch.Tensor,
-    completion_ids: torch.Tensor,
-    completion_mask: torch.Tensor,
+    tokens: Tokens,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Return what `completion_logits` does, from passes over rows of like length without the padding between them."""
-    order = (prompt_mask.sum(-1) + completion_mask.sum(-1)).argsort(stable=True)
+    order = (tokens.prompt_mask.sum(-1) + tokens.completion_mask.sum(-1)).argsort(stable=True)
     found = []
     for rows in order.split(ROWS_OF_LIKE_LENGTH):
-        text = _Text.packed(model, prompt_ids[rows], prompt_mask[rows], completion_ids[rows], completion_mask[rows])
-        length = max(1, int(completion_mask[rows].sum(-1).max()))
-        part = _head_logits(model, at_last_positions(model, length + 1), text, length)
-        found.append([nn.functional.pad(each, (0, 0, 0, completion_ids.shape[1] - length)) for each in part])
+        some = tokens.at(rows)
+        length = max(1, int(some.completion_mask.sum(-1).max()))
+        view = at_last_positions(model, length + 1)
+        part = _head_logits(model, view, _Text.packed(model, some), length)
+        found.append([nn.functional.pad(each, (0, 0, 0, tokens.completion_ids.shape[1] - length)) for each in part])
     back = order.argsort()
     logits, hidden = (torch.cat(parts)[back] for parts in zip(*found, strict=True))
     return logits, hidden
@@ -149,10 +139,7 @@ def _head_logits(model: Any, view: Any, text: _Text | PackedText, length: int) -
 
 def classifier_scores(
     model: PreTrainedModel,
-    prompt_ids: torch.Tensor,
-    prompt_mask: torch.Tensor,
-    completion_ids: torch.Tensor,
-    completion_mask: torch.Tensor,
+    tokens: Tokens,
     *,
     trunk: Trunk | None = None,
 ) -> torch.Tensor:
@@ -160,18 +147,15 @@ def classifier_scores(
 
     Args:
         model: a sequence classifier with one label and a head called `score`.
-        prompt_ids: (B, P) int64, left-padded.
-        prompt_mask: (B, P) bool.
-        completion_ids: (B, T) int64, right-padded.
-        completion_mask: (B, T) bool.
+        tokens: of B prompts with their completions.
         trunk: what the model's first layers make of the tokens, if that is known.
 
     Returns:
         (B, T + 1) float32.
     """
-    last = completion_ids.shape[1] + 1
+    last = tokens.completion_ids.shape[1] + 1
     view: Any = model if trunk is None else top_of(model, *trunk, last=last)
-    text = _Text.of(view.base_model, prompt_ids, prompt_mask, completion_ids, completion_mask)
+    text = _Text.of(view.base_model, tokens)
     hidden = text.after_prompt(view.base_model(**text.arguments).last_hidden_state, last)
     scores: torch.Tensor = view.score(hidden).squeeze(-1).float()
     return scores
@@ -192,19 +176,15 @@ class _Text(NamedTuple):
     def of(
         cls,
         model: nn.Module,
-        prompt_ids: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        completion_ids: torch.Tensor,
-        completion_mask: torch.Tensor,
+        tokens: Tokens,
     ) -> _Text:
         """Join prompts and completions for a model that may or may not read left-padded text."""
-        ids = torch.cat([prompt_ids, completion_ids], dim=1)
-        mask = torch.cat([prompt_mask, completion_mask], dim=1)
-        back = completion_ids.shape[1] + 1
+        ids, mask = tokens.joined()
+        back = tokens.completion_ids.shape[1] + 1
         if reads_left_padding(model):
             return cls(forward_arguments(model, ids, mask), back)
         # With all padding on the right nothing depends on what a causal model makes of it, nor on how it counts.
-        padding = (~prompt_mask).sum(-1, keepdim=True)
+        padding = (~tokens.prompt_mask).sum(-1, keepdim=True)
         places = torch.arange(ids.shape[1], device=ids.device) + padding
         inside = places < ids.shape[1]
         places = places.clamp(max=ids.shape[1] - 1)
@@ -215,18 +195,14 @@ class _Text(NamedTuple):
     def packed(
         cls,
         model: nn.Module,
-        prompt_ids: torch.Tensor,
-        prompt_mask: torch.Tensor,
-        completion_ids: torch.Tensor,
-        completion_mask: torch.Tensor,
+        tokens: Tokens,
     ) -> _Text:
         """Join them without a gap, with all padding on the left, as wide as the longest text."""
-        ids = torch.cat([prompt_ids, completion_ids], dim=1)
-        mask = torch.cat([prompt_mask, completion_mask], dim=1)
+        ids, mask = tokens.joined()
         places = mask.int().argsort(dim=-1, stable=True)[:, -max(1, int(mask.sum(-1).max())) :]
         return cls(
             forward_arguments(model, ids.gather(1, places), mask.gather(1, places)),
-            completion_mask.sum(-1, keepdim=True) + 1,
+            tokens.completion_mask.sum(-1, keepdim=True) + 1,
         )
 
     def after_prompt(self, hidden: torch.Tensor, count: int) -> torch.Tensor:

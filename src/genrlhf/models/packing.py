@@ -20,14 +20,12 @@ from torch import nn
 from genrlhf.models.families import shares_prefix, without_router_logits
 from genrlhf.models.structure import inner_model
 from genrlhf.ops import position_ids
+from genrlhf.types import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["PackedText", "Tokens", "reads_packed"]
-
-Tokens: TypeAlias = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-"""Ids and mask of prompts, (B, P), left-padded, and of completions, (B, T), right-padded."""
+__all__ = ["PackedText", "reads_packed"]
 
 Passes: TypeAlias = Callable[[Tokens, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
 """Returns the logits of completions, (B, T, V), packed and not."""
@@ -71,24 +69,23 @@ class PackedText(NamedTuple):
         """
         if not _may_read_packed(model):
             return None
-        prompt_ids, prompt_mask, completion_ids, completion_mask = tokens
-        lengths = _lengths(prompt_mask, completion_mask)
+        lengths = _lengths(tokens.prompt_mask, tokens.completion_mask)
         if not lengths[0].all() or int(lengths.sum(0).max()) > _window(model):
             return None
         width = 6 * inner_model(model).config.get_text_config().hidden_size
         rows = _rows(lengths, groups, width)
-        layout = _layout(lengths, rows, prompt_mask.shape[1], completion_mask.shape[1])
+        layout = _layout(lengths, rows, tokens.prompt_mask.shape[1], tokens.completion_mask.shape[1])
         length, whole = layout.owners.shape[1], lengths.sum(0)
         if not always and layout.owners.size * (width + length) > WORTH_PACKING * float(
             (whole * (width + whole)).sum()
         ):
             return None
-        mask = torch.cat([prompt_mask, completion_mask], dim=1)
+        ids, mask = tokens.joined()
         source, owners, readout = (_sent(each, mask.device) for each in layout[:3])
         # Where the host does not know of padding, the mask does.
         owners = torch.where(mask.flatten()[source], owners, -1)
         arguments = {
-            "input_ids": torch.cat([prompt_ids, completion_ids], dim=1).flatten()[source],
+            "input_ids": ids.flatten()[source],
             "attention_mask": _attention_mask(owners, inner_model(model)),
             "position_ids": position_ids(mask).flatten()[source],
             "use_cache": False,
@@ -148,7 +145,9 @@ def _try_out(model: Any, passes: Passes) -> bool:
     was_training = model.training
     model.eval()
     try:
-        found, expected = passes((ids[:, :before], mask[:, :before], ids[:, before:], mask[:, before:]), (0, 0, 1, 1))
+        found, expected = passes(
+            Tokens(ids[:, :before], mask[:, :before], ids[:, before:], mask[:, before:]), (0, 0, 1, 1)
+        )
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # A class of the family with a forward pass of its own.
         return False

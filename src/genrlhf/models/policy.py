@@ -11,7 +11,7 @@ from torch import nn
 from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
 from genrlhf.models.structure import inner_model
 from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
-from genrlhf.types import WHOLE_VOCABULARY, Support
+from genrlhf.types import WHOLE_VOCABULARY, Support, Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -103,12 +103,12 @@ class PolicyWithValue(nn.Module):
             allowed: (B, T, ⌈V / 8⌉) uint8, the tokens that could be drawn, see `pack_bits`; None for all of them.
             groups: which completions share a prompt that is to be computed once, see `completion_logits`.
         """
-        tokens = (prompt_ids, prompt_mask, completion_ids, completion_mask)
+        tokens = Tokens(prompt_ids, prompt_mask, completion_ids, completion_mask)
         if states is not None and self.is_gradient_checkpointing and torch.is_grad_enabled():
             # Reentrant checkpointing gives weights no gradient where nothing that enters their layer has one.
             states = states.detach().requires_grad_()
         trunk = None if states is None else Trunk(self.depth, states)
-        logits, hidden = completion_logits(self.policy, *tokens, trunk=trunk, groups=groups)
+        logits, hidden = completion_logits(self.policy, tokens, trunk=trunk, groups=groups)
         options: dict[str, Any] = {
             "temperature": self.temperature,
             "early": EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens),
@@ -124,16 +124,11 @@ class PolicyWithValue(nn.Module):
             entropy = token_entropy(logits, **options)
         return CompletionOutput(logprobs, self.values(tokens, hidden, states), entropy, unmasked)
 
-    def values(
-        self,
-        tokens: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-        hidden: torch.Tensor,
-        states: torch.Tensor | None = None,
-    ) -> torch.Tensor | None:
+    def values(self, tokens: Tokens, hidden: torch.Tensor, states: torch.Tensor | None = None) -> torch.Tensor | None:
         """Return the values before every completion token, (B, T) float32; None without a critic.
 
         Args:
-            tokens: ids and mask of prompts, ids and mask of completions.
+            tokens: of prompts and completions.
             hidden: (B, T, d), what the policy's language-model head reads.
             states: as in `forward`.
         """
@@ -144,7 +139,7 @@ class PolicyWithValue(nn.Module):
         if self.value_model is None:
             return None
         trunk = Trunk(self.value_depth, states) if states is not None and self.value_depth else None
-        values = classifier_scores(self.value_model, *tokens, trunk=trunk)[:, :-1]
+        values = classifier_scores(self.value_model, tokens, trunk=trunk)[:, :-1]
         config: Any = self.value_model.config
         return values * getattr(config, "genrlhf_reward_gain", 1.0) + getattr(config, "genrlhf_reward_bias", 0.0)
 

@@ -95,10 +95,11 @@ def sequence_kl(
     for start in range(0, len(prompts), batch_size):
         rows = range(start, min(start + batch_size, len(prompts)))
         generation = sampler.generate([prompts[i] for i in rows], 1, params, sample_seeds(seed, rows, 1))
-        ids = (generation.prompt_ids, generation.prompt_mask, generation.completion_ids, generation.completion_mask)
         ours, theirs = (
             logprobs_and_entropy(
-                completion_logits(model, *ids)[0], generation.completion_ids, temperature=params.temperature
+                completion_logits(model, generation.tokens)[0],
+                generation.completion_ids,
+                temperature=params.temperature,
             )[0]
             for model in (sampler.model, reference)
         )

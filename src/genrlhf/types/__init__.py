@@ -16,7 +16,7 @@ from genrlhf.types.metrics import (
 )
 from genrlhf.types.rewards import GroupRewardFunction, HasSettings, RewardFunction
 from genrlhf.types.sampling import Sample, Sampler, SamplingParams, TokenSampler
-from genrlhf.types.tokens import WHOLE_VOCABULARY, Generation, MaskingPolicy, Support, TokenBatch, TrunkStates
+from genrlhf.types.tokens import WHOLE_VOCABULARY, Generation, MaskingPolicy, Support, TokenBatch, Tokens, TrunkStates
 
 __all__ = [
     "WHOLE_VOCABULARY",
@@ -40,6 +40,7 @@ __all__ = [
     "Support",
     "TokenBatch",
     "TokenSampler",
+    "Tokens",
     "TrunkStates",
     "UsesLogprobs",
 ]

@@ -12,14 +12,14 @@ Masks are boolean, True where a position counts. Shapes, here and wherever seque
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
     from typing_extensions import Self
 
-__all__ = ["WHOLE_VOCABULARY", "Generation", "MaskingPolicy", "Support", "TokenBatch", "TrunkStates"]
+__all__ = ["WHOLE_VOCABULARY", "Generation", "MaskingPolicy", "Support", "TokenBatch", "Tokens", "TrunkStates"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,33 @@ class Support:
 WHOLE_VOCABULARY = Support()
 
 
+class Tokens(NamedTuple):
+    """Ids and masks of B prompts and of their completions.
+
+    Attributes:
+        prompt_ids: (B, P) int64, left-padded.
+        prompt_mask: (B, P) bool.
+        completion_ids: (B, T) int64, right-padded.
+        completion_mask: (B, T) bool.
+    """
+
+    prompt_ids: torch.Tensor
+    prompt_mask: torch.Tensor
+    completion_ids: torch.Tensor
+    completion_mask: torch.Tensor
+
+    def at(self, rows: slice | torch.Tensor) -> Tokens:
+        """Return those of some of the completions."""
+        return Tokens(*(each[rows] for each in self))
+
+    def joined(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return ids and mask of whole texts, (B, P + T) each."""
+        import torch  # which is heavy, and whoever only names records needs none of it
+
+        ids = torch.cat([self.prompt_ids, self.completion_ids], dim=1)
+        return ids, torch.cat([self.prompt_mask, self.completion_mask], dim=1)
+
+
 @dataclass(frozen=True)
 class TokenBatch:
     """Prompts and completions as token ids.
@@ -61,9 +88,9 @@ class TokenBatch:
     completion_mask: torch.Tensor
 
     @property
-    def tokens(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Ids and mask of the prompts, ids and mask of the completions."""
-        return self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask
+    def tokens(self) -> Tokens:
+        """Ids and masks alone."""
+        return Tokens(self.prompt_ids, self.prompt_mask, self.completion_ids, self.completion_mask)
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:

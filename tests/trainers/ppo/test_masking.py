@@ -12,6 +12,7 @@ from genrlhf.errors import ModelError
 from genrlhf.models.completions import completion_logits
 from genrlhf.ops import nucleus
 from genrlhf.ops.token_sets import unpack_bits
+from genrlhf.types import Tokens
 from tests.helpers import tiny_llama, tiny_tokenizer
 from tests.sampling.families import PLAIN_FAMILIES
 from tests.trainers.runs import largest_difference, logged, ppo_trainer, prompt_rows, weights
@@ -73,7 +74,7 @@ def test_ratios_are_under_the_mask_and_the_kl_is_not(tmp_path: Path) -> None:
     rollout, scored = trainer.collector.collect(list(prompt_rows(16)), range(16))
     tokens = (rollout.prompt_ids, rollout.prompt_mask, rollout.completion_ids, rollout.completion_mask)
     with torch.no_grad():
-        logits, _ = completion_logits(trainer.policy, *tokens)
+        logits, _ = completion_logits(trainer.policy, Tokens(*tokens))
         output = trainer.collector.model(*tokens, None, rollout.allowed)
     mask = rollout.completion_mask
     allowed = unpack_bits(rollout.allowed, logits.shape[-1])

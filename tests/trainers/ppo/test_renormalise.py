@@ -74,7 +74,7 @@ def test_log_probabilities_against_a_loop(tmp_path: Path, build: Any, limits: st
     trainer = ppo_trainer(tmp_path, model=policy, ref_model=reference, temperature=0.7, **settings)
     scored = trainer.collector.sample_and_score(ROWS, SEEDS, masking=trainer.collector.masking)
     params = {"top_k": 0, "top_p": 1.0, "min_p": 0.0, "mask_top_p": 1.0, "min_new_tokens": 0, **settings}
-    logits, ref_logits = (completion_logits(model, *scored.tokens)[0].detach() for model in (policy, reference))
+    logits, ref_logits = (completion_logits(model, scored.tokens)[0].detach() for model in (policy, reference))
     for row in range(len(ROWS)):
         for t in range(int(scored.completion_mask[row].sum())):
             members = drawable(logits[row, t] / 0.7, t, params)
@@ -157,7 +157,7 @@ def test_every_end_of_a_model_with_several_is_left_out(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, model=model, min_new_tokens=EARLY)
     assert trainer.collector.support.eos_token_ids == tuple(sorted([EOS_ID, other]))
     scored = trainer.collector.sample_and_score(ROWS, SEEDS)
-    logits, _ = completion_logits(trainer.policy, *scored.tokens)
+    logits, _ = completion_logits(trainer.policy, scored.tokens)
     p = logits.detach().softmax(-1)
     expected = p.gather(-1, scored.completion_ids.unsqueeze(-1)).squeeze(-1)[:, :EARLY]
     expected = (expected / (1 - p[:, :EARLY, [EOS_ID, other]].sum(-1))).log()
@@ -197,7 +197,7 @@ def test_another_sampler_is_held_to_the_same(tmp_path: Path) -> None:
 def test_recorded_sets_are_those_of_the_nucleus(tmp_path: Path) -> None:
     trainer = ppo_trainer(tmp_path, top_p=0.5, renormalise="all")
     scored = trainer.collector.sample_and_score(ROWS, SEEDS)
-    logits, _ = completion_logits(trainer.policy, *scored.tokens)
+    logits, _ = completion_logits(trainer.policy, scored.tokens)
     mask = scored.completion_mask
     assert scored.allowed is not None
     assert torch.equal(unpack_bits(scored.allowed, logits.shape[-1])[mask], nucleus(logits, 0.5)[mask])

@@ -15,6 +15,7 @@ from genrlhf.metrics.token_loss import Forgetting, forgetting
 from genrlhf.models.completions import completion_logits
 from genrlhf.models.structure import context_length
 from genrlhf.studies.stages.measure import prompt_text
+from genrlhf.types import Tokens
 
 if TYPE_CHECKING:
     from genrlhf.data import Task
@@ -142,14 +143,17 @@ def _of_batch(base: Any, model: Any, rows: Sequence[list[int]], vocabulary: int)
     device, longest = model.device, max(map(len, rows))
     ids = torch.tensor([row + [row[0]] * (longest - len(row)) for row in rows], device=device)
     mask = torch.tensor([[True] * len(row) + [False] * (longest - len(row)) for row in rows], device=device)
-    parts = ids[:, :1], mask[:, :1], ids[:, 1:], mask[:, 1:]
+    parts = Tokens(ids[:, :1], mask[:, :1], ids[:, 1:], mask[:, 1:])
     first, second = (
-        completion_logits(each, *parts)[0][..., :vocabulary].float().log_softmax(-1) for each in (base, model)
+        completion_logits(each, parts)[0][..., :vocabulary].float().log_softmax(-1) for each in (base, model)
     )
-    chosen = [side.gather(-1, parts[2][..., None])[..., 0] for side in (first, second)]
+    chosen = [side.gather(-1, parts.completion_ids[..., None])[..., 0] for side in (first, second)]
     divergence = torch.where(first > -torch.inf, first.exp() * (first - second), 0.0).sum(-1).clamp(min=0)
     return tuple(
-        [values[:n].double().cpu().numpy() for values, n in zip(each, parts[3].sum(-1).tolist(), strict=True)]
+        [
+            values[:n].double().cpu().numpy()
+            for values, n in zip(each, parts.completion_mask.sum(-1).tolist(), strict=True)
+        ]
         for each in (*chosen, divergence)
     )
 

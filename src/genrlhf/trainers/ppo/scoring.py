@@ -106,8 +106,7 @@ class Scorer:
             return None
         if generation.trunk is not None:
             return _States(generation.trunk.prompt, generation.trunk.completion)
-        ids = torch.cat([generation.prompt_ids, generation.completion_ids], dim=1)
-        mask = torch.cat([generation.prompt_mask, generation.completion_mask], dim=1)
+        ids, mask = generation.tokens.joined()
         parts = self._parts(len(ids))
         states = torch.cat([trunk_states(model.policy, model.depth, ids[rows], mask[rows]) for rows in parts])
         width = generation.prompt_ids.shape[1]
@@ -134,7 +133,7 @@ class Scorer:
             parts: list[Any] = []
             for rows in self._parts(len(logprobs)):
                 chosen = None if states is None else states.joined(rows, len(logprobs))
-                parts.append(model.values(_part(generation, rows), hidden[rows], chosen))
+                parts.append(model.values(generation.tokens.at(rows), hidden[rows], chosen))
             values = torch.cat(parts)
         return CompletionOutput(logprobs, values, entropy, generation.unmasked_logprobs)
 
@@ -143,7 +142,7 @@ class Scorer:
         for rows in self._parts(total):
             chosen = None if states is None else states.joined(rows, total)
             allowed = None if generation.allowed is None else generation.allowed[rows]
-            parts.append(self.models.trained(*_part(generation, rows), chosen, allowed, self._groups(rows, total)))
+            parts.append(self.models.trained(*generation.tokens.at(rows), chosen, allowed, self._groups(rows, total)))
         found: list[Any] = [None if each[0] is None else torch.cat(each) for each in zip(*parts, strict=True)]
         return CompletionOutput(*found)
 
@@ -152,17 +151,11 @@ class Scorer:
         parts, total, depth = [], len(generation.ended), self.models.reference_depth
         for rows in self._parts(total):
             trunk = Trunk(depth, states.joined(rows, total)) if states is not None and depth else None
-            tokens = _part(generation, rows)
+            tokens = generation.tokens.at(rows)
             groups = self._groups(rows, total)
-            logits, _ = completion_logits(self.models.reference, *tokens, trunk=trunk, groups=groups)
+            logits, _ = completion_logits(self.models.reference, tokens, trunk=trunk, groups=groups)
             if self.support.filtered and generation.allowed is not None:
                 logits = only_members(logits, generation.allowed[rows])
             early = EarlyTokens(self.support.eos_token_ids, self.support.min_new_tokens)
-            parts.append(chosen_logprobs(logits, tokens[2], temperature=self.args.temperature, early=early))
+            parts.append(chosen_logprobs(logits, tokens.completion_ids, temperature=self.args.temperature, early=early))
         return torch.cat(parts)
-
-
-def _part(generation: Generation, rows: slice) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Return ids and masks of some rows."""
-    prompt_ids, prompt_mask, completion_ids, completion_mask = generation.tokens
-    return prompt_ids[rows], prompt_mask[rows], completion_ids[rows], completion_mask[rows]

@@ -12,7 +12,7 @@ from genrlhf.models.completions import Trunk, classifier_scores
 from genrlhf.models.scoring import encode_pair
 from genrlhf.rewards import ModelReward, check_rewards
 from genrlhf.rewards.model_reward import options_of
-from genrlhf.types import TokenBatch, TrunkStates
+from genrlhf.types import TokenBatch, Tokens, TrunkStates
 
 __all__ = ["TrunkReward"]
 
@@ -52,13 +52,13 @@ class TrunkReward:
         """
         tokens, states = self._closed(batch, trunk)
         known = self._known(prompts, texts, tokens, columns)
-        scores = torch.zeros(len(texts), device=tokens[0].device)
+        scores = torch.zeros(len(texts), device=tokens.prompt_ids.device)
         readable = known.nonzero().squeeze(-1)
         for start in range(0, len(readable), self.reward.batch_size):
             rows = readable[start : start + self.reward.batch_size]
-            lengths = tokens[3][rows].sum(-1)
-            chosen = [tensor[rows] for tensor in tokens]
-            read = classifier_scores(self.reward.model, *chosen, trunk=Trunk(self.depth, states(rows)))
+            some = tokens.at(rows)
+            lengths = some.completion_mask.sum(-1)
+            read = classifier_scores(self.reward.model, some, trunk=Trunk(self.depth, states(rows)))
             scores[rows] = read.gather(1, lengths.unsqueeze(-1)).squeeze(-1) * self.reward.gain + self.reward.bias
         others = (~known).nonzero().squeeze(-1).tolist()
         if others:
@@ -68,7 +68,7 @@ class TrunkReward:
         check_rewards(scores.tolist(), prompts, list(texts), name=self.reward.name)
         return scores
 
-    def _closed(self, batch: TokenBatch, trunk: TrunkStates) -> tuple[list[torch.Tensor], Any]:
+    def _closed(self, batch: TokenBatch, trunk: TrunkStates) -> tuple[Tokens, Any]:
         """Return ids and masks with an EOS behind what was closed, and what gives the trunk's states of some rows.
 
         What was cut off and not closed ends without EOS, as no text that a reward model reads does.
@@ -83,13 +83,13 @@ class TrunkReward:
         def states(rows: torch.Tensor) -> torch.Tensor:
             return torch.cat([trunk.prompt[rows // share], completion[rows]], dim=1)
 
-        return [batch.prompt_ids, batch.prompt_mask, ids, mask], states
+        return Tokens(batch.prompt_ids, batch.prompt_mask, ids, mask), states
 
     def _known(
         self,
         prompts: Sequence[Any],
         texts: Sequence[str],
-        tokens: list[torch.Tensor],
+        tokens: Tokens,
         columns: Mapping[str, Sequence[Any]],
     ) -> torch.Tensor:
         """Return for which rows the reward model would read just these tokens, (B,) bool."""
@@ -100,4 +100,4 @@ class TrunkReward:
             == prompt_ids[i][prompt_mask[i]].tolist() + ids[i][mask[i]].tolist()
             for i, (prompt, text) in enumerate(zip(prompts, texts, strict=True))
         ]
-        return torch.tensor(same, device=tokens[0].device)
+        return torch.tensor(same, device=tokens.prompt_ids.device)
