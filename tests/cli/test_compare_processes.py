@@ -75,13 +75,15 @@ def test_two_processes_of_a_launcher_draw_together_and_one_writes(work: Path) ->
             ["--jobs", "2"],
             "--jobs is for a process that starts others; leave it out where a launcher has started this.",
         ),
+        (["--prompts", "nowhere.jsonl"], "nowhere.jsonl does not exist"),
         (["--texts", "-"], "Standard input (-) cannot be read by several processes; give a file."),
     ],
 )
 def test_what_several_processes_cannot_do_is_refused_before_the_work(work: Path, options: list[str], told: str) -> None:
     failed = run_together("genrlhf.cli", *command(work, "refused", *options))
     assert failed.returncode == 1 and failed.stdout == ""
-    assert f"genrlhf: {told}" in failed.stderr
+    # Both have found it, and one says so.
+    assert failed.stderr.count("genrlhf: ") == 1 and f"genrlhf: {told}" in failed.stderr
     assert not list((work / "refused").rglob("*.jsonl"))
 
 

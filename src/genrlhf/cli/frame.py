@@ -6,6 +6,7 @@ import argparse
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +20,9 @@ __all__ = ["Parser", "add_command", "execute", "run_to_the_end", "seed", "short_
 
 Namespace = argparse.Namespace
 
+_TURN = 5.0
+"""Seconds that the first process of a launcher has to itself to say what is wrong."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser that tells wrong usage in one line, and whose usage names what must be given alone."""
@@ -30,6 +34,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
+        _wait_for_turn()
         self.exit(2, f"{self.prog}: {printable(message)}; see {self.prog} --help\n")
 
 
@@ -144,11 +149,11 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
                 before = _written(args)
                 return execute(args)
             except GenRLHFError as error:
-                say(error)
+                _say_in_turn(error)
             except OSError as error:
-                say(_told(error))
+                _say_in_turn(_told(error))
             except sqlite3.DatabaseError as error:
-                say(f"a file of ours cannot be used ({error}); move it, or name another.")
+                _say_in_turn(f"a file of ours cannot be used ({error}); move it, or name another.")
             except KeyboardInterrupt:
                 say(f"stopped; {_kept(args, before)}")
                 return 130
@@ -158,6 +163,17 @@ def run_to_the_end(parser: Parser, argv: Sequence[str]) -> int:
         with guarded_streams():
             say(_told(error))
         return 1
+
+
+def _say_in_turn(what: object) -> None:
+    _wait_for_turn()
+    say(what)
+
+
+def _wait_for_turn() -> None:
+    """Let the first process of a launcher say what is wrong: where all find the same, the launcher ends the others."""
+    if number_of_this_process() > 0:
+        time.sleep(_TURN)
 
 
 def _is_left_to_another(command: str) -> bool:

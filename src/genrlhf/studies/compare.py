@@ -117,7 +117,6 @@ def run_comparison(
     comparison.read(prompts, prompts_name, limit)
     comparison.check(metrics, levels, judged=judge is not None)
     scores = {name: score for name, score in (("gold", gold), ("reward", reward)) if score is not None}
-
     measures = Measures(metrics, levels, judge, scores)
     main = comparison.draw(jobs=jobs, launcher=launcher)
     return gathered(lambda: [comparison.measure(measures, settings)] if main else [])[0]
@@ -145,11 +144,14 @@ class Comparison:
     ) -> None:
         self.folder, self.drawing, self.report = Path(output_dir).expanduser(), drawing or Drawing(), report
         self.start = time.monotonic()
-        trust, roles = (
-            self.drawing.trust_remote_code,
-            {"reference": reference, "baseline": baseline, "kl_from": kl_from},
+        self.sources = Sources.of(
+            sources,
+            trust_remote_code=self.drawing.trust_remote_code,
+            free=free,
+            reference=reference,
+            baseline=baseline,
+            kl_from=kl_from,
         )
-        self.sources = Sources.of(sources, trust_remote_code=trust, free=free, **roles)
         self.reference, self.baseline, self.free = reference or self.sources.names[0], baseline, list(free)
         self.kl_from, self.texts, self.encoder = kl_from, list(texts), encoder
         if self.texts and kl_from is None:
