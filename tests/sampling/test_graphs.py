@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from genrlhf.sampling import TransformersSampler, autoregressive, sample_seeds
+from genrlhf.sampling import TransformersSampler, sample_seeds, shared_decoding
 from genrlhf.sampling.shared_prefix import SharedPrefixCache
 from genrlhf.types import Generation, MaskingPolicy, SamplingParams
 from tests.helpers import EOS_ID, tiny_llama, tiny_opt, tiny_tokenizer
@@ -73,8 +73,8 @@ def as_on_a_gpu() -> Iterator[None]:
     Tape.repeats = 0
     with ExitStack() as stack:
         module = "genrlhf.sampling"
-        stack.enter_context(patch.object(autoregressive, "has_fixed_steps", lambda model: True))
-        stack.enter_context(patch.object(autoregressive, "_KnownEnds", LateEnds))
+        stack.enter_context(patch.object(shared_decoding, "has_fixed_steps", lambda model: True))
+        stack.enter_context(patch.object(shared_decoding, "_KnownEnds", LateEnds))
         stack.enter_context(patch(f"{module}.graphs.record", record))
         yield
 
@@ -104,9 +104,9 @@ def assert_same(found: Generation, wanted: Generation) -> None:
 def test_repeated_steps_give_what_steps_sent_anew_give(family: str) -> None:
     model, params = FAMILIES[family](), SamplingParams(max_new_tokens=30, logprobs=True)
     with patch.object(type(model), "device", torch.device("cuda")):
-        fixed = autoregressive.has_fixed_steps(model)
+        fixed = shared_decoding.has_fixed_steps(model)
     assert fixed is (getattr(model.config, "sliding_window", None) is None)
-    assert not autoregressive.has_fixed_steps(model)
+    assert not shared_decoding.has_fixed_steps(model)
     if not fixed:  # a window slides from step to step
         return
     wanted = draw(model, params, boundary=1)
@@ -128,7 +128,7 @@ def test_ended_sequences_leave_and_wider_responses_are_recorded_again(boundary: 
     model, params = often_ending(), SamplingParams(max_new_tokens=30, logprobs=True)
     wanted = draw(model, params, boundary=boundary)
     assert wanted.ended.any()
-    with as_on_a_gpu(), patch.object(autoregressive, "WIDTH", 8):
+    with as_on_a_gpu(), patch.object(shared_decoding, "WIDTH", 8):
         found = draw(model, params, boundary=boundary)
     assert Tape.repeats > 3
     assert_same(found, wanted)
@@ -169,7 +169,7 @@ def test_no_token_makes_the_host_wait(build: Any, settings: dict[str, Any]) -> N
             sampler = TransformersSampler(model, tiny_tokenizer(), batch_size=64)
             # Not the EOS, which would change how many steps there are.
             params = SamplingParams(max_new_tokens=new, **settings)
-            with patch.object(autoregressive, "stop_token_ids", lambda *_: []):
+            with patch("genrlhf.sampling.transformers_sampler.stop_token_ids", lambda *_: []):
                 return count_waits(lambda: sampler.generate(PROMPTS, 4, params, sample_seeds(3, range(4), 4))).total()
 
     assert waits(24) == waits(12)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import functools
 import inspect
-import os
-import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, TypeAlias
 
 from genrlhf.errors import GenRLHFError, RewardError, excerpt, line_of
 from genrlhf.rewards.checks import reward_name
+from genrlhf.rewards.event_loop import run_soon, runs_here
 from genrlhf.rewards.signatures import bind
 from genrlhf.types import RewardFunction
 
@@ -57,14 +54,13 @@ class CallableReward:
             values = self.function(*args, **keywords)
         if not inspect.isawaitable(values):
             return values
-        loop = _event_loop(os.getpid())
-        if _running_loop() is loop:
+        if runs_here():
             getattr(values, "close", lambda: None)()
             raise RewardError(
                 f"The reward {self.name} was called by another asynchronous reward, which would then wait for itself; "
                 "await the callable itself there."
             )
-        return asyncio.run_coroutine_threadsafe(self._awaited(values, len(completions)), loop)
+        return run_soon(self._awaited(values, len(completions)))
 
     async def _awaited(self, values: Awaitable[Any], count: int) -> Any:
         with self._named_errors(count):
@@ -108,28 +104,3 @@ def call_rewards(
                 values.cancel()
         raise
     return [values.result() if isinstance(values, Future) else values for values in begun]
-
-
-@functools.cache
-def _event_loop(process: int) -> asyncio.AbstractEventLoop:
-    """Return the event loop that all asynchronous rewards of a process run in; a fork needs one of its own.
-
-    One for all calls, since HTTP clients and semaphores belong to the loop they were first used in; in a thread, since
-    the caller's may have a running loop already, as in a notebook.
-    """
-    loop = asyncio.new_event_loop()
-    threading.Thread(target=_run_forever, args=[loop], name="genrlhf-rewards", daemon=True).start()
-    return loop
-
-
-def _run_forever(loop: asyncio.AbstractEventLoop) -> None:
-    while True:
-        # A coroutine's KeyboardInterrupt or SystemExit ends the loop, before the caller is told of it.
-        with suppress(BaseException):
-            loop.run_forever()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    with suppress(RuntimeError):
-        return asyncio.get_running_loop()
-    return None

@@ -38,7 +38,6 @@ class Recorder:
         boundary: keep the hidden states that enter this layer; None keeps none.
         mask_top_p: draw from this nucleus of the logits that a masking policy gives; None for no such policy.
         support: the tokens that log-probabilities range over.
-        fixed_steps: every step is to have the same shapes, see `StepGraphs`.
     """
 
     def __init__(
@@ -55,12 +54,10 @@ class Recorder:
         boundary: int | None,
         mask_top_p: float | None = None,
         support: Support = WHOLE_VOCABULARY,
-        fixed_steps: bool = False,
     ) -> None:
         total, length, device = len(prompt_ids) * n, params.max_new_tokens, prompt_ids.device
         self.prompt_ids, self.prompt_mask, self.params, self.n = prompt_ids, prompt_mask, params, n
         self.stops, self.boundary, self.mask_top_p, self.support = stops, boundary, mask_top_p, support
-        self.fixed_steps = fixed_steps
         self.eos = torch.tensor(list(eos_token_ids), device=device, dtype=torch.long)
         self.noise = uniforms(seeds, length, device) if params.temperature > 0 else None
         self.completion_ids = torch.full((total, length), pad_token_id, device=device)
