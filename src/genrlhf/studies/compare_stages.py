@@ -258,7 +258,19 @@ def graph_of(folder: Path) -> Graph:
 
 
 def slugs(names: Iterable[str], kind: str, *, ascii: bool = True) -> list[str]:
-    """Return names that files can have: the same but for what these cannot hold, or numbers where that is not clear."""
+    """Return names that files can have: the same but for what these cannot hold, or numbers where that is not clear.
+
+    Args:
+        names: what they are of.
+        kind: what stands before a number.
+        ascii: leave letters of other scripts out.
+
+    Example:
+        >>> slugs(["id", "far away"], "set")
+        ['id', 'far_away']
+        >>> slugs(["id", "模型"], "set")
+        ['set-0', 'set-1']
+    """
     flags = re.ASCII if ascii else 0
     found = [re.sub(r"[^\w.-]", "_", name, flags=flags)[:60].lstrip(".-") for name in names]
     clear = all(slug.strip("_.-") for slug in found) and len({slug.lower() for slug in found}) == len(found)
