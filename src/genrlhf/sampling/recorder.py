@@ -26,18 +26,8 @@ __all__ = ["Recorder"]
 class Recorder:
     """Draws the tokens of a batch of completions step by step and keeps them, with what is asked for beside them.
 
-    Args:
-        prompt_ids: (P, L) int64, left-padded.
-        prompt_mask: (P, L) bool.
-        params: how to draw.
-        n: samples a prompt.
-        seeds: P · n of them.
-        eos_token_ids: any of these ends a completion.
-        pad_token_id: fills completions behind their end.
-        stops: finds the strings that end a completion; None for none.
-        boundary: keep the hidden states that enter this layer; None keeps none.
-        mask_top_p: draw from this nucleus of the logits that a masking policy gives; None for no such policy.
-        support: the tokens that log-probabilities range over.
+    Arguments are those of `genrlhf.sampling.generate`; of a masking policy it gets the logits, see `draw`, and
+    `mask_top_p`, the probability of its nucleus.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Tokens(NamedTuple):
         prompt_ids: (B, P) int64, left-padded.
         prompt_mask: (B, P) bool.
         completion_ids: (B, T) int64, right-padded.
-        completion_mask: (B, T) bool.
+        completion_mask: (B, T) bool; counts every sampled token up to and including the first EOS.
     """
 
     prompt_ids: torch.Tensor
@@ -73,14 +73,7 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class TokenBatch:
-    """Prompts and completions as token ids.
-
-    Attributes:
-        prompt_ids: (B, P) int64, left-padded.
-        prompt_mask: (B, P) bool.
-        completion_ids: (B, T) int64, right-padded.
-        completion_mask: (B, T) bool; counts every sampled token up to and including the first EOS.
-    """
+    """Prompts and completions as token ids, and what goes with them in classes of this one; fields as of `Tokens`."""
 
     prompt_ids: torch.Tensor
     prompt_mask: torch.Tensor

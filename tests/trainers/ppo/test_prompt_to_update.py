@@ -27,6 +27,7 @@ def test_the_way_from_a_prompt_to_an_update() -> None:
         "checkpoint",
         "evaluation",
         "report",
+        "other_sampler",
         "rollout_record",
         "learning",
     )

@@ -16,7 +16,7 @@ from genrlhf.trainers.ppo.checks import check_group_reward
 
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
-    from genrlhf.trainers.ppo.loss import PolicyLoss
+    from genrlhf.trainers.ppo.policy_loss import PolicyLoss
     from genrlhf.types import GroupRewardFunction
 
 __all__ = ["SHAPING", "Hooks", "check_hooks"]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.errors import ConfigError, DataError, ShapeError
-from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate, widened
-from genrlhf.trainers.own_code import named_errors
+from genrlhf.ops import ClippedLoss, clipped_value_loss, kl_estimate, widened
 
 if TYPE_CHECKING:
     from genrlhf.models.policy import CompletionOutput
@@ -20,10 +18,7 @@ if TYPE_CHECKING:
     from genrlhf.trainers.ppo.state import PPOState
     from genrlhf.trainers.tally import Tally
 
-__all__ = ["PPOLoss", "PolicyLoss", "loss_items"]
-
-PolicyLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor | ClippedLoss]
-"""`(logprobs, old_logprobs, advantages, mask) -> loss`, each (B, T); a `ClippedLoss` says where it was clipped, too."""
+__all__ = ["PPOLoss", "loss_items"]
 
 
 @dataclass
@@ -35,7 +30,7 @@ class PPOLoss:
         state: holds the coefficients of KL and entropy.
         tally: where figures go.
         health: looks at the ratios of the first update of a rollout.
-        function: of the policy, in place of the clipped surrogate.
+        function: the loss of the policy, see `genrlhf.trainers.ppo.policy_loss`.
         first_update: whether this is one.
         update_kl: (2,), the KL from the policy that sampled, summed over tokens, and their number; since it was last
             set to 0, on this process.
@@ -45,7 +40,7 @@ class PPOLoss:
     state: PPOState
     tally: Tally
     health: RunHealth
-    function: PolicyLoss | None = None
+    function: Callable[..., ClippedLoss]
     first_update: bool = False
 
     def __post_init__(self) -> None:
@@ -60,7 +55,7 @@ class PPOLoss:
             batch: of a rollout, see `minibatch`.
         """
         args = self.args
-        policy = self._policy_loss(output, batch)
+        policy = self.function(output.logprobs, batch.logprobs, batch.advantages, batch.completion_mask)
         value, loss = self._value_loss(output, batch), policy.loss
         if value is not None:
             loss = loss + args.vf_coef * value.loss
@@ -72,32 +67,6 @@ class PPOLoss:
             self.tally.add("policy/entropy", output.entropy, batch.completion_mask)
         self._watch(policy, value, (output.logprobs - batch.logprobs).detach(), batch.completion_mask)
         return loss
-
-    def _policy_loss(self, output: CompletionOutput, batch: MicroBatch) -> ClippedLoss:
-        """Return the loss of the policy."""
-        new, old, advantages, mask = output.logprobs, batch.logprobs, batch.advantages, batch.completion_mask
-        if self.function is None:
-            low, high = self.args.clip_range, self.args.clip_range_high
-            return clipped_policy_loss(new, old, advantages, clip_range=low, clip_range_high=high)
-        # 0 behind the end: what a function makes of other numbers there could reach the gradient as 0 · ∞.
-        new, old, advantages = (torch.where(mask, each, 0.0) for each in (new, old, advantages))
-        with named_errors("policy_loss"):
-            found: Any = self.function(new, old, advantages, mask)
-        loss, clipped = found if isinstance(found, ClippedLoss) else (found, None)
-        if not isinstance(loss, torch.Tensor) or loss.shape != new.shape:
-            shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
-            raise ShapeError(f"policy_loss returned {shape}; want {tuple(new.shape)}, a loss for every token.")
-        if new.requires_grad and not loss.requires_grad:
-            raise ConfigError("policy_loss returned a loss without a gradient; do not detach logprobs.")
-        bad = mask & ~loss.detach().isfinite()
-        if bad.any():
-            row, place = bad.nonzero()[0].tolist()
-            value, now, before, gain = (float(each.detach()[row, place]) for each in (loss, new, old, advantages))
-            raise DataError(
-                f"policy_loss returned {value} for a token of log-probability {now:.4g}, {before:.4g} when sampled, "
-                f"and advantage {gain:.4g}; a loss must be finite."
-            )
-        return ClippedLoss(loss, torch.zeros_like(mask) if clipped is None else clipped)
 
     def _value_loss(self, output: CompletionOutput, batch: MicroBatch) -> ClippedLoss | None:
         """Return the loss of the critic, None without one."""

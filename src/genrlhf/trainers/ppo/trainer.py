@@ -29,9 +29,9 @@ from genrlhf.trainers.ppo.checkpoint import PPOCheckpoint, load_trained, save_tr
 from genrlhf.trainers.ppo.config import PPOConfig
 from genrlhf.trainers.ppo.evaluation import objective_figures
 from genrlhf.trainers.ppo.hooks import check_hooks
-from genrlhf.trainers.ppo.loss import PolicyLoss
 from genrlhf.trainers.ppo.models import build_models
 from genrlhf.trainers.ppo.parts import make_parts
+from genrlhf.trainers.ppo.policy_loss import PolicyLoss
 from genrlhf.trainers.ppo.report import CompletionPrinter
 from genrlhf.trainers.ppo.steps import RolloutSteps
 from genrlhf.trainers.run_folder import claim_output_dir
