@@ -12,6 +12,7 @@ an exemplar of their prompt (echo).
 A point is behind a control, which costs no training, that is ahead of it in one of two figures, share right or
 exp(entropy) of 64 right ones, and not behind in the other. It is ahead where it is behind none, and is itself so ahead
 of the control whose share right is nearest. Both go by the intervals of differences input by input, and seed by seed.
+`--beside` names methods whose differences to every trained one at the same temperature are kept, with these intervals.
 """
 
 from __future__ import annotations
@@ -141,16 +142,34 @@ def compared(rows: list[dict[str, Any]]) -> None:
 
 
 def _beats(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    ends = [_difference(one, other, name) for name in ("valid", RAREFIED)]
+    differences = [difference(one, other, name) for name in ("valid", RAREFIED)]
+    ends = [(-np.inf, np.inf) if each is None else each.ci for each in differences]
     return any(low > 0 for low, _ in ends) and all(high >= 0 for _, high in ends)
 
 
-def _difference(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> tuple[float, float]:
-    """Return the interval of the mean difference over the inputs, and the seeds, that both have a value of."""
+def difference(one: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Estimate | None:
+    """Return the mean difference over the inputs, and the seeds, that both have a value of; None where few have."""
     seeds = [seed for seed in one["inputs"] if seed in other["inputs"]]
     values = np.stack([one["inputs"][seed][name] - other["inputs"][seed][name] for seed in seeds])
     known = values[:, np.isfinite(values).all(axis=0)]
-    return mean_over_seeds(known).ci if 2 * known.shape[1] > values.shape[1] else (-np.inf, np.inf)
+    return mean_over_seeds(known) if 2 * known.shape[1] > values.shape[1] else None
+
+
+def beside(rows: list[dict[str, Any]], names: Sequence[str]) -> None:
+    """Add to every trained row how far it is from those of other methods at its temperature, of its seeds."""
+    for row in rows:
+        if not row["free"]:
+            others = (each for each in rows if each["method"] in names and _alike(each, row) and each is not row)
+            row["beside"] = {
+                other["method"]: {
+                    name: found for name in ("valid", RAREFIED) if (found := difference(row, other, name))
+                }
+                for other in others
+            }
+
+
+def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return bool(one["temperature"] == other["temperature"] and one["seed"] == other["seed"])
 
 
 def _value(row: Mapping[str, Any], name: str) -> float:
@@ -227,6 +246,7 @@ def main() -> None:
     parser.add_argument("file", help="the YAML of the study")
     parser.add_argument("--output-dir", help="the folder of the study, in place of what the file says")
     parser.add_argument("--device", default="", help="what the study ran on, for the record")
+    parser.add_argument("--beside", nargs="*", default=["base", "rloo"], help="methods to keep differences to")
     parser.add_argument("--out", type=Path, help="a JSON file of the rows")
     args = parser.parse_args()
     study = Study.from_yaml(args.file, **({"output_dir": args.output_dir} if args.output_dir else {}))
@@ -234,18 +254,32 @@ def main() -> None:
     rows = rows_of(study, results)
     compared(rows)
     by_family(study, rows)
+    beside(rows, args.beside)
     print("\n".join(lines_of(rows)))
     if args.out:
         for row in rows:
             del row["inputs"]
-            row["figures"] = {
-                name: {"value": round(each.value, 4), "ci": [round(end, 4) for end in each.ci], "n": each.n}
-                for name, each in row["figures"].items()
-                if each.value == each.value
-            }
-        record = {"device": args.device, "settings": results["settings"], "versions": results["versions"]}
-        text = json.dumps({**record, "rows": rows}, indent=1, ensure_ascii=False)
-        args.out.write_text(text + "\n", encoding="utf-8")
+            row["figures"] = _kept(row["figures"])
+            if "beside" in row:
+                row["beside"] = {name: _kept(differences) for name, differences in row["beside"].items()}
+        settings = {name: value for name, value in results["settings"].items() if name != "output_dir"}
+        record = {"device": args.device, "settings": settings, "versions": results["versions"]}
+        args.out.write_text(text_of(record, rows), encoding="utf-8")
+
+
+def _kept(figures: Mapping[str, Estimate]) -> dict[str, Any]:
+    return {
+        name: {"value": round(each.value, 4), "ci": [round(end, 4) for end in each.ci], "n": each.n}
+        for name, each in figures.items()
+        if each.value == each.value
+    }
+
+
+def text_of(record: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return a record as JSON, with a line a row."""
+    lines = ",\n".join(f"  {json.dumps(row, ensure_ascii=False)}" for row in rows)
+    head = json.dumps(record, indent=1, ensure_ascii=False).removesuffix("\n}")
+    return f'{head},\n "rows": [\n{lines}\n ]\n}}\n'
 
 
 if __name__ == "__main__":

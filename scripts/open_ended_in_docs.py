@@ -1,23 +1,28 @@
 """Put the study of `open_ended` into the docs: `python scripts/open_ended_in_docs.py`.
 
 Writes the tables of `docs/results/open_ended.md`, between its marks, and the plot beside it, from
-`benchmarks/results/open_ended_methods.json`, which `benchmarks/open_ended_table.py` has written.
+`benchmarks/results/open_ended_methods.json`, which `benchmarks/open_ended_table.py` has written. The same record gives
+the same files.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from demo_in_docs import STYLE, colours
-
-from genrlhf.studies.report.svg import Axis, Point, Series, key, plane
-from genrlhf.types import Estimate
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+import numpy as np  # noqa: E402
+from scripts.demo_in_docs import STYLE, colours  # noqa: E402
+
+from genrlhf.studies.report.cells import number  # noqa: E402
+from genrlhf.studies.report.svg import Axis, Point, Series, key, plane  # noqa: E402
+from genrlhf.types import Estimate  # noqa: E402
+
 RECORD = ROOT / "benchmarks" / "results" / "open_ended_methods.json"
 PAGE = ROOT / "docs" / "results" / "open_ended.md"
 PICTURE = ROOT / "docs" / "images" / "open_ended.svg"
@@ -39,17 +44,29 @@ WIDTH, HEIGHT, GAP, TOP = 420, 400, 16, 64
 
 def main() -> None:
     """Write page and plot."""
-    every = json.loads(RECORD.read_text(encoding="utf-8"))["rows"]
-    # Rows over all seeds where there are several.
+    record = json.loads(RECORD.read_text(encoding="utf-8"))
+    PAGE.write_text(with_tables(PAGE.read_text(encoding="utf-8"), record), encoding="utf-8")
+    PICTURE.write_text(picture(shown(record)), encoding="utf-8")
+
+
+def shown(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rows over all seeds where there are several, or of the one."""
+    every = record["rows"]
     rows = [row for row in every if row["seed"] is None] or [row for row in every if row["seed"] == 0]
     for row in rows:
         if row["figures"].get(RAREFIED, {}).get("n") != row["figures"]["valid"]["n"]:
             row["figures"].pop(RAREFIED, None)  # some inputs have fewer right outputs, and the others are not all
-    page = PAGE.read_text(encoding="utf-8")
+    return rows
+
+
+def with_tables(page: str, record: Mapping[str, Any]) -> str:
+    """Return the page with its tables."""
+    rows = shown(record)
     page = between(page, "temperature 1", table([row for row in rows if row["temperature"] == 1]))
+    page = between(page, "seeds", by_seed(record["rows"]))
+    page = between(page, "differences", differences(record["rows"]))
     page = between(page, "all temperatures", table(rows))
-    PAGE.write_text(between(page, "families", by_family(rows)), encoding="utf-8")
-    PICTURE.write_text(picture(rows), encoding="utf-8")
+    return between(page, "families", by_family(rows))
 
 
 def between(page: str, name: str, text: str) -> str:
@@ -67,7 +84,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines += [
         [row["label"], f"{row['temperature']:g}", *(cell(row, name) for name in COLUMNS), said(row)] for row in rows
     ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    return _markdown(lines)
 
 
 def cell(row: dict[str, Any], name: str) -> str:
@@ -89,12 +106,56 @@ def said(row: dict[str, Any]) -> str:
     return f"ahead of {row['nearest_control']}" if row["ahead"] else "neither"
 
 
+def by_seed(rows: list[dict[str, Any]]) -> str:
+    """Return share right and exp(entropy) of every seed at temperature 1."""
+    single = [row for row in rows if row["seed"] is not None and row["temperature"] == 1]
+    seeds = sorted({row["seed"] for row in single})
+    cells: dict[str, list[str]] = {}
+    for row in single:
+        figures = {name: found["value"] for name, found in row["figures"].items()}
+        cells.setdefault(row["label"], []).append(_pair(figures))
+    lines = [["", *(f"seed {seed}" for seed in seeds)], ["---", *["---:"] * len(seeds)]]
+    return _markdown([*lines, *([label, *of] for label, of in cells.items())])
+
+
+def differences(rows: list[dict[str, Any]]) -> str:
+    """Return how far methods are at temperature 1 from each that the record has differences to."""
+    trained = [row for row in rows if row["temperature"] == 1 and "beside" in row]
+    together = [row for row in trained if row["seed"] is None]
+    single = {(row["method"], row["seed"]): row["beside"] for row in trained if row["seed"] is not None}
+    names = list(reversed(together[-1]["beside"]))
+    labels = {row["method"]: row["label"] for row in rows}
+    heads = [f"{head}, less {labels[name]}'s" for name in names for head in ("right, %", "of 64")]
+    lines = [["", *heads, f"of 64, less {labels[names[0]]}'s, by seed"], ["---", *["---:"] * (len(heads) + 1)]]
+    for row in together:
+        cells = [
+            _signed(row["beside"].get(name, {}).get(figure), 100.0 if figure == "valid" else 1.0)
+            for name in names
+            for figure in ("valid", RAREFIED)
+        ]
+        alone = [single[row["method"], seed].get(names[0], {}).get(RAREFIED) for seed in row["seeds"]]
+        lines.append([row["label"], *cells, ", ".join(number(one["value"], 1) for one in alone if one) or "–"])
+    return _markdown(lines)
+
+
+def _signed(found: Mapping[str, Any] | None, scale: float) -> str:
+    if found is None:
+        return "–"
+    value, low, high = (number(scale * each, 1) for each in (found["value"], *found["ci"]))
+    return f"{value} [{low}, {high}]"
+
+
 def by_family(rows: list[dict[str, Any]]) -> str:
     """Return share right and exp(entropy) of every family at temperature 1."""
-    shown = [row for row in rows if row["temperature"] == 1]
-    families = list(shown[0]["families"])
+    at_one = [row for row in rows if row["temperature"] == 1]
+    families = list(at_one[0]["families"])
     lines = [["", *families], ["---", *["---:"] * len(families)]]
-    lines += [[row["label"], *(_pair(row["families"][family]) for family in families)] for row in shown]
+    return _markdown(
+        [*lines, *([row["label"], *(_pair(row["families"][name]) for name in families)] for row in at_one)]
+    )
+
+
+def _markdown(lines: list[list[str]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
@@ -109,15 +170,15 @@ def picture(rows: list[dict[str, Any]]) -> str:
     free = [name for name in labels if any(row["free"] for row in rows if row["method"] == name)]
     places = {name: place for place, name in enumerate([*free, *PLANES[0]])}
     places |= {name: place for place, name in enumerate([*free, *PLANES[1]])}
-    shown = [[*free, *(name for name in names if name in labels)] for names in PLANES]
-    whole, height = len(shown) * WIDTH + GAP, TOP + HEIGHT
+    planes = [[*free, *(name for name in names if name in labels)] for names in PLANES]
+    whole, height = len(planes) * WIDTH + GAP, TOP + HEIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {whole} {height}" width="{whole}" height="{height}">',
         f"<style>{colours()}{STYLE}</style>",
         f'<rect class="back" x=".5" y=".5" width="{whole - 1}" height="{height - 1}" rx="8"/>',
     ]
-    for number, names in enumerate(shown):
-        left = number * (WIDTH + GAP)
+    for place, names in enumerate(planes):
+        left = place * (WIDTH + GAP)
         series = [Series(labels[name], places[name], _points(rows, name)) for name in names]
         axes = Axis("different right answers in effect, exp(H) of 64 right ones"), Axis("right (%)", 100.0)
         inner = plane(series, *axes, size=(WIDTH, HEIGHT), described_by=("Right against different", ""))

@@ -8,7 +8,7 @@ import re
 from typing import Any
 
 import pytest
-from scripts import all_methods_in_docs, method_curves
+from scripts import all_methods_in_docs, method_curves, open_ended_in_docs
 
 from genrlhf.methods import METHODS, get_method
 from genrlhf.studies import Study
@@ -58,6 +58,14 @@ def test_the_page_of_the_study_of_all_methods_is_that_of_its_record() -> None:
     assert {name for names in all_methods_in_docs.FAMILIES.values() for name in names} >= set(record["methods"]) - {
         *all_methods_in_docs.FREE
     }
+
+
+def test_the_page_of_open_ended_is_that_of_its_record() -> None:
+    record = json.loads(open_ended_in_docs.RECORD.read_text(encoding="utf-8"))
+    page = open_ended_in_docs.PAGE.read_text(encoding="utf-8")
+    assert open_ended_in_docs.with_tables(page, record) == page
+    image = open_ended_in_docs.PICTURE.read_text(encoding="utf-8")
+    assert image == open_ended_in_docs.picture(open_ended_in_docs.shown(record))
 
 
 def test_the_study_of_all_methods_has_all() -> None:
