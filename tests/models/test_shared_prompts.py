@@ -12,10 +12,8 @@ from genrlhf.models import score_batch
 from genrlhf.models.families import SHARED_PREFIX_FAMILIES
 from genrlhf.models.shared_prompts import (
     SharedPrompt,
-    pairs_behind_prompts,
     plan_scoring,
     score_behind_prompts,
-    scores_behind_prompts,
     shares_prompts,
 )
 from genrlhf.rewards import ModelReward
@@ -107,24 +105,3 @@ def test_what_begins_alike_goes_through_the_model_once(monkeypatch: pytest.Monke
     assert found == pytest.approx(single, abs=1e-5)
     # The trial of the model came with the first texts that share something.
     assert seen[-2:] == [(2, 22), (12, 16)]
-
-
-def test_pairs_have_the_gradients_of_whole_texts() -> None:
-    model: Any = tiny_reward_model()
-    texts = [[*range(10, 10 + 9 + extra), *rest, EOS_ID] for extra, rest in ((0, [99]), (3, [98, 97, 96]), (1, []))]
-    others = [[*range(10, 10 + 9 + extra), *rest, EOS_ID] for extra, rest in ((0, []), (3, [55]), (1, [54, 53]))]
-    width = max(map(len, texts + others))
-    ids = torch.tensor([row + [PAD_ID] * (width - len(row)) for row in texts + others])
-    groups = pairs_behind_prompts(ids, ids != PAD_ID)
-    assert groups is not None
-    assert [len(group.prefix) for group in groups] == [9, 12, 10]
-    assert [group.places for group in groups] == [[0, 3], [1, 4], [2, 5]]
-    ours = scores_behind_prompts(model, groups, PAD_ID)
-    whole = model(input_ids=ids, attention_mask=(ids != PAD_ID).long()).logits.squeeze(-1)[[0, 3, 1, 4, 2, 5]]
-    torch.testing.assert_close(ours, whole, atol=1e-5, rtol=1e-5)
-    for one, other in zip(
-        *(torch.autograd.grad(each.tanh().sum(), list(model.parameters())) for each in (ours, whole)), strict=True
-    ):
-        torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
-    ids[4, 2] = 77
-    assert pairs_behind_prompts(ids, ids != PAD_ID) is None

@@ -422,7 +422,7 @@ def test_the_prompt_of_a_pair_goes_through_the_model_once(tmp_path: Path) -> Non
             lambda _m, args, _o, seen=widths: seen.append(args[0].shape[:2])
         )
         trainer.train()
-        assert [len(shape) and shape[0] for shape in widths] == ([4, 8] * 2 if way == "behind prompts" else [8] * 2)
+        assert [len(shape) and shape[0] for shape in widths] == [4 if way == "behind prompts" else 8] * 2
         trained[way] = weights(model)
     assert largest_difference(*trained.values()) < 1e-5
 

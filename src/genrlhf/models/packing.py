@@ -25,7 +25,7 @@ from genrlhf.types import Tokens
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["PackedText", "reads_packed"]
+__all__ = ["PackedText", "attention_mask", "may_read_packed", "reads_packed"]
 
 Passes: TypeAlias = Callable[[Tokens, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
 """Returns the logits of completions, (B, T, V), packed and not."""
@@ -67,7 +67,7 @@ class PackedText(NamedTuple):
             groups: of each the number of its prompt, which is the same for those that share one.
             always: even if it is more.
         """
-        if not _may_read_packed(model):
+        if not may_read_packed(model):
             return None
         lengths = _lengths(tokens.prompt_mask, tokens.completion_mask)
         if not lengths[0].all() or int(lengths.sum(0).max()) > _window(model):
@@ -84,10 +84,11 @@ class PackedText(NamedTuple):
         source, owners, readout = (_sent(each, mask.device) for each in layout[:3])
         # Where the host does not know of padding, the mask does.
         owners = torch.where(mask.flatten()[source], owners, -1)
+        positions = position_ids(mask).flatten()[source]
         arguments = {
             "input_ids": ids.flatten()[source],
-            "attention_mask": _attention_mask(owners, inner_model(model)),
-            "position_ids": position_ids(mask).flatten()[source],
+            "attention_mask": attention_mask(owners, positions, inner_model(model)),
+            "position_ids": positions,
             "use_cache": False,
             **without_router_logits(model),
         }
@@ -114,7 +115,8 @@ def reads_packed(model: PreTrainedModel, passes: Passes) -> bool:
     return _KNOWN[model]
 
 
-def _may_read_packed(model: Any) -> bool:
+def may_read_packed(model: Any) -> bool:
+    """Say whether a model is of a kind that can be told what each place sees, and which position it has."""
     owner = inner_model(model)
     return (
         shares_prefix(model)
@@ -245,14 +247,18 @@ def _layout(lengths: npt.NDArray[np.int64], rows: list[list[int]], before: int, 
     return _Layout(source, owners, readout, prompt)
 
 
-def _attention_mask(owners: torch.Tensor, model: Any) -> torch.Tensor:
-    """Return which places each sees, (R, 1, L, L): bool, or for attention without a kernel of its own what is added."""
-    length = owners.shape[1]
+def attention_mask(owners: torch.Tensor, positions: torch.Tensor, model: Any) -> torch.Tensor:
+    """Return which places each sees, (R, 1, L, L): bool, or for attention without a kernel of its own what is added.
+
+    Args:
+        owners: (R, L) int64, 0 for a prompt, 1 and more for its completions, -1 for padding.
+        positions: (R, L) int64, where tokens stand in their prompt and completion.
+        model: in or out of a classifier.
+    """
     keys, queries = owners.unsqueeze(1), owners.unsqueeze(2)
-    ones = torch.ones(length, length, dtype=torch.bool, device=owners.device)
-    visible = ((keys == queries) | (keys == 0)) & (keys >= 0) & ones.tril()
+    visible = ((keys == queries) | (keys == 0)) & (keys >= 0) & (positions.unsqueeze(1) <= positions.unsqueeze(2))
     # Padding sees itself: over nothing a softmax would be NaN.
-    visible = (visible | torch.eye(length, dtype=torch.bool, device=owners.device)).unsqueeze(1)
+    visible = (visible | torch.eye(owners.shape[1], dtype=torch.bool, device=owners.device)).unsqueeze(1)
     if model.config._attn_implementation == "sdpa":
         return visible
     return torch.zeros(visible.shape, dtype=model.dtype, device=owners.device).masked_fill(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SharedPrompt",
-    "pairs_behind_prompts",
+    "common_length",
+    "gives_whole_scores",
     "plan_scoring",
     "score_behind_prompts",
-    "scores_behind_prompts",
     "shares_prompts",
 ]
 
@@ -79,7 +79,7 @@ def plan_scoring(
     for places in together.values():
         rows = [texts[place] for place in places]
         # The last token of every text is left to it: the score is read there.
-        common = min(_common_length(rows), min(map(len, rows)) - 1)
+        common = min(common_length(rows), min(map(len, rows)) - 1)
         if len(rows) > 1 and common >= WORTH_SHARING:
             for start in range(0, len(rows), batch_size):
                 some = slice(start, start + batch_size)
@@ -99,25 +99,7 @@ def plan_scoring(
             yield batch
 
 
-def pairs_behind_prompts(input_ids: torch.Tensor, mask: torch.Tensor) -> list[SharedPrompt] | None:
-    """Return the pairs of a batch behind what both of their texts begin with; None where a pair begins otherwise.
-
-    Args:
-        input_ids: (2 B, L) int64, right-padded, first the one text of all pairs, then the other.
-        mask: (2 B, L) bool.
-    """
-    rows = [ids[:length] for ids, length in zip(input_ids.tolist(), mask.sum(-1).tolist(), strict=True)]
-    half, groups = len(rows) // 2, []
-    for place in range(half):
-        pair = [rows[place], rows[half + place]]
-        common = min(_common_length(pair), len(pair[0]) - 1, len(pair[1]) - 1)
-        if common < WORTH_SHARING:
-            return None
-        groups.append(SharedPrompt(pair[0][:common], [row[common:] for row in pair], [place, half + place]))
-    return groups
-
-
-def _common_length(rows: Sequence[list[int]]) -> int:
+def common_length(rows: Sequence[list[int]]) -> int:
     """Return how many tokens all rows begin with alike."""
     # What the first and the last in lexical order have in common, all between them have.
     first, last = min(rows), max(rows)
@@ -133,21 +115,9 @@ def score_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt],
         groups: see `SharedPrompt`; all of them have a prefix, or none.
         pad_token_id: fills shorter texts.
     """
-    if not groups[0].prefix:
-        rests = [rest for group in groups for rest in group.rests]
-        return score_batch(model, *_padded(rests, pad_token_id, model.device))
-    return scores_behind_prompts(model, groups, pad_token_id)
-
-
-def scores_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt], pad_token_id: int) -> torch.Tensor:
-    """Return the score of every text of some groups in their order, (texts,) float32, with a gradient.
-
-    Args:
-        model: a sequence classifier with one label, which reads its score at the last token.
-        groups: see `SharedPrompt`; all of them have a prefix.
-        pad_token_id: fills shorter texts.
-    """
     rests = [rest for group in groups for rest in group.rests]
+    if not groups[0].prefix:
+        return score_batch(model, *_padded(rests, pad_token_id, model.device))
     prefixes, prefix_mask = _padded([group.prefix for group in groups], pad_token_id, model.device)
     known = DynamicCache(config=inner_model(model).config)
     options: dict[str, Any] = {"use_cache": True, **without_router_logits(model)}
@@ -178,7 +148,7 @@ def scores_behind_prompts(model: PreTrainedModel, groups: Sequence[SharedPrompt]
 
 
 def _selected(cache: DynamicCache, rows: torch.Tensor) -> DynamicCache:
-    """Return a cache with some rows of another one, which stays as it is and may have gradients."""
+    """Return a cache with some rows of another one, which stays as it is."""
     chosen = copy.copy(cache)
     chosen.layers = [copy.copy(layer) for layer in cache.layers]
     chosen.batch_select_indices(rows)
@@ -205,11 +175,25 @@ def shares_prompts(model: PreTrainedModel, pad_token_id: int) -> bool:
     if not shares_prefix(model) or getattr(model.config, "sliding_window", None) is not None:
         return False
     if model not in _KNOWN:
-        _KNOWN[model] = _try_out(model, pad_token_id)
+
+        def scored(groups: Sequence[SharedPrompt]) -> torch.Tensor:
+            return score_behind_prompts(model, groups, pad_token_id)
+
+        _KNOWN[model] = gives_whole_scores(model, pad_token_id, scored)
     return _KNOWN[model]
 
 
-def _try_out(model: PreTrainedModel, pad_token_id: int) -> bool:
+@torch.no_grad()
+def gives_whole_scores(
+    model: PreTrainedModel, pad_token_id: int, scored: Callable[[Sequence[SharedPrompt]], torch.Tensor]
+) -> bool:
+    """Say whether two groups of two texts have the scores that the model gives whole texts.
+
+    Args:
+        model: a sequence classifier with one label, which reads its score at the last token.
+        pad_token_id: fills shorter texts.
+        scored: what returns the score of every text of some groups, (texts,).
+    """
     vocabulary = int(model.config.get_text_config().vocab_size)
     ids = [(number * vocabulary) // 14 for number in range(1, 13)]
     ids = [(token + 1) % vocabulary if token == pad_token_id else token for token in ids]
@@ -221,7 +205,7 @@ def _try_out(model: PreTrainedModel, pad_token_id: int) -> bool:
     was_training = model.training
     model.eval()
     try:
-        found, expected = (score_behind_prompts(model, part, pad_token_id) for part in (groups, whole))
+        found, expected = scored(groups), score_behind_prompts(model, whole, pad_token_id)
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # A class of the family with a forward pass of its own.
         return False

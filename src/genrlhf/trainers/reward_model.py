@@ -18,9 +18,9 @@ from transformers import PreTrainedModel, TrainerCallback
 from genrlhf.errors import ConfigError
 from genrlhf.models import load_for_reward_training
 from genrlhf.models.model_set import load_to_train, make_trainable
+from genrlhf.models.packed_pairs import pair_scores, pairs_behind_prompts, reads_pairs
 from genrlhf.models.precision import with_precision_of
 from genrlhf.models.scoring import reads_at_eos, refuse_reading_padding
-from genrlhf.models.shared_prompts import pairs_behind_prompts, scores_behind_prompts, shares_prompts
 from genrlhf.models.structure import context_length, modules_above_layers
 from genrlhf.rewards.affine import (
     Calibration,
@@ -204,7 +204,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows,
         groups = pairs_behind_prompts(input_ids, mask)
         if groups is None:
             return None
-        pairs = scores_behind_prompts(self.model, groups, int(self.processing_class.pad_token_id)).view(-1, 2)
+        pairs = pair_scores(self.model, groups, int(self.processing_class.pad_token_id)).view(-1, 2)
         return torch.cat([pairs[:, 0], pairs[:, 1]])
 
     @cached_property
@@ -215,7 +215,7 @@ class RewardModelTrainer(NoTelemetry, LeavesModel, ResumableTrainer, CountsRows,
         alone = self.accelerator.mixed_precision == "no" and not (self.is_fsdp_enabled or self.is_deepspeed_enabled)
         noise = not self.args.disable_dropout or self.args.neftune_noise_alpha is not None
         plain = self.args.device.type == "cpu" and alone and not layers and not noise
-        return plain and reads_at_eos(self.model) and shares_prompts(self.model, int(tokenizer.pad_token_id))
+        return plain and reads_at_eos(self.model) and reads_pairs(self.model, int(tokenizer.pad_token_id))
 
     @torch.no_grad()
     def _record(self, losses: torch.Tensor, chosen: torch.Tensor, rejected: torch.Tensor, mask: torch.Tensor) -> None:
