@@ -10,11 +10,11 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from genrlhf.errors import ModelError
 from genrlhf.models import ScalarHead, disable_dropout, freeze_layers
-from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
+from genrlhf.models.completions import classifier_scores, completion_logits
 from genrlhf.models.families import TRUNK_FAMILIES, family_of, shares_prefix, without_router_logits
 from genrlhf.models.policy import PolicyWithValue
 from genrlhf.models.scoring import score_batch
-from genrlhf.models.trunk import trunk_depth, trunk_states
+from genrlhf.models.trunk import Trunk, trunk_depth, trunk_states
 from genrlhf.sampling import TransformersSampler
 from genrlhf.sampling.habits import habits_of
 from genrlhf.types import Generation, SamplingParams, Tokens

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from genrlhf.models import freeze_layers
-from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.models.completions import completion_logits
 from genrlhf.models.last_positions import LastPositions, can_limit
 from genrlhf.models.structure import decoder_layers
-from genrlhf.models.trunk import trunk_states
+from genrlhf.models.trunk import Trunk, trunk_states
 from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, VOCAB_SIZE
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES

@@ -9,10 +9,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from genrlhf.models import freeze_layers, packing
-from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.models.completions import completion_logits
 from genrlhf.models.packing import PackedText
 from genrlhf.models.policy import PolicyWithValue
-from genrlhf.models.trunk import trunk_states
+from genrlhf.models.trunk import Trunk, trunk_states
 from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, VOCAB_SIZE, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES

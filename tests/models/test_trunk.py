@@ -9,10 +9,10 @@ import torch
 from transformers import AutoModelForSequenceClassification
 
 from genrlhf.models import freeze_layers
-from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
+from genrlhf.models.completions import classifier_scores, completion_logits
 from genrlhf.models.reference import frozen_copy
 from genrlhf.models.sharing import share_trunk
-from genrlhf.models.trunk import trunk_depth, trunk_states
+from genrlhf.models.trunk import Trunk, trunk_depth, trunk_states
 from genrlhf.types import Tokens
 from tests.helpers import PAD_ID, tiny_llama
 from tests.sampling.families import FAMILIES, PLAIN_FAMILIES

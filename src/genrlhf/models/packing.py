@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -18,17 +18,17 @@ import torch
 from torch import nn
 
 from genrlhf.models.families import shares_prefix, without_router_logits
+from genrlhf.models.last_positions import at_last_positions
 from genrlhf.models.structure import inner_model
+from genrlhf.models.texts import Text, head_logits
+from genrlhf.models.trunk import Trunk, top_of
 from genrlhf.ops import position_ids
 from genrlhf.types import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["PackedText", "attention_mask", "may_read_packed", "reads_packed"]
-
-Passes: TypeAlias = Callable[[Tokens, Sequence[int]], tuple[torch.Tensor, torch.Tensor]]
-"""Returns the logits of completions, (B, T, V), packed and not."""
+__all__ = ["PackedText", "attention_mask", "may_read_packed", "packed_logits"]
 
 WORTH_PACKING = 0.85
 """The share of the work of whole texts that packed ones may be: the mask takes attention off its fastest path."""
@@ -103,16 +103,30 @@ class PackedText(NamedTuple):
         return states.flatten(0, 1)[self.source]
 
 
-def reads_packed(model: PreTrainedModel, passes: Passes) -> bool:
-    """Say whether a model gives packed texts what it gives them alone, which is tried once.
+def packed_logits(
+    model: PreTrainedModel, tokens: Tokens, groups: Sequence[int], trunk: Trunk | None = None
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Return what `completion_logits` does, from prompts with all of their completions behind them.
 
-    Args:
-        model: a causal language model, in or out of a PEFT wrapper.
-        passes: through it.
+    None for a model that does not give packed texts what it gives them alone, which is tried once, and where it is
+    hardly less work.
     """
+    text = PackedText.of(model, tokens, groups)
+    if text is None:
+        return None
     if model not in _KNOWN:
-        _KNOWN[model] = _try_out(model, passes)
-    return _KNOWN[model]
+        _KNOWN[model] = _try_out(model)
+    return _logits(model, text, tokens.completion_ids.shape[1], trunk) if _KNOWN[model] else None
+
+
+def _logits(
+    model: PreTrainedModel, text: PackedText, length: int, trunk: Trunk | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    if trunk is None:
+        view = at_last_positions(model, text.last)
+    else:
+        view = top_of(model, trunk.depth, text.states(trunk.states), last=text.last)
+    return head_logits(model, view, text, length)
 
 
 def may_read_packed(model: Any) -> bool:
@@ -136,7 +150,7 @@ _KNOWN: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @torch.no_grad()
-def _try_out(model: Any, passes: Passes) -> bool:
+def _try_out(model: PreTrainedModel) -> bool:
     vocabulary = int(inner_model(model).config.get_text_config().vocab_size)
     before, behind = TRIAL
     length = before + behind
@@ -144,12 +158,14 @@ def _try_out(model: Any, passes: Passes) -> bool:
     ids[1, :before], ids[3, :before] = ids[0, :before], ids[2, :before]
     mask = torch.ones(4, length, dtype=torch.bool, device=model.device)
     mask[:2, :2], mask[0, -2:] = False, False
+    tokens = Tokens(ids[:, :before], mask[:, :before], ids[:, before:], mask[:, before:])
     was_training = model.training
     model.eval()
     try:
-        found, expected = passes(
-            Tokens(ids[:, :before], mask[:, :before], ids[:, before:], mask[:, before:]), (0, 0, 1, 1)
-        )
+        text = PackedText.of(model, tokens, (0, 0, 1, 1), always=True)
+        assert text is not None
+        found = _logits(model, text, behind)[0]
+        expected = head_logits(model, model, Text.of(model, tokens), behind)[0]
     except (RuntimeError, ValueError, IndexError, TypeError, AttributeError):
         # A class of the family with a forward pass of its own.
         return False

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import nn
 
-from genrlhf.models.completions import Trunk, classifier_scores, completion_logits
+from genrlhf.models.completions import classifier_scores, completion_logits
 from genrlhf.models.structure import inner_model
+from genrlhf.models.trunk import Trunk
 from genrlhf.ops import EarlyTokens, chosen_logprobs, only_members, token_entropy
 from genrlhf.types import WHOLE_VOCABULARY, Support, Tokens
 

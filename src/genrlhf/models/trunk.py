@@ -8,7 +8,7 @@ policy, reference, value model, reward model.
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,7 +22,19 @@ from genrlhf.models.views import shallow_copy, with_layers
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["top_of", "trunk_depth", "trunk_states"]
+__all__ = ["Trunk", "top_of", "trunk_depth", "trunk_states"]
+
+
+class Trunk(NamedTuple):
+    """What the first layers of a model make of prompts and completions.
+
+    Attributes:
+        depth: the number of those layers.
+        states: (B, P + T, d).
+    """
+
+    depth: int
+    states: torch.Tensor
 
 
 def trunk_depth(model: PreTrainedModel) -> int:

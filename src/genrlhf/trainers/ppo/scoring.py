@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.models.completions import Trunk, completion_logits
+from genrlhf.models.completions import completion_logits
 from genrlhf.models.policy import CompletionOutput
-from genrlhf.models.trunk import trunk_states
+from genrlhf.models.trunk import Trunk, trunk_states
 from genrlhf.ops import EarlyTokens, chosen_logprobs, kl_estimate, only_members
 from genrlhf.rewards import check_rewards
 from genrlhf.rewards.checks import reward_name

@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 
-from genrlhf.models.completions import Trunk, classifier_scores
+from genrlhf.models.completions import classifier_scores
 from genrlhf.models.scoring import encode_pair
+from genrlhf.models.trunk import Trunk
 from genrlhf.rewards import ModelReward, check_rewards
 from genrlhf.rewards.model_reward import options_of
 from genrlhf.types import TokenBatch, Tokens, TrunkStates
