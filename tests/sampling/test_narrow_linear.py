@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from torch import nn
 
 from genrlhf.sampling.narrow_linear import narrow_linear_layers
+
+
+@pytest.fixture(autouse=True)
+def _two_threads() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -19,6 +29,13 @@ def test_same_numbers(bias: bool, shape: tuple[int, ...]) -> None:
         found = layer(x)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=1e-6)
     assert found.is_contiguous()
+
+
+def test_with_one_thread_there_is_nothing_to_split() -> None:
+    layer = nn.Linear(2, 3)
+    torch.set_num_threads(1)
+    with narrow_linear_layers(layer):
+        assert "forward" not in vars(layer)
 
 
 def test_layers_are_as_before_at_the_end_whatever_happens() -> None:

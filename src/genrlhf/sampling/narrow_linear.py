@@ -16,14 +16,16 @@ __all__ = ["narrow_linear_layers"]
 def narrow_linear_layers(model: nn.Module) -> Iterator[None]:
     """Let float32 linear layers on a CPU compute W xᵀ instead of x Wᵀ, which are the same numbers.
 
-    MKL splits a product by its first dimension, and in a decoding step x has few rows while W has many.
-    `benchmarks/sampling.py` measures what it gains (`narrow_linear_ratio`).
+    MKL splits a product among threads by its first dimension, and in a decoding step x has few rows while W has many.
+    With one thread there is nothing to split, and nothing changes. `benchmarks/sampling.py` measures what it gains
+    (`narrow_linear_ratio`).
 
     Args:
         model: as it is after the prompts; only plain `nn.Linear` layers change, and they change back. One whose
             `forward` somebody else has replaced stays as it is.
     """
-    changed = [module for module in model.modules() if type(module) is nn.Linear and _applies(module)]
+    several = torch.get_num_threads() > 1
+    changed = [module for module in model.modules() if several and type(module) is nn.Linear and _applies(module)]
     for module in changed:
         module.forward = partial(_narrow_linear, module)  # type: ignore[method-assign]
     try:
