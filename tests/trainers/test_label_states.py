@@ -12,7 +12,7 @@ from peft import LoraConfig
 
 from genrlhf.models import freeze_layers
 from genrlhf.models.structure import decoder_layers
-from genrlhf.trainers import label_states
+from genrlhf.trainers import SFTConfig, label_states
 from genrlhf.trainers.label_states import leave_out_the_rest
 from tests.decoders.configs import build, known
 from tests.trainers.runs import logged, sft_trainer, weights
@@ -58,7 +58,7 @@ def test_loss_gradients_and_figures_are_those_of_trls_head(
     trl_utils.add_fused_lm_head(model, outputs=FIELDS)
     expected, gradients = found_by(model)
     before = model.forward
-    leave_out_the_rest(model)
+    leave_out_the_rest(model, SFTConfig(use_cpu=True))
     assert model.forward != before
     found, ours = found_by(model)
     assert found.keys() == expected.keys()
@@ -79,7 +79,7 @@ def test_no_position_is_computed_for_nothing(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(label_states, "ROWS_OF_LIKE_LENGTH", 2)
     model: Any = build("llama")
     trl_utils.add_fused_lm_head(model, outputs=FIELDS)
-    leave_out_the_rest(model)
+    leave_out_the_rest(model, SFTConfig(use_cpu=True))
     seen: list[tuple[int, ...]] = []
     for layer in decoder_layers(model):
         layer.mlp.register_forward_hook(lambda _module, args, _output: seen.append(tuple(args[0].shape[:2])))
@@ -90,7 +90,7 @@ def test_no_position_is_computed_for_nothing(monkeypatch: pytest.MonkeyPatch) ->
 def test_rows_without_a_label_have_a_gradient_of_zero() -> None:
     model = build("llama")
     trl_utils.add_fused_lm_head(model, outputs=FIELDS)
-    leave_out_the_rest(model)
+    leave_out_the_rest(model, SFTConfig(use_cpu=True))
     found, gradients = found_by(model, labels=torch.full((5, 12), -100))
     assert found.loss.item() == 0
     assert not any(each.any() for each in gradients if each is not None)
@@ -104,7 +104,7 @@ def test_what_it_does_not_know_is_left_to_trl() -> None:
     given = {"labels": ids, "position_ids": places, "attention_mask": torch.ones_like(ids), "use_cache": False}
     expected = model(input_ids=ids, **given, fused_lm_head=True)
     logits = model(input_ids=ids).logits
-    leave_out_the_rest(model)
+    leave_out_the_rest(model, SFTConfig(use_cpu=True))
     assert torch.equal(model(input_ids=ids, **given, fused_lm_head=True).log_probs, expected.log_probs)
     assert torch.equal(model(input_ids=ids).logits, logits)
 
@@ -134,7 +134,7 @@ def test_a_run_ends_as_with_trls_head(
         trainer.train()
         figures.append([logged(trainer, key) for key in ("loss", "entropy", "mean_token_accuracy", "grad_norm")])
         ends.append(weights(trainer.model))
-        monkeypatch.setattr("genrlhf.trainers.sft.leave_out_the_rest", lambda _model: None)
+        monkeypatch.setattr("genrlhf.trainers.sft.leave_out_the_rest", lambda *_: None)
     for one, other in zip(*figures, strict=True):
         assert one == pytest.approx(other, rel=2e-6)
     for key, value in ends[1].items():

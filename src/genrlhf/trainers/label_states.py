@@ -17,6 +17,7 @@ import torch
 from genrlhf.models.families import forward_arguments, reads_left_padding
 from genrlhf.models.last_positions import at_last_positions
 from genrlhf.models.structure import inner_model
+from genrlhf.trainers.shared import device_for_trials
 
 __all__ = ["leave_out_the_rest"]
 
@@ -26,11 +27,18 @@ ROWS_OF_LIKE_LENGTH = 16
 _READ = {"input_ids", "attention_mask", "use_cache"}
 
 
-def leave_out_the_rest(model: Any) -> None:
+def leave_out_the_rest(model: Any, args: Any) -> None:
     """Have TRL's head of a model, in or out of a PEFT wrapper, compute on a processor what its labels need.
 
-    Nothing must be drawn at random in a pass, nor a layer's weights be gathered for it.
+    Not where something is drawn at random in a pass, or a layer's weights are gathered for it.
+
+    Args:
+        model: where TRL may have put its head.
+        args: the settings that it is trained with.
     """
+    noise = not args.disable_dropout or args.neftune_noise_alpha is not None
+    if noise or args.torch_compile or device_for_trials(args) is None:
+        return
     inner = inner_model(model)
     fused = vars(inner).get("forward")
     names = () if fused is None else inspect.signature(fused, follow_wrapped=False).parameters

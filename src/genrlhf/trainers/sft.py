@@ -156,9 +156,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         )
         self.args.max_length, self.args.assistant_only_loss = self._max_length, args.assistant_only_loss
         keep_whole_head(self.model, forward, tried=device_for_trials(args) is not None)
-        noise = not args.disable_dropout or args.neftune_noise_alpha is not None
-        if device_for_trials(args) is not None and not noise and not args.torch_compile:
-            leave_out_the_rest(self.model)
+        leave_out_the_rest(self.model, args)
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
