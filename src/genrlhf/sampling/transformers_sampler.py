@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,10 +88,11 @@ class TransformersSampler(Sampler):
         ids, batches = self._plan(prompts, n, params)
         rows = range(len(prompts)) if rows is None else rows
         gathered: list[list[Sample]] = []
+        run = partial(self._run, ids=ids, params=params, seeds_of=lambda i: sample_seeds(seed, [rows[i]], n))
         for batch in batches:
             if all(place in done for place in batch.places):
                 continue
-            for part, generation in self._decode(batch, ids, params, lambda i: sample_seeds(seed, [rows[i]], n)):
+            for part, generation in self._decode(batch, params.max_new_tokens, run):
                 samples = self._samples(generation, params)
                 each = part.last - part.first
                 # The parts of one prompt's samples come one after the other.
@@ -132,12 +134,9 @@ class TransformersSampler(Sampler):
         """
         refuse_unless_comparable(self.model, own_draws=True, device=self.model.device)
         ids, batches = self._plan(prompts, n, params)
-        options = {"boundary": boundary, "masking": masking, "support": support}
-        found = [
-            pair
-            for batch in batches
-            for pair in self._decode(batch, ids, params, lambda i: seeds[i * n : (i + 1) * n], **options)
-        ]
+        options: dict[str, Any] = {"boundary": boundary, "masking": masking, "support": support}
+        run = partial(self._run, ids=ids, params=params, seeds_of=lambda i: seeds[i * n : (i + 1) * n], **options)
+        found = [pair for batch in batches for pair in self._decode(batch, params.max_new_tokens, run)]
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
 
@@ -162,18 +161,13 @@ class TransformersSampler(Sampler):
         return ids, batches
 
     def _decode(
-        self,
-        batch: Batch,
-        ids: Sequence[list[int]],
-        params: SamplingParams,
-        seeds_of: Callable[[int], Sequence[int]],
-        **options: Any,
+        self, batch: Batch, max_new_tokens: int, run: Callable[[Batch], Generation]
     ) -> Iterator[tuple[Batch, Generation]]:
-        """Decode a batch, or one after the other its halves where it does not fit into memory; `options` go to it."""
+        """Run a batch, or one after the other its halves where it does not fit into memory."""
         halves = batch.halves()
-        if halves is None or batch.tokens(params.max_new_tokens) <= self._tokens_that_fit:
+        if halves is None or batch.tokens(max_new_tokens) <= self._tokens_that_fit:
             try:
-                yield batch, self._run(batch, ids, params, seeds_of, **options)
+                yield batch, run(batch)
                 return
             except RuntimeError as error:
                 if not _out_of_memory(error):
@@ -183,15 +177,16 @@ class TransformersSampler(Sampler):
                         f"One completion of a prompt of {batch.width} tokens does not fit into memory; lower "
                         "max_new_tokens, load the model in a smaller dtype, or shorten the prompt."
                     ) from error
-            self._tokens_that_fit = batch.tokens(params.max_new_tokens) // 2
+            self._tokens_that_fit = batch.tokens(max_new_tokens) // 2
             # Only here, behind the handler, has the failed attempt let go of its tensors.
             torch.cuda.empty_cache()
         for half in halves:
-            yield from self._decode(half, ids, params, seeds_of, **options)
+            yield from self._decode(half, max_new_tokens, run)
 
     def _run(
         self,
         batch: Batch,
+        *,
         ids: Sequence[list[int]],
         params: SamplingParams,
         seeds_of: Callable[[int], Sequence[int]],
