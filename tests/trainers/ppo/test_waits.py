@@ -13,7 +13,6 @@ from genrlhf.models.policy import CompletionOutput
 from genrlhf.trainers import PPOConfig
 from genrlhf.trainers.ppo.loss import PPOLoss
 from genrlhf.trainers.ppo.phases import Phases
-from genrlhf.trainers.ppo.policy_loss import policy_loss_of
 from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.state import PPOState
 from genrlhf.trainers.tally import Tally
@@ -55,7 +54,7 @@ def test_neither_loss_nor_its_figures_wait(tmp_path: Any) -> None:
     args = PPOConfig(str(tmp_path), use_cpu=True, early_stop_kl=0.1, entropy_coef=0.1)
     health = RunHealth(low_precision=False)
     tally = Tally()
-    loss = PPOLoss(args, PPOState(kl_coef=0.1), tally, health, policy_loss_of(args, None), first_update=True)
+    loss = PPOLoss(args, PPOState(kl_coef=0.1), tally, health, first_update=True)
     mask = torch.tensor([[True, True, False], [True, False, False]])
     values = {name: torch.rand(2, 3) for name in ("logprobs", "values", "advantages", "returns", "ref_logprobs")}
     batch: Any = SimpleNamespace(**values, completion_mask=mask)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from genrlhf.ops import ClippedLoss, clipped_value_loss, kl_estimate, widened
+from genrlhf.ops import ClippedLoss, clipped_policy_loss, clipped_value_loss, kl_estimate, widened
 
 if TYPE_CHECKING:
     from genrlhf.models.policy import CompletionOutput
@@ -30,7 +30,7 @@ class PPOLoss:
         state: holds the coefficients of KL and entropy.
         tally: where figures go.
         health: looks at the ratios of the first update of a rollout.
-        function: the loss of the policy, see `genrlhf.trainers.ppo.policy_loss`.
+        function: of the policy, in place of the clipped surrogate, see `checked_policy_loss`.
         first_update: whether this is one.
         update_kl: (2,), the KL from the policy that sampled, summed over tokens, and their number; since it was last
             set to 0, on this process.
@@ -40,7 +40,7 @@ class PPOLoss:
     state: PPOState
     tally: Tally
     health: RunHealth
-    function: Callable[..., ClippedLoss]
+    function: Callable[..., ClippedLoss] | None = None
     first_update: bool = False
 
     def __post_init__(self) -> None:
@@ -55,7 +55,12 @@ class PPOLoss:
             batch: of a rollout, see `minibatch`.
         """
         args = self.args
-        policy = self.function(output.logprobs, batch.logprobs, batch.advantages, batch.completion_mask)
+        given = output.logprobs, batch.logprobs, batch.advantages
+        if self.function is None:
+            low, high = args.clip_range, args.clip_range_high
+            policy = clipped_policy_loss(*given, clip_range=low, clip_range_high=high)
+        else:
+            policy = self.function(*given, batch.completion_mask)
         value, loss = self._value_loss(output, batch), policy.loss
         if value is not None:
             loss = loss + args.vf_coef * value.loss

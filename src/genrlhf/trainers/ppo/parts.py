@@ -15,7 +15,7 @@ from genrlhf.trainers.ppo.masking import LaggingPolicy
 from genrlhf.trainers.ppo.observers import Observers
 from genrlhf.trainers.ppo.other_sampler import as_own
 from genrlhf.trainers.ppo.phases import Phases
-from genrlhf.trainers.ppo.policy_loss import policy_loss_of
+from genrlhf.trainers.ppo.policy_loss import checked_policy_loss
 from genrlhf.trainers.ppo.report import RunHealth
 from genrlhf.trainers.ppo.rollout import RolloutCollector
 from genrlhf.trainers.ppo.shaping import Shaping
@@ -69,7 +69,8 @@ def make_parts(trainer: PPOTrainer, models: PPOModels, sampler: TokenSampler | N
     # Not args.bf16: `accelerate launch` may have set the precision.
     low_precision = is_low_precision(models.policy, accelerator.mixed_precision)
     health = RunHealth(low_precision=low_precision)
-    loss = PPOLoss(args, state, tally, health, policy_loss_of(args, hooks.policy_loss))
+    function = None if hooks.policy_loss is None else partial(checked_policy_loss, hooks.policy_loss)
+    loss = PPOLoss(args, state, tally, health, function)
     if sampler is None:
         sampler = TransformersSampler(models.policy, models.tokenizer, batch_size=args.sampling_batch_size)
     models.reference.to(accelerator.device)

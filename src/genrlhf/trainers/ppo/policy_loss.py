@@ -1,43 +1,32 @@
-"""The loss of the policy on one micro-batch: the clipped one, or a user's."""
+"""A user's loss of the policy, in place of the clipped one."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 
 from genrlhf.errors import ConfigError, DataError, ShapeError
-from genrlhf.ops import ClippedLoss, clipped_policy_loss
+from genrlhf.ops import ClippedLoss
 from genrlhf.trainers.own_code import named_errors
 
-if TYPE_CHECKING:
-    from genrlhf.trainers.ppo.config import PPOConfig
-
-__all__ = ["PolicyLoss", "policy_loss_of"]
+__all__ = ["PolicyLoss", "checked_policy_loss"]
 
 PolicyLoss: TypeAlias = Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor | ClippedLoss]
 """`(logprobs, old_logprobs, advantages, mask) -> loss`, each (B, T); a `ClippedLoss` says where it was clipped, too."""
 
 
-def policy_loss_of(args: PPOConfig, function: PolicyLoss | None) -> Callable[..., ClippedLoss]:
-    """Return the loss of a run, a function of log-probabilities, old ones, advantages and mask, each (B, T)."""
-    if function is not None:
-        return partial(_checked, function)
-    return partial(_clipped, clip_range=args.clip_range, clip_range_high=args.clip_range_high)
-
-
-def _clipped(
-    new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor, **ranges: Any
-) -> ClippedLoss:
-    return clipped_policy_loss(new, old, advantages, **ranges)
-
-
-def _checked(
+def checked_policy_loss(
     function: PolicyLoss, new: torch.Tensor, old: torch.Tensor, advantages: torch.Tensor, mask: torch.Tensor
 ) -> ClippedLoss:
-    """Return what a user's function makes of them, where that is a loss for every token."""
+    """Return what a user's function makes of log-probabilities, old ones, advantages and mask, each (B, T).
+
+    Raises:
+        ShapeError: where that is no loss for every token.
+        ConfigError: where it has no gradient.
+        DataError: where it is not finite.
+    """
     # 0 behind the end: what a function makes of other numbers there could reach the gradient as 0 · ∞.
     new, old, advantages = (torch.where(mask, each, 0.0) for each in (new, old, advantages))
     with named_errors("policy_loss"):
