@@ -199,7 +199,7 @@ def test_what_makes_a_stage_another(task: Task, tmp_path: Path, keys: dict[str, 
     assert others(study(prompts, tmp_path), keys) == after_ppo
     inputs = {**task.evaluation, "ood": task.evaluation["ood"].select(range(4))}
     changed = others(study(replace(task, evaluation=inputs), tmp_path), keys)
-    assert {name.split("/")[0] for name in changed} == {"sample", "reward", "measure", "shifts", "results"}
+    assert {name.split("/")[0] for name in changed} == {"pool", "sample", "reward", "measure", "shifts", "results"}
     measured = others(study(task, tmp_path, metrics=["distinct"]), keys)
     assert {name.split("/")[0] for name in measured} == {"measure", "results"}
     assert "sft" in others(study(task, tmp_path, model=str(save_model(tiny_llama(), tiny_tokenizer(), tmp_path))), keys)
@@ -319,6 +319,20 @@ def test_several_rewards_and_best_of_n_by_a_function(task: Task, tmp_path: Path)
         row = json.loads(line)
         assert row["rewards"] == [len(text) for text in row["outputs"]]
     assert set(result["ppo"]["temperatures"]["1.0"]["diversity"]["per_input"]) == {"ead", "distinct_n"}
+
+
+def test_what_best_of_n_chooses_from_waits_for_no_reward_and_is_drawn_once(task: Task, tmp_path: Path) -> None:
+    methods = {
+        **{name: METHODS[name] for name in ("sft", "reward_model")},
+        "longest": {"from": "sft", "sampling": {"best_of_n": 2, "reward": longest}},
+        "best": {"from": "sft", "sampling": {"best_of_n": 2, "reward": "reward_model"}},
+        "of_three": {"from": "sft", "sampling": {"best_of_n": 3, "reward": longest}},
+    }
+    graph = study(task, tmp_path, methods).graph()
+    pools = {name: graph[f"pool/{name}@1.0/id/seed-0"] for name in ("longest", "best", "of_three")}
+    assert [need.name for need in pools["best"].needed] == ["sft/seed-0"]
+    assert pools["best"].key == pools["longest"].key != pools["of_three"].key
+    assert graph["sample/best@1.0/id/seed-0"].key != graph["sample/longest@1.0/id/seed-0"].key
 
 
 def longest(prompts: Sequence[str], completions: Sequence[str], **columns: Any) -> list[float]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from genrlhf.studies.stages.outputs import Draw
     from genrlhf.types import GroupRewardFunction, SamplingParams
 
-__all__ = ["best_of_n_draw", "policy_draw", "sampler_of", "sequence_kl", "verbalized_draw"]
+__all__ = ["best_of_n_draw", "given_draw", "policy_draw", "sampler_of", "sequence_kl", "verbalized_draw"]
 
 
 def sampler_of(folder: str, *, batch_size: int = 256) -> TransformersSampler:
@@ -49,6 +49,15 @@ def verbalized_draw(sampler: VerbalizedSampler, params: SamplingParams, seed: in
     def draw(prompts: Sequence[Any], rows: Sequence[int], n: int) -> list[list[str]]:
         found = sorted(sampler.stream(prompts, n, params, seed, rows=rows), key=lambda pair: pair[0])
         return [[sample.text for sample in samples] for _, samples in found]
+
+    return draw
+
+
+def given_draw(pool: Sequence[Mapping[str, Any]]) -> Draw:
+    """Return a draw of what is there: of every row the first `outputs`, as many as are asked for."""
+
+    def draw(prompts: Sequence[Any], rows: Sequence[int], n: int) -> list[list[str]]:
+        return [list(pool[row]["outputs"][:n]) for row in rows]
 
     return draw
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from genrlhf.data.log import recover_records
-from genrlhf.methods import DiverseBestOfN
 from genrlhf.models.loading import check_causal_lm
 from genrlhf.studies.arm_settings import ArmSettings, settings_of
 from genrlhf.studies.arms import Arm, ModelOf, RewardTerm, model_of, resolve_arms
+from genrlhf.studies.drawing import drawing_stage
 from genrlhf.studies.forgetting import forgetting_stage
 from genrlhf.studies.given import JudgeOf, described, judge_of, metrics_of
 from genrlhf.studies.graph import Stage, StageContext
@@ -23,7 +23,7 @@ from genrlhf.studies.shifts import shifts_stage
 from genrlhf.studies.stages.forgetting import texts_of
 from genrlhf.studies.stages.interpolate import check_vocabularies
 from genrlhf.studies.stages.measure import kl_bound, measure, measured_kl, pool_figures, scores
-from genrlhf.studies.stages.sample import OUTPUTS, POOL, sample
+from genrlhf.studies.stages.sample import OUTPUTS, POOL
 from genrlhf.studies.stages.solutions import checker_of, solution_figures
 from genrlhf.studies.stages.train import peft_config
 from genrlhf.studies.workshop import Workshop
@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from genrlhf.data import Task
 
 __all__ = ["Drawn", "Plan"]
-
-_SEVERAL = ("outputs_per_input", "diversity_inputs")
-_DRAWN = tuple(
-    name for name in Sampling.model_fields if name not in ("temperatures", "batch_size", "reward", *_SEVERAL)
-)
 
 
 @dataclass(frozen=True)
@@ -165,7 +160,10 @@ class Plan:
         """Return all stages of an arm at one temperature."""
         key = temperature_key(temperature)
         at = f"{arm.name}@{key}"
-        samples = {name: self._sampled(arm, temperature, name, seed, at) for name in self.task.evaluation}
+        samples = {
+            name: drawing_stage(self.made, self.shop, arm, name, rows, temperature=temperature, seed=seed)
+            for name, rows in self.task.evaluation.items()
+        }
         found = [
             self._kl(arm, temperature, seed, at),
             self._forgetting(arm, seed),
@@ -173,42 +171,6 @@ class Plan:
             self._measured(arm, samples, seed, at),
         ]
         return Drawn(arm, key, seed, samples, {stage.kind: stage for stage in found if stage is not None})
-
-    def _sampled(self, arm: Arm, temperature: float, name: str, seed: int, at: str) -> Stage:
-        model, dataset, sampling = self.made.model(arm.model, seed, "model"), self.task.evaluation[name], arm.sampling
-        choice, scorer = self.made.scorer(arm.choice, seed)
-
-        def run(folder: Path, context: StageContext) -> Mapping[str, Any]:
-            return sample(
-                folder,
-                dataset,
-                name,
-                self.shop.sampler(model.at(context)),
-                sampling,
-                temperature=temperature,
-                seed=seed,
-                reward=scorer(context),
-            )
-
-        drawn = {each: getattr(sampling, each) for each in _DRAWN}
-        if sampling.verbalized is None:
-            # As it was before there was any, so that what is there is not drawn again.
-            drawn = {each: value for each, value in drawn.items() if not each.startswith("verbalized")}
-        if name == "id":  # elsewhere one output of every input is drawn
-            drawn |= {each: getattr(sampling, each) for each in _SEVERAL}
-        if sampling.group_reward is not None:
-            drawn["group_reward"] = described(DiverseBestOfN(sampling.group_reward))
-        settings = {
-            **drawn,
-            "model": model.known,
-            "reward": None if choice is None else choice.known,
-            "temperature": temperature,
-            "seed": seed,
-            "set": name,
-            "data": self.made.digest(dataset),
-        }
-        needs = {**model.needs, **(choice.needs if choice is not None else {})}
-        return self.made.stage(Stage(f"sample/{at}/{name}/seed-{seed}", settings, needs, run, launched=True))
 
     def _kl(self, arm: Arm, temperature: float, seed: int, at: str) -> Stage | None:
         """Return what measures the KL; None where there is nothing to measure it from, or drawn otherwise."""

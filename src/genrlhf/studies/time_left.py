@@ -9,7 +9,7 @@ from genrlhf.studies.graph import Stage
 
 __all__ = ["TimeLeft", "spoken"]
 
-_ROUGH = {"train": 20.0, "preferences": 10.0, "draw": 5.0, "sample": 3.0}
+_ROUGH = {"train": 20.0, "preferences": 10.0, "pool": 5.0, "draw": 5.0, "sample": 3.0}
 """Of kinds, beside each other, while nothing is known of them; of others 1."""
 
 _SEED = re.compile(r"/seed-\d+$")
