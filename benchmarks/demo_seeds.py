@@ -28,7 +28,7 @@ TARGETS = {
     "best_of_n_pvr_gain": (">=", 0.10, "PvR in distribution of best-of-16, less that of SFT"),
     "ppo_ead_loss": (">=", 0.05, "per-input EAD of SFT, less that of PPO"),
     "reward_model_accuracy": (">=", 0.70, "accuracy of the reward model on held-out pairs"),
-    "seconds": ("<=", 150, "wall-clock seconds of the whole command"),
+    "seconds": ("<=", 90, "wall-clock seconds of the whole command"),
     "peak_gib": ("<", 2, "largest resident memory of one of its processes, GiB"),
 }
 

@@ -22,8 +22,8 @@ def add_command(commands: Any) -> None:
         run,
         help="train SFT, reward model and PPO on a small built-in task, sample best-of-16, and compare them",
         description="Train SFT, reward model and PPO on the embedded summarisation task, sample best-of-16, and "
-        "compare generalisation and diversity. Takes some minutes on a CPU and needs no network. A second run with the "
-        "same folder goes on where the first stopped.",
+        "compare generalisation and diversity. Takes a minute and a half on two free cores and needs no network. A "
+        "second run with the same folder goes on where the first stopped.",
         seed="of task, training and sampling",
         folders=("output_dir",),
         kept=_kept,
