@@ -9,6 +9,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from genrlhf.data.asking import Asking
 from genrlhf.models.fingerprint import model_fingerprint, module_fingerprint, tokenizer_fingerprint
 from tests.helpers import save_model, tiny_llama, tiny_tokenizer
 
@@ -21,6 +22,12 @@ def test_same_weights_same_digest_and_a_trained_layer_another(tmp_path: Path) ->
         for parameter in model.model.layers[-1].parameters():
             parameter += 1e-4
     assert model_fingerprint(str(save_model(model, None, tmp_path / "trained"))) != first
+
+
+def test_how_a_model_is_asked_counts(tmp_path: Path) -> None:
+    first = model_fingerprint(str(save_model(tiny_llama(), None, tmp_path)))
+    Asking(after=" A good one:").save(tmp_path)
+    assert model_fingerprint(str(tmp_path)) != first
 
 
 def test_a_name_on_the_hub_stands_for_itself() -> None:

@@ -200,7 +200,7 @@ def test_the_kl_from_one_of_the_models(tmp_path: Path, causal_lm_folder: Path) -
     }
     samplers = [sampler_of(str(folder)) for folder in (other, causal_lm_folder)]
     prompts, params = [f"q{n}" for n in range(4)], SamplingParams(max_new_tokens=4)
-    values = sequence_kl(samplers[0], samplers[1].model, prompts, params, seed=1)
+    values = sequence_kl(samplers[0], samplers[1], prompts, params, seed=1)
     assert set(found) == {("base", "1.0"), ("other", "1.0")}
     assert found["base", "1.0"].value == 0
     assert found["other", "1.0"].value == pytest.approx(np.mean(values)) and found["other", "1.0"].n == 4

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from genrlhf.data.asking import Asking
 from genrlhf.errors import RewardError
 from genrlhf.methods import Darling
 from genrlhf.sampling import TransformersSampler
@@ -36,22 +37,33 @@ def test_a_row_draws_the_same_whatever_is_beside_it(causal_lm_folder: Path) -> N
 
 def test_kl_of_a_model_from_itself_is_zero() -> None:
     model = tiny_llama()
-    values = sequence_kl(TransformersSampler(model, tiny_tokenizer()), model, ["a", "bcd"], PARAMS, seed=0)
+    sampler = TransformersSampler(model, tiny_tokenizer())
+    values = sequence_kl(sampler, sampler, ["a", "bcd"], PARAMS, seed=0)
     assert values == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_mean_of_one_token_estimates_is_the_kl_of_the_distributions() -> None:
     ours, theirs = tiny_llama(seed=0), tiny_llama(seed=1)
     params = SamplingParams(max_new_tokens=1, temperature=2.0)
-    values = torch.tensor(
-        sequence_kl(TransformersSampler(ours, tiny_tokenizer()), theirs, ["x"] * 4000, params, seed=0)
-    )
+    samplers = [TransformersSampler(model, tiny_tokenizer()) for model in (ours, theirs)]
+    values = torch.tensor(sequence_kl(*samplers, ["x"] * 4000, params, seed=0))
     ids = torch.tensor([tiny_tokenizer()("x")["input_ids"]])
     with torch.no_grad():
         p, q = ((model(ids).logits[0, -1].double() / 2.0).log_softmax(-1) for model in (ours, theirs))
     exact = float((p.exp() * (p - q)).sum())
     assert float(values.mean()) == pytest.approx(exact, abs=4 * float(values.std()) / 4000**0.5)
     assert exact > 0.1
+
+
+def test_kl_of_a_model_that_is_asked_otherwise_asks_each_in_its_own_way() -> None:
+    """Behind the prompts that they are asked, the two have the same weights: so would a plain model behind these."""
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    asked = TransformersSampler(model, tokenizer, asking=Asking(after=" well"))
+    plain = TransformersSampler(model, tokenizer)
+    values = sequence_kl(asked, plain, ["a", "bcd"], PARAMS, seed=0)
+    expected = sequence_kl(plain, plain, ["a well", "bcd well"], PARAMS, seed=0, reference_prompts=["a", "bcd"])
+    assert values == pytest.approx(expected) and max(map(abs, values)) > 1e-3
+    assert sequence_kl(asked, asked, ["a", "bcd"], PARAMS, seed=0) == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
 def test_a_reward_of_groups_chooses_among_the_samples_of_an_output() -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.distributed.tensor import DTensor
 
+from genrlhf.data.asking import ASKING_FILE
 from genrlhf.data.file_digest import file_digest
 from genrlhf.models.adapters import BASE_FOLDER
 
@@ -29,8 +30,8 @@ def model_fingerprint(model: str) -> str:
     """Return a digest of the model in a folder, or the name itself for a model on the hub.
 
     Names, sizes and 512 evenly spaced blocks of every safetensors file are read, so that a 7B model takes no longer
-    than a small one, and config and tokenizer. Training changes every block of the layers that it trains, the paper's
-    last fifth among them. Of an adapter its base counts, too.
+    than a small one, and config, tokenizer and how the model is asked. Training changes every block of the layers that
+    it trains, the paper's last fifth among them. Of an adapter its base counts, too.
 
     Args:
         model: a folder or hub name.
@@ -43,8 +44,9 @@ def model_fingerprint(model: str) -> str:
         digest.update(f"{file.name}:{file_digest(file)}:".encode())
     for name in _SETTINGS:
         digest.update(_settings_of(folder / name))
-    if (template := folder / "chat_template.jinja").is_file():
-        digest.update(template.read_bytes())
+    for name in ("chat_template.jinja", ASKING_FILE):
+        if (file := folder / name).is_file():
+            digest.update(file.read_bytes())
     adapter = _json(folder / "adapter_config.json")
     base = adapter.pop("base_model_name_or_path", None)
     if (folder / BASE_FOLDER).is_dir():  # where trainers put a base that lies nowhere else; the folder may have moved

@@ -118,7 +118,7 @@ class Asked:
 
     def _pair(self, model: AskedModel) -> dict[str, Any]:
         assert self.base is not None
-        return {"model": model.settings(self.drawing), "base": self.base.weights}
+        return {"model": model.settings(self.drawing), "base": self.base.settings(self.drawing)}
 
     def _at(self, model: AskedModel, key: str) -> str:
         return f"{self._slug(model)}@{key}"
@@ -172,9 +172,11 @@ class Asked:
         return {"inputs": len(records), "outputs": len(records) * self.drawing.n, "cut": cut}
 
     def _kl(self, model: AskedModel, params: SamplingParams, folder: Path, context: StageContext) -> dict[str, Any]:
-        prompts = model.prompts(self.kl_prompts)
+        assert self.base is not None
+        prompts, theirs = (each.prompts(self.kl_prompts) for each in (model, self.base))
         # Other draws than those that are measured otherwise.
-        found = measured_kl(*self._two(model), prompts, params, seed=self.drawing.seed + 1)
+        seed = self.drawing.seed + 1
+        found = measured_kl(*self._two(model), prompts, params, seed=seed, reference_prompts=theirs)
         return {"kl": None if found is None else to_json(found, values=True)}
 
     def _forgetting(self, model: AskedModel, folder: Path, context: StageContext) -> dict[str, Any]:

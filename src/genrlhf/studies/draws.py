@@ -13,6 +13,7 @@ from genrlhf.ops import logprobs_and_entropy
 from genrlhf.rewards.groups import as_group_reward
 from genrlhf.sampling import TransformersSampler, decode_completions
 from genrlhf.sampling.choose import sample_seeds
+from genrlhf.types import Tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -89,28 +90,41 @@ def best_of_n_draw(pool: Sequence[Mapping[str, Any]], n: int, group_reward: Grou
 @torch.no_grad()
 def sequence_kl(
     sampler: TransformersSampler,
-    reference: PreTrainedModel,
+    reference: TransformersSampler,
     prompts: Sequence[Any],
     params: SamplingParams,
     *,
     seed: int,
+    reference_prompts: Sequence[Any] | None = None,
     batch_size: int = 64,
 ) -> list[float]:
     """Return log π(y | x) − log π_ref(y | x) in nats for one sampled y of every prompt; its mean estimates the KL.
 
-    Both are taken at the sampling temperature.
+    Both are taken at the sampling temperature, and each model is asked in its own way: with its chat template, and what
+    its folder says is to stand around a prompt.
+
+    Args:
+        sampler: of π.
+        reference: of π_ref, with the same vocabulary.
+        prompts: x.
+        params: how y is drawn.
+        seed: of y.
+        reference_prompts: x as the reference takes them; the same by default.
+        batch_size: completions at a time.
     """
+    others = prompts if reference_prompts is None else reference_prompts
     values: list[float] = []
     for start in range(0, len(prompts), batch_size):
         rows = range(start, min(start + batch_size, len(prompts)))
         generation = sampler.generate([prompts[i] for i in rows], 1, params, sample_seeds(seed, rows, 1))
-        ours, theirs = (
-            logprobs_and_entropy(
-                completion_logits(model, generation.tokens)[0],
-                generation.completion_ids,
-                temperature=params.temperature,
-            )[0]
-            for model in (sampler.model, reference)
-        )
+        asked = reference.encoded([others[i] for i in rows])
+        tokens = Tokens(*asked, generation.completion_ids, generation.completion_mask)
+        ours = _logprobs(sampler.model, generation.tokens, params)
+        theirs = _logprobs(reference.model, tokens, params)
         values += ((ours - theirs) * generation.completion_mask).sum(-1).tolist()
     return values
+
+
+def _logprobs(model: PreTrainedModel, tokens: Tokens, params: SamplingParams) -> torch.Tensor:
+    logits = completion_logits(model, tokens)[0]
+    return logprobs_and_entropy(logits, tokens.completion_ids, temperature=params.temperature)[0]

@@ -206,6 +206,7 @@ class Plan:
             "stop": list(params.stop),
             "seed": seed,
             "data": self.made.digest(self.task.evaluation["id"]),
+            "asked": "each in its own way",
         }
         return self.made.stage(Stage(f"kl/{at}/seed-{seed}", settings, {**model.needs, **reference.needs}, run))
 

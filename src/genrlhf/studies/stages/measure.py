@@ -83,11 +83,16 @@ def measured_kl(
     params: SamplingParams,
     *,
     seed: int,
+    reference_prompts: Sequence[Any] | None = None,
 ) -> Estimate | None:
-    """Return the KL from a reference in nats an output; None where the two have different vocabularies."""
+    """Return the KL from a reference in nats an output; None where the two have different vocabularies.
+
+    See `sequence_kl`.
+    """
     if sampler.tokenizer.get_vocab() != reference.tokenizer.get_vocab():
         return None
-    return mean_estimate(sequence_kl(sampler, reference.model, prompts, params, seed=seed))
+    found = sequence_kl(sampler, reference, prompts, params, seed=seed, reference_prompts=reference_prompts)
+    return mean_estimate(found)
 
 
 def kl_bound(n: int, inputs: int) -> Estimate:
