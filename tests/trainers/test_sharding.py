@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from genrlhf.errors import ConfigError, ModelError
 from genrlhf.methods.unlikelihood import Unlikelihood
@@ -20,7 +21,9 @@ from genrlhf.trainers import (
     SFTTrainer,
     sharding,
 )
+from genrlhf.trainers.objective import Objective
 from genrlhf.trainers.sharding import refuse_sharded_sampling, sharding_of
+from genrlhf.trainers.supervised_batch import SupervisedBatch
 from tests.trainers.runs import QUIET
 
 NOWHERE = "there/is/no/such/model"
@@ -63,6 +66,25 @@ def test_who_samples_from_the_model_says_so_before_it_is_loaded(
         else:
             assert name in str(raised.value) and f"not {kind}." in str(raised.value)
             assert ("FSDP2 or DDP" in str(raised.value)) is (name == "PPOTrainer")
+
+
+class FromStart(Objective):
+    needs_start = True
+
+    def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
+        return batch.start_logits().logsumexp(-1)
+
+
+@pytest.mark.parametrize("kind", ["ZeRO-3", "FSDP1", "FSDP2"])
+def test_who_reads_the_model_as_it_starts_needs_its_weights_left_whole(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dealt_out(monkeypatch, kind)
+    told = (
+        NOWHERE if kind == "FSDP2" else f"objective=FromStart reads the model as it starts.* {kind} takes these apart"
+    )
+    with pytest.raises(ModelError if kind == "FSDP2" else ConfigError, match=told):
+        SFTTrainer(NOWHERE, SFTConfig(str(tmp_path), **QUIET), objective=FromStart())
 
 
 def test_who_does_not_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

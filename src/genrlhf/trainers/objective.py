@@ -12,7 +12,7 @@ import torch
 
 from genrlhf.errors import ConfigError
 from genrlhf.trainers.own_code import check_call
-from genrlhf.trainers.sharding import refuse_sharded_sampling
+from genrlhf.trainers.sharding import refuse_sharded_sampling, refuse_sharded_start
 
 if TYPE_CHECKING:
     from genrlhf.trainers.own_rows import OwnRow, RowTokens
@@ -130,6 +130,8 @@ def refuse_for_objective(objective: Objective, args: Any, kwargs: Mapping[str, A
     name = objective.title
     if objective.generates:
         refuse_sharded_sampling(args, f"objective={name}")
+    if objective.needs_start:
+        refuse_sharded_start(args, f"objective={name}")
     losses = {
         "label_smoothing_factor": getattr(args, "label_smoothing_factor", 0.0) > 0,
         "loss_type": getattr(args, "loss_type", "nll") not in (None, "nll", "chunked_nll"),

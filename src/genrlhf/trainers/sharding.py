@@ -11,7 +11,7 @@ from transformers.integrations import is_deepspeed_zero3_enabled
 from genrlhf.errors import ConfigError
 from genrlhf.models.gather import FIRST_FSDP
 
-__all__ = ["refuse_sharded_sampling", "sharding_of"]
+__all__ = ["refuse_sharded_sampling", "refuse_sharded_start", "sharding_of"]
 
 
 def sharding_of(args: Any) -> str | None:
@@ -55,3 +55,23 @@ def refuse_sharded_sampling(args: Any, what: str, *, gathers: bool = False) -> N
         f"{what} samples from the model that it trains, which needs whole parameters on every process: use {others}, "
         f"not {kind}."
     )
+
+
+def refuse_sharded_start(args: Any, what: str) -> None:
+    """Raise where a copy of the model as it starts would lose the frozen weights that it shares with the model.
+
+    FSDP1 and ZeRO-3 put other contents into the parameters that a model brings along; FSDP2 puts others in their place.
+
+    Args:
+        args: of a Trainer.
+        what: reads the copy, for the message.
+
+    Raises:
+        ConfigError: with what to use instead.
+    """
+    kind = sharding_of(args)
+    if kind in ("FSDP1", "ZeRO-3"):
+        raise ConfigError(
+            f"{what} reads the model as it starts, which shares its frozen weights with the one that is trained, and "
+            f"{kind} takes these apart: use ZeRO-2, FSDP2 or DDP."
+        )
