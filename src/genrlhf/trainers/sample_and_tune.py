@@ -223,7 +223,7 @@ class SampleAndTuneTrainer(DrawsGroups):
                 return there
             with named_errors("The transform"):
                 found = self.transform.in_round(self._round(iteration))(self._by_rule(groups))
-            made = tuning_rows(found, self.tune, len(groups), own=self._encodes)
+                made = tuning_rows(found, self.tune, len(groups), own=self._encodes)
             if not self._keeps_rows:
                 return made
             save_rows(file, made)

@@ -6,9 +6,11 @@ what was cut off, and so teach the policy to stop there, and another end of turn
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from numbers import Integral
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -68,25 +70,45 @@ def tuning_rows(made: Any, tune: Tune, n_groups: int, *, own: bool = False) -> l
     Raises:
         DataError: where they are no rows of the columns that are tuned on, or there are none.
     """
-    given = made if isinstance(made, TuningRows) else TuningRows(made if isinstance(made, (list, tuple)) else [made])
-    why = ", ".join(f"{reason} ({count})" for reason, count in given.left_out.items() if count)
+    given = made if isinstance(made, TuningRows) else TuningRows(made)
+    every: Any = given.rows
+    if isinstance(every, (str, bytes, Mapping)) or not isinstance(every, Iterable):
+        raise DataError(
+            f"The transform returned {excerpt(made)}; it must return a list of rows, or a TuningRows of one."
+        )
+    counts: Any = given.left_out
+    if not isinstance(counts, Mapping) or not all(isinstance(count, Integral) for count in counts.values()):
+        raise DataError(
+            f"The transform returned TuningRows with left_out={excerpt(counts)}; give how many groups gave no row, by "
+            'the reason, such as {"all rewards are equal": 3}.'
+        )
+    rows = list(every)
+    why = ", ".join(f"{reason} ({count})" for reason, count in counts.items() if count)
     wanted = ("prompt",) if own else ("prompt", *COMPLETIONS[tune])
-    for number, row in enumerate(given.rows):
+    for number, row in enumerate(rows):
         missing = [name for name in wanted if not isinstance(row, Mapping) or name not in row]
         if missing and not (tune == "supervised" and isinstance(row, Mapping) and {"messages", "text"} & set(row)):
             raise DataError(
                 f"Row {number} of the transform is {excerpt(row)}, without {missing[0]!r}; tune={tune!r} wants "
-                f"{', '.join(wanted)}."
+                f"{', '.join(wanted)}.{_meant(row)}"
             )
-    if not given.rows:
+    if not rows:
         raise DataError(
             f"The transform made no row of {n_groups} groups{f': {why}' if why else ''}; there is nothing to tune on."
         )
-    if left_out := sum(given.left_out.values()):
+    if left_out := sum(counts.values()):
         logger.warning("%d of %d groups gave no row: %s.", left_out, n_groups, why)
-    elif len(given.rows) < n_groups:
-        logger.warning("The transform made %d rows of %d groups.", len(given.rows), n_groups)
-    return [dict(row) for row in given.rows]
+    elif len(rows) < n_groups:
+        logger.warning("The transform made %d rows of %d groups.", len(rows), n_groups)
+    return [dict(row) for row in rows]
+
+
+def _meant(row: Any) -> str:
+    """Say how a row with these columns would be tuned on; nothing where no way has them."""
+    for tune, columns in COMPLETIONS.items():
+        if isinstance(row, Mapping) and set(columns) <= set(row):
+            return f" Its columns are those of tune={tune!r}; name that as the transform's attribute `tune`."
+    return ""
 
 
 def save_rows(file: Path, rows: Sequence[Row]) -> None:
@@ -95,15 +117,24 @@ def save_rows(file: Path, rows: Sequence[Row]) -> None:
     Raises:
         DataError: where a column is nothing that JSON has.
     """
-    try:
-        replace_records(file, [{key: _as_json(value) for key, value in row.items()} for row in rows])
-    except TypeError as error:
-        raise DataError(f"A row of the transform cannot be kept as JSON: {error}.") from error
+    records = [{name: _as_json(value) for name, value in row.items()} for row in rows]
+    for number, record in enumerate(records):
+        for name, value in record.items():
+            try:
+                json.dumps(value)
+            except TypeError as error:
+                raise DataError(
+                    f"Row {number} of the transform, {name!r}, cannot be kept as JSON: {error}; give text, numbers, or "
+                    "lists and mappings of these."
+                ) from error
+    replace_records(file, records)
 
 
 def _as_json(value: Any) -> Any:
     if isinstance(value, Completion):
         return {"genrlhf_completion": asdict(value)}
+    if hasattr(value, "tolist"):  # numbers of numpy or torch
+        return value.tolist()
     return [_as_json(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
