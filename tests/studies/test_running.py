@@ -318,17 +318,20 @@ def test_a_damaged_stage_is_named_with_its_file_before_the_work_and_made_again_o
 
 def test_what_nobody_reads_may_be_tidied_away(tmp_path: Path) -> None:
     def train(folder: Path, context: StageContext) -> dict[str, Any]:
-        (folder / "checkpoint-3").mkdir()
-        for name in ("checkpoint-3/optimizer.pt", "model.safetensors", "README.md", "training_args.bin"):
-            (folder / name).write_text(name)
+        for place in (folder, folder / "iteration-0"):
+            (place / "checkpoint-3").mkdir(parents=True)
+            for name in ("checkpoint-3/optimizer.pt", "model.safetensors", "README.md", "training_args.bin"):
+                (place / name).write_text(name)
+            (place / ".rows.jsonl.77.part").write_text("what a kill has left")
         return {}
 
     graph = Graph([Stage("sft", {}, {}, train)])
     record = run(graph, tmp_path)["sft"]
-    assert list(record.files) == ["model.safetensors"]
+    assert list(record.files) == ["iteration-0/model.safetensors", "model.safetensors"]
     folder = StudyFolder(tmp_path, graph).of(graph["sft"])
-    shutil.rmtree(folder / "checkpoint-3")
-    (folder / "README.md").unlink()
+    for place in (folder, folder / "iteration-0"):
+        shutil.rmtree(place / "checkpoint-3")
+        (place / "README.md").unlink()
     assert run(graph, tmp_path)["sft"] == record
 
 

@@ -162,11 +162,17 @@ def flaw_of(stage: Stage, folder: Path) -> str | None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield the files that others may read."""
+    """Yield the files that others may read, those in the folders of rounds among them."""
     for inner in sorted(folder.iterdir()):
-        if not (inner.name.startswith((_CHECKPOINT, ".")) or inner.name in _NOT_KEPT):
-            within = sorted(inner.rglob("*")) if inner.is_dir() else [inner]
-            yield from (file for file in within if file.is_file() and not file.name.endswith((".lock", ".tmp")))
+        within = sorted(inner.rglob("*")) if inner.is_dir() else [inner]
+        for file in within:
+            if file.is_file() and not any(map(_is_passing, file.relative_to(folder).parts)):
+                yield file
+
+
+def _is_passing(name: str) -> bool:
+    """Say whether a file or folder of this name is of use while a stage is made, or is what a kill has left."""
+    return name.startswith((_CHECKPOINT, ".")) or name in _NOT_KEPT or name.endswith((".lock", ".tmp"))
 
 
 def _plain(value: Any, where: str, stage: str, report: Callable[[str], None]) -> Any:
