@@ -16,6 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, Trainer
 
 from genrlhf.errors import CheckpointError, ConfigError
+from genrlhf.trainers import checkpoint
 from genrlhf.trainers.checkpoint import ResumableTrainer, checkpoints_in, newest_complete_checkpoint
 from genrlhf.trainers.checkpoint_files import MANIFEST, flaw_of
 from tests.data.test_log import room_for
@@ -236,6 +237,12 @@ def test_full_disk_ends_in_one_line_and_leaves_nothing_half_written(tmp_path: Pa
     again = MAKERS[kind](tmp_path / "run")
     again.train(resume_from_checkpoint=True)
     assert largest_difference(weights(whole.model), weights(again.model)) == 0
+
+
+def test_what_torch_says_of_a_full_disk_is_said_in_words(tmp_path: Path) -> None:
+    with room_for(4_000), pytest.raises(RuntimeError, match="inline_container") as caught:
+        torch.save(torch.zeros(10_000), tmp_path / "optimizer.pt")
+    assert checkpoint._said(caught.value) == "a file of it took no more: the disk may be full"
 
 
 def test_full_disk_while_best_of_n_samples_keeps_what_is_drawn(tmp_path: Path) -> None:

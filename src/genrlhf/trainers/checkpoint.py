@@ -113,6 +113,12 @@ def _of_the_disk(error: Exception) -> bool:
     return isinstance(error, (OSError, RuntimeError, SafetensorError)) or type(error) is Exception
 
 
+def _said(error: Exception) -> str:
+    # Of a disk on which there is no room, torch says where in its own source a position was another one.
+    torchs = isinstance(error, RuntimeError) and "inline_container" in str(error)
+    return "a file of it took no more: the disk may be full" if torchs else str(error)
+
+
 class ResumableTrainer:
     """Checkpoints that survive a kill at any byte, and resuming from them: a mixin in front of `transformers.Trainer`.
 
@@ -267,10 +273,11 @@ class ResumableTrainer:
             shutil.rmtree(folder, ignore_errors=True)
         if error is not None and not _of_the_disk(error):
             raise error
-        reason = "another process failed" if error is None else str(error)
+        reason = "another process failed" if error is None else _said(error)
         raise CheckpointError(
             f"The checkpoint {folder} could not be written ({reason}), and what there was of it has been removed; "
-            "earlier ones are untouched. Make room, and go on with resume_from_checkpoint=True."
+            "earlier ones are untouched. Make room, and go on with resume_from_checkpoint=True (a study: by the same "
+            "command)."
         ) from error
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
