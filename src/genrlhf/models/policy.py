@@ -166,7 +166,9 @@ class PolicyWithValue(nn.Module):
     @property
     def is_gradient_checkpointing(self) -> bool:
         """Whether the policy recomputes activations in the backward pass."""
-        return bool(getattr(self.policy, "is_gradient_checkpointing", False))
+        known = getattr(self.policy, "is_activation_checkpointing", None)
+        # Its former name, which warns on stderr where there is the other.
+        return bool(getattr(self.policy, "is_gradient_checkpointing", False) if known is None else known)
 
     def gradient_checkpointing_enable(self, **options: Any) -> None:
         """Switch on recomputation of activations in the backward pass."""
