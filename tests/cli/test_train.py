@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import math
@@ -13,7 +14,7 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from genrlhf.cli import main
-from genrlhf.cli.train import _set_defaults
+from genrlhf.cli.train import _kept, _set_defaults
 from genrlhf.data import write_rows
 from genrlhf.methods import METHODS, get_method
 from genrlhf.trainers.run_folder import RUN_FILE
@@ -94,7 +95,8 @@ def test_trains_on_a_file_of_rows(name: str, base: str, folder: Path, capsys: py
     given += OWN.get(name, "").split()
     assert main(["train", name, *given, "--json"]) == 0
     found = output(capsys)
-    assert (found["method"], found["output_dir"], found["steps"]) == (name, name, 1)
+    rounds = get_method(name).recipe.get("num_iterations", 1)
+    assert (found["method"], found["output_dir"], found["steps"]) == (name, name, rounds)
     assert found["figures"]["train_loss"] > 0
     assert (folder / name / "model.safetensors").is_file()
 
@@ -326,3 +328,14 @@ def test_a_method_goes_by_what_was_typed(capsys: pytest.CaptureFixture[str]) -> 
             main(["train", "genrlhf.methods.gem:METHOD", *words])
         shown = capsys.readouterr()
         assert "genrlhf train genrlhf.methods.gem:METHOD" in shown.out + shown.err
+
+
+def test_interrupted_it_names_the_newest_checkpoint_of_a_run_or_of_its_last_round(tmp_path: Path) -> None:
+    args = argparse.Namespace(output_dir=str(tmp_path))
+    assert _kept(args) is None
+    for name in ("checkpoint-9", "checkpoint-10", "iteration-old/checkpoint-99"):
+        (tmp_path / name).mkdir(parents=True)
+    assert str(_kept(args)).startswith(f"{tmp_path}/checkpoint-10 is the newest checkpoint; ")
+    for name in ("iteration-9/checkpoint-8", "iteration-10/checkpoint-2", "iteration-11"):
+        (tmp_path / name).mkdir(parents=True)
+    assert str(_kept(args)).startswith(f"{tmp_path}/iteration-10/checkpoint-2 is the newest checkpoint;")

@@ -189,7 +189,7 @@ def test_a_kill_at_any_moment_costs_nothing(kind: str, tmp_path: Path) -> None:
             make(folder).train()
         assert not _moment
         resumed = make(folder)
-        resumed.train(resume_from_checkpoint=True)
+        assert resumed.train(resume_from_checkpoint=True).global_step == 2 * 3
         assert largest_difference(weights(resumed.model), weights(whole.model)) == 0, moment
         assert len(_seen) == drawn, moment
         loaded = AutoModelForCausalLM.from_pretrained(folder)
@@ -200,7 +200,7 @@ def test_a_kill_at_any_moment_costs_nothing(kind: str, tmp_path: Path) -> None:
 def test_adapters_are_tuned_round_after_round(kind: str, tmp_path: Path) -> None:
     base = save_model(tiny_llama(), tiny_tokenizer(), tmp_path / "base")
     made = trainer(tmp_path / "run", kind, model=str(base), peft_config=LORA, num_iterations=2, save_strategy="steps")
-    made.train()
+    assert made.train().global_step == 2 * 3
     assert set(made.model.peft_config) == {"default"}
     original = weights(tiny_llama())
     for name, parameter in weights(made.model.get_base_model()).items():

@@ -47,11 +47,13 @@ def add_command(commands: Any) -> None:
 
 def _kept(args: argparse.Namespace) -> str | None:
     folder = Path(getattr(args, "output_dir", None) or "/dev/null")
-    steps = [int(found.name[11:]) for found in folder.glob("checkpoint-*") if found.name[11:].isdigit()]
-    if not steps:
-        return None
-    newest = f"{folder}/checkpoint-{max(steps)} is the newest checkpoint"
-    return f"{newest}; the same command with --resume_from_checkpoint true goes on from there."
+    rounds = [each for each in folder.glob("iteration-*") if each.name[10:].isdigit()]
+    for run in (*sorted(rounds, key=lambda each: int(each.name[10:]), reverse=True), folder):
+        steps = [int(found.name[11:]) for found in run.glob("checkpoint-*") if found.name[11:].isdigit()]
+        if steps:
+            newest = f"{run}/checkpoint-{max(steps)} is the newest checkpoint"
+            return f"{newest}; the same command with --resume_from_checkpoint true goes on from there."
+    return None
 
 
 @dataclass

@@ -259,7 +259,7 @@ class SampleAndTuneTrainer(DrawsGroups):
         return groups if self.reward is None else [ruled(group) for group in groups]
 
     def train(self, resume_from_checkpoint: str | bool | None = None) -> TrainOutput:
-        """Draw, transform and fine-tune, `num_iterations` times.
+        """Draw, transform and fine-tune, `num_iterations` times; return the steps of all, and the last one's figures.
 
         Cut off at any point, the same command goes on: with the prompts that have no line yet where nothing was tuned,
         and with `resume_from_checkpoint=True` from the newest checkpoint that is whole; iterations that have ended are
@@ -292,12 +292,14 @@ class SampleAndTuneTrainer(DrawsGroups):
             flaw = decided_by_main(lambda: flaw_of(Path(str(resume_from_checkpoint))))
             if flaw is not None:
                 raise CheckpointError(f"{resume_from_checkpoint} {flaw}; resume from another checkpoint.")
+        steps = 0
         for iteration in range(self.args.num_iterations):
             result = self._train_once(iteration, resume_from_checkpoint)
+            steps += result.global_step
         if self.args.save_strategy != "no":
             self.save_model()
             PartialState().wait_for_everyone()
-        return result
+        return result._replace(global_step=steps)
 
     def _refuse_to_train(self, resume_from_checkpoint: Any) -> None:
         """Raise `ConfigError` for what training cannot be done with."""
