@@ -116,3 +116,10 @@ def test_the_discriminator_learns_and_resumes(base: str, module: str, capsys: py
     assert same("whole", "cut")
     states = [load_state(Path() / place / "checkpoint-2" / "rewards" / "0")["weights"] for place in ("whole", "cut")]
     assert torch.equal(*states) and int(states[0].argmax()) == 0  # demonstrations are all "a"
+
+
+def test_a_trainer_of_ones_own_adds_a_loss(base: str, module: str, capsys: pytest.CaptureFixture[str]) -> None:
+    train(base, capsys, f"{module}:SEQUENCE_RLOO", "--reward", f"{module}:vowels", "--output_dir", "both")
+    run = json.loads((Path() / "both" / RUN_FILE).read_text(encoding="utf-8"))
+    assert {"advantage_function", "policy_loss"} <= set(run)
+    assert not same("both", base)

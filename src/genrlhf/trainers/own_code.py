@@ -14,8 +14,17 @@ from genrlhf.errors import ConfigError, GenRLHFError, excerpt, line_of
 __all__ = ["check_call", "named_errors"]
 
 
-def check_call(function: Callable[..., Any], arguments: Sequence[str], what: str) -> None:
-    """Raise `ConfigError` where a function cannot be called with these arguments, by place."""
+def check_call(
+    function: Callable[..., Any], arguments: Sequence[str], what: str, *, by_name: Sequence[str] = ()
+) -> None:
+    """Raise `ConfigError` where a function cannot be called with these arguments, by place.
+
+    Args:
+        function: somebody's own.
+        arguments: their names.
+        what: it is, such as "advantage".
+        by_name: what it could have had parameters for besides, which the message says.
+    """
     try:
         signature = inspect.signature(function)
     except (ValueError, TypeError):  # of a function that is not written in Python
@@ -23,7 +32,10 @@ def check_call(function: Callable[..., Any], arguments: Sequence[str], what: str
     try:
         signature.bind(*arguments)
     except TypeError as error:
-        raise ConfigError(f"{what} is called with ({', '.join(arguments)}), and takes {signature}: {error}.") from error
+        more = f" Parameters called {', '.join(by_name)} get these." if by_name else ""
+        raise ConfigError(
+            f"{what} is called with ({', '.join(arguments)}), and takes {signature}: {error}.{more}"
+        ) from error
 
 
 @contextmanager

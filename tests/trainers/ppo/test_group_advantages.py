@@ -133,6 +133,30 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
     assert seen == [(4, 4)]
 
 
+def test_a_function_of_ones_own_may_weigh_completions_by_their_tokens(tmp_path: Path) -> None:
+    """As the optimal baseline of OPO does (Hao et al. 2025, arXiv 2505.23585)."""
+    seen: list[torch.Tensor] = []
+
+    def optimal(rewards: torch.Tensor, ended: Any, completion_ids: Any) -> torch.Tensor:
+        lengths = torch.tensor([[len(ids) for ids in group] for group in completion_ids])
+        assert [len(group) for group in ended] == [4] * 4
+        seen.append(lengths)
+        return rewards - (lengths * rewards).sum(-1, keepdim=True) / lengths.sum(-1, keepdim=True)
+
+    class Lengths(RolloutCallback):
+        def on_rollout_end(self, args: Any, state: Any, control: Any, *, rollout: Any, **kwargs: Any) -> None:
+            lengths = rollout.completion_mask.sum(-1).view(4, 4)
+            assert lengths.equal(seen[0])
+            first = rollout.advantages[:, 0].view(4, 4)
+            torch.testing.assert_close((lengths * first).sum(-1), torch.zeros(4), atol=1e-5, rtol=0)
+
+    trainer = ppo_trainer(
+        tmp_path, advantage_function=optimal, callbacks=[Lengths()], samples_per_prompt=4, num_rollouts=1
+    )
+    trainer.train()
+    assert len(seen) == 1
+
+
 @pytest.mark.parametrize(
     ("function", "error", "words"),
     [
@@ -140,7 +164,7 @@ def test_a_function_of_ones_own(tmp_path: Path) -> None:
         (lambda r: None, ShapeError, "returned NoneType"),
         (lambda r: r / 0, RewardError, "advantages must be finite"),
         (lambda r: r.middle(), GenRLHFError, r"The advantage function raised AttributeError.*_advantages.py, line \d+"),
-        (lambda r, n: r, ConfigError, r"advantage is called with \(rewards\), and takes \(r, n\): missing"),
+        (lambda r, n: r, ConfigError, r"called with \(rewards\), and takes \(r, n\): missing .*_ids, ended get"),
     ],
 )
 def test_a_function_that_returns_something_else(

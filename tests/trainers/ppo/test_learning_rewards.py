@@ -291,6 +291,13 @@ def test_an_update_that_fails_is_named(tmp_path: Path) -> None:
     with pytest.raises(RewardError, match="The reward Broken, learning from rollout 0, raised KeyError"):
         trainer_with(tmp_path, Broken()).train()
 
+    class Wordy(Discriminator):
+        def figures(self) -> dict[str, Any]:
+            return {"norm": "large"}
+
+    with pytest.raises(RewardError, match=r"figures\(\) of the reward Wordy has 'large' as 'norm'; want a number"):
+        trainer_with(tmp_path / "wordy", Wordy()).train()
+
 
 def test_one_that_no_checkpoint_keeps_is_warned_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     class Forgetful:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -17,15 +17,16 @@ from genrlhf.trainers.ppo.checks import check_groups
 if TYPE_CHECKING:
     from genrlhf.trainers.ppo.config import PPOConfig
 
-__all__ = ["GroupAdvantage", "group_advantage", "spread_over_tokens"]
+__all__ = ["SAMPLES", "GroupAdvantage", "group_advantage", "samples_read", "spread_over_tokens"]
 
 GroupAdvantage: TypeAlias = Callable[..., torch.Tensor]
 """`rewards, (G, n) float32 -> advantages, (G, n)`, of the n completions of each of G prompts.
 
-Where it has a parameter `completions`, it gets them by that name, as G lists of n texts.
+Of `SAMPLES` it gets, by name and as G lists of n, those that it has parameters for.
 """
 
-_TEXTS = "completions"
+SAMPLES = ("completions", "completion_ids", "ended")
+"""Texts, tokens with the EOS, and False where a completion was cut off."""
 
 
 def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> GroupAdvantage | None:
@@ -49,38 +50,46 @@ def group_advantage(args: PPOConfig, function: GroupAdvantage | None = None) -> 
         raise ConfigError(
             f"PPOConfig(advantage={args.advantage!r}) and PPOTrainer(advantage=…) both say how; leave one of them out."
         )
-    check_call(partial(function, **{_TEXTS: []}) if _reads_texts(function) else function, ("rewards",), "advantage")
+    wanted = samples_read(function)
+    called = partial(function, **dict.fromkeys(wanted)) if wanted else function
+    check_call(called, ("rewards",), "advantage", by_name=SAMPLES)
     # Whoever writes an estimator may want it normalised over the rollout, as that of REINFORCE++ is.
     check_groups(args, "an advantage function", whitened=True)
     return function
 
 
-def _reads_texts(function: Any) -> bool:
+def samples_read(function: Any) -> tuple[str, ...]:
+    """Return which of `SAMPLES` a function has parameters for."""
     try:
-        return _TEXTS in inspect.signature(function).parameters
+        parameters = inspect.signature(function).parameters
     except (ValueError, TypeError):  # of a function that is not written in Python
-        return False
+        return ()
+    return tuple(name for name in SAMPLES if name in parameters)
 
 
 def spread_over_tokens(
-    rewards: torch.Tensor, texts: Sequence[Sequence[str]], estimate: GroupAdvantage, mask: torch.Tensor
+    rewards: torch.Tensor,
+    n: int,
+    estimate: GroupAdvantage,
+    mask: torch.Tensor,
+    samples: Mapping[str, Sequence[Sequence[Any]]],
 ) -> torch.Tensor:
     """Return the advantages of all tokens, (B, T) float32: one of a completion for each of its tokens.
 
     Args:
         rewards: (B,) float32, of completions, the n of a prompt side by side.
-        texts: the n completions of each prompt.
+        n: completions of a prompt.
         estimate: the estimator.
         mask: (B, T) bool.
+        samples: what it gets beside the rewards, by name: n values of each prompt.
 
     Raises:
         ShapeError: where the estimator returns another shape.
         RewardError: where it returns what is not finite.
     """
-    groups = rewards.float().view(len(texts), -1)
-    given = {_TEXTS: texts} if _reads_texts(estimate) else {}
+    groups = rewards.float().view(-1, n)
     with named_errors("The advantage function"):
-        found: Any = estimate(groups, **given)
+        found: Any = estimate(groups, **samples)
     if not isinstance(found, torch.Tensor) or found.shape != groups.shape:
         shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
         raise ShapeError(

@@ -90,10 +90,19 @@ class LearningRewards:
                     f"The reward {reward_name(reward)}, learning from rollout {rollout.index}, raised "
                     f"{excerpt(error, 200)}; see the traceback of that error for the place."
                 ) from error
-            for name, value in getattr(reward, "figures", dict)().items():
-                if self.tally is not None:
-                    self.tally.add(f"reward/{name}", torch.tensor([float(value)]))
+            self._log(reward)
         self.bring_into_step()
+
+    def _log(self, reward: Any) -> None:
+        for name, value in getattr(reward, "figures", dict)().items():
+            try:
+                number = float(value)
+            except (TypeError, ValueError) as error:
+                raise RewardError(
+                    f"figures() of the reward {reward_name(reward)} has {excerpt(value)} as {name!r}; want a number."
+                ) from error
+            if self.tally is not None:
+                self.tally.add(f"reward/{name}", torch.tensor([number]))
 
     def bring_into_step(self) -> None:
         """Have all processes go on with what the main one's rewards know, where theirs is anything else."""

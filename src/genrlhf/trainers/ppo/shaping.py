@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,10 @@ from genrlhf.ops import (
     whiten,
     widened,
 )
-from genrlhf.trainers.ppo.advantage import spread_over_tokens
+from genrlhf.trainers.ppo.advantage import samples_read, spread_over_tokens
 from genrlhf.trainers.ppo.figures import record_groups
 from genrlhf.trainers.ppo.hooks import SHAPING
-from genrlhf.trainers.ppo.records import ScoredBatch, in_groups
+from genrlhf.trainers.ppo.records import ScoredBatch, in_groups, token_lists
 
 if TYPE_CHECKING:
     from genrlhf.rewards.groups import GroupReward
@@ -119,8 +119,15 @@ class Shaping:
         """
         mask, args = scored.completion_mask, self.args
         if self.hooks.estimate is not None:
-            texts = in_groups(scored.texts, args.samples_per_prompt)
-            found = spread_over_tokens(rewards.sum(-1), texts, self.hooks.estimate, mask)
+            n = args.samples_per_prompt
+            # Tokens and `ended` wait for a GPU: they are read where somebody wants them.
+            read: dict[str, Callable[[], Sequence[Any]]] = {
+                "completions": lambda: scored.texts,
+                "completion_ids": lambda: token_lists(scored),
+                "ended": scored.ended.tolist,
+            }
+            samples = {name: in_groups(read[name](), n) for name in samples_read(self.hooks.estimate)}
+            found = spread_over_tokens(rewards.sum(-1), n, self.hooks.estimate, mask, samples)
             return whiten(found, mask, reduce=self.reduce) if args.whiten_advantages else found, None
         assert scored.values is not None
         advantages, returns = generalised_advantages(rewards, scored.values, mask, gamma=args.gamma, lam=args.lam)

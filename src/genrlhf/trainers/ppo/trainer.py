@@ -89,7 +89,8 @@ class PPOTrainer(LeavesModel, ResumableTrainer, RolloutSteps, Trainer):
         policy_loss: in place of the clipped surrogate, a function `(logprobs, old_logprobs, advantages, mask)`, each
             (B, T), that returns the loss of every token, (B, T).
         advantage: in place of `PPOConfig.advantage`, a function of the rewards of the n completions of each of G
-            prompts, (G, n), that returns their advantages, (G, n); there is no critic then.
+            prompts, (G, n), that returns their advantages, (G, n); there is no critic then. Parameters called
+            `completions`, `completion_ids` and `ended` get these, as G lists of n.
         optimizers: an optimizer and a scheduler of your own.
 
     Raises:
