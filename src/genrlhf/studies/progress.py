@@ -53,4 +53,6 @@ class ProgressLines(TrainerCallback):
         """Print the figures that `logs` holds."""
         shown = [f"{label} {logs[key]:.3f}" for label, key in self.figures.items() if logs and key in logs]
         if shown:
-            self.report(f"{self.stage}: step {state.global_step}/{state.max_steps}  {'  '.join(shown)}")
+            # An evaluation before training does not know yet how long that will be.
+            place = f"step {state.global_step}/{state.max_steps}" if state.max_steps > 0 else "not begun"
+            self.report(f"{self.stage}: {place}  {'  '.join(shown)}")
