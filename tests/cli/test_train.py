@@ -140,8 +140,11 @@ def test_a_method_of_the_users_own(base: str, folder: Path, capsys: pytest.Captu
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
     Path("my_methods.py").write_text(code, encoding="utf-8")
     given = ["--model", base, "--train_file", "rows.jsonl", "--gamma", "1.5", *FEW, "--use_peft", "--json"]
+    given += ["--lora_target_modules", "all-linear"]
     assert main(["train", "my_methods:FOCAL", *given]) == 0
     assert output(capsys)["output_dir"] == "focal"
+    adapter = json.loads((folder / "focal" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert {"q_proj", "down_proj"} <= {name.rpartition(".")[2] for name in adapter["target_modules"]}
     run = json.loads((folder / "focal" / RUN_FILE).read_text(encoding="utf-8"))
     assert run["objective"]["settings"] == {"gamma": 1.5}
 

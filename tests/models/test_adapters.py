@@ -23,8 +23,9 @@ from peft import (
 )
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from genrlhf.errors import ModelError
+from genrlhf.errors import ConfigError, ModelError
 from genrlhf.models import load_causal_lm, load_reward_model, load_tokenizer
+from genrlhf.models.adapter_base import AdapterBase
 from genrlhf.models.adapters import adapter_at
 from tests.helpers import (
     EOS_ID,
@@ -153,6 +154,15 @@ def test_an_adapter_with_a_name_of_its_own(tmp_path: Path) -> None:
     shutil.copytree(tmp_path / "adapter" / "policy", tmp_path / "adapter" / "other")
     with pytest.raises(ModelError, match=r"holds several adapters; give one of '.*other', '.*policy'"):
         load_causal_lm(str(tmp_path / "adapter"))
+
+
+@pytest.mark.parametrize(("make", "layer"), [(tiny_llama, "q_proj"), (tiny_gpt2, "c_attn")])
+def test_layers_that_no_model_has(make: Callable[[], PreTrainedModel], layer: str) -> None:
+    model = make()
+    for fits in (None, "all-linear", [layer], ["nothing", layer], f".*{layer}"):
+        AdapterBase(model, model, peft_config=lora(target_modules=fits))
+    with pytest.raises(ConfigError, match=f"target_modules is 'q_prjo', and no layer of .* is called so; it .*{layer}"):
+        AdapterBase(model, model, peft_config=lora(target_modules=["q_prjo"]))
 
 
 def test_the_revision_of_the_base_is_kept(tmp_path: Path) -> None:

@@ -92,7 +92,8 @@ class RunArguments:
     lora_alpha: int = field(default=32, metadata={"help": "Its scale: alpha / r."})
     lora_dropout: float = field(default=0.0, metadata={"help": "Its dropout; off where disable_dropout is on."})
     lora_target_modules: list[str] | None = field(
-        default=None, metadata={"help": "Layers that get one; None: those that PEFT names for the family."}
+        default=None,
+        metadata={"help": "Layers that get one, or all-linear; None: those that PEFT names for the family."},
     )
 
 
@@ -311,9 +312,11 @@ def _adapter(given: RunArguments) -> Any:
         return None
     from peft import LoraConfig
 
+    # PEFT knows the word as text alone; in a list it is a layer's name.
+    modules = "all-linear" if given.lora_target_modules == ["all-linear"] else given.lora_target_modules
     return LoraConfig(
         r=given.lora_r,
         lora_alpha=given.lora_alpha,
         lora_dropout=given.lora_dropout,
-        target_modules=given.lora_target_modules,
+        target_modules=modules,
     )

@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME, cached_file
 
-from genrlhf.errors import ConfigError
+from genrlhf.errors import ConfigError, excerpt
 from genrlhf.models.adapters import BASE_FOLDER, adapter_at, is_peft_model
 from genrlhf.models.quantisation import is_quantised
 
@@ -34,6 +34,22 @@ def refuse_unmergeable(peft_config: PeftConfig | None) -> None:
             f"An adapter of the kind {peft_config.peft_type.value} puts tokens of its own before the text and cannot "
             "be merged into a model; use one of the layers, such as LoRA."
         )
+
+
+def _refuse_unmatched(model: Any, peft_config: PeftConfig) -> None:
+    """Raise `ConfigError` where `target_modules` names no module of the model."""
+    wanted = getattr(peft_config, "target_modules", None)
+    if not isinstance(wanted, (list, set, tuple)) or not wanted or getattr(peft_config, "target_parameters", None):
+        return
+    names = [name for name, _ in model.named_modules()]
+    if any(f".{name}".endswith(f".{target}") for name in names for target in wanted):
+        return
+    weights = {name: getattr(each, "weight", None) for name, each in model.named_modules()}
+    layers = sorted({name.rpartition(".")[2] for name, weight in weights.items() if getattr(weight, "ndim", 0) == 2})
+    raise ConfigError(
+        f"target_modules is {excerpt(', '.join(sorted(wanted)), 100)}, and no layer of {type(model).__name__} is "
+        f"called so; it has {excerpt(', '.join(layers), 200)}, and the text 'all-linear' stands for all of them."
+    )
 
 
 class AdapterBase:
@@ -58,6 +74,8 @@ class AdapterBase:
         self, model: Any, given: Any, *, peft_config: PeftConfig | None = None, revision: str | None = None
     ) -> None:
         refuse_unmergeable(peft_config if peft_config is not None else model.active_peft_config)
+        if peft_config is not None:
+            _refuse_unmatched(model, peft_config)
         name = str(getattr(model.config, "_name_or_path", "") or "")
         # An adapter is loaded from other places than it was trained in.
         self.name = str(Path(name).resolve()) if Path(name).is_dir() else name

@@ -214,6 +214,9 @@ class ResumableTrainer:
     def _save_beside(self, folder: Path) -> None:
         """Write what a trainer keeps beside the files of transformers; on every process."""
 
+    def _load_beside(self, folder: Path) -> None:
+        """Read what `_save_beside` wrote; on every process, when the model has been read."""
+
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         run_dir = Path(self._get_output_dir(trial))  # type: ignore[attr-defined]
         folder = run_dir / f"{PREFIX}{self.state.global_step}"
@@ -311,6 +314,8 @@ class ResumableTrainer:
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         with readable(Path(checkpoint or "") / "optimizer.pt or scheduler.pt"):
             super()._load_optimizer_and_scheduler(checkpoint)  # type: ignore[misc]
+        if checkpoint is not None:
+            self._load_beside(Path(checkpoint))
 
     def _load_scaler(self, checkpoint: str | None) -> None:
         with readable(Path(checkpoint or "") / "scaler.pt"):

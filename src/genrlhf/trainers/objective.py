@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Objective",
     "ObjectiveLike",
+    "PlainFunction",
     "as_objective",
     "refuse_for_objective",
 ]
@@ -28,6 +29,9 @@ __all__ = [
 
 class Objective:
     """What is minimised of a micro-batch.
+
+    One that keeps something from batch to batch has `state_dict()` and `load_state_dict(state)`, or `save(folder)` and
+    `load(folder)`: called at every checkpoint and on resuming, in each process for its own.
 
     Attributes:
         unit: "token": a loss for every label, the mean of which over all labels of the optimizer step is minimised;
@@ -95,15 +99,19 @@ class Objective:
 ObjectiveLike: TypeAlias = Objective | Callable[["SupervisedBatch"], torch.Tensor]
 
 
-class _PlainFunction(Objective):
+class PlainFunction(Objective):
+    """A function of a batch as an objective."""
+
     def __init__(self, function: Callable[[SupervisedBatch], torch.Tensor]) -> None:
         self.function = function
 
     @property
     def title(self) -> str:
+        """The name of the function."""
         return str(getattr(self.function, "__name__", type(self.function).__name__))
 
     def __call__(self, batch: SupervisedBatch) -> torch.Tensor:
+        """Return what the function does."""
         return self.function(batch)
 
 
@@ -122,7 +130,7 @@ def as_objective(objective: ObjectiveLike | None) -> Objective | None:
         name = getattr(objective, "__name__", type(objective).__name__)
         raise ConfigError(f"objective is {name}; give an Objective (such as GEM(beta=0.7)), or a function of a batch.")
     check_call(objective, ("batch",), "objective")
-    return _PlainFunction(objective)
+    return PlainFunction(objective)
 
 
 def refuse_for_objective(objective: Objective, args: Any, kwargs: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from genrlhf.trainers.draws_groups import DrawsGroups
 from genrlhf.trainers.group_draw import check_group_reward
 from genrlhf.trainers.groups import Group, GroupFiles
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective
+from genrlhf.trainers.objective_state import as_given
 from genrlhf.trainers.own_code import named_errors
 from genrlhf.trainers.run_folder import claim_output_dir
 from genrlhf.trainers.sample_and_tune_config import SampleAndTuneConfig
@@ -326,7 +327,7 @@ class SampleAndTuneTrainer(DrawsGroups):
             self.args,
             tune=self.tune,
             rows=self.sample_training_set(iteration),
-            objective=self.objective,
+            objective=as_given(self.objective),
             model=self.model,
             processing_class=self.processing_class,
             peft_config=None if hasattr(self.model, "peft_config") else self.peft_config,

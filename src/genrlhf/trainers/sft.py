@@ -6,6 +6,7 @@ import copy
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,7 @@ from genrlhf.trainers.group_data import GroupEncoder
 from genrlhf.trainers.label_states import leave_out_the_rest
 from genrlhf.trainers.lm_head import drop_fused_head, keep_whole_head
 from genrlhf.trainers.objective import Objective, ObjectiveLike, as_objective, refuse_for_objective
+from genrlhf.trainers.objective_state import ObjectiveState
 from genrlhf.trainers.own_rows import VARIANTS, Drawn, DrawnByEpoch, OwnEncoder
 from genrlhf.trainers.pair_data import check_room
 from genrlhf.trainers.row_weights import (
@@ -160,6 +162,7 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         # Only now is there an adapter, where there is one.
         make_trainable(self.model, args)
         self._start = start.settle(self.model).to(self.accelerator.device) if start is not None else None
+        self._objective_state = ObjectiveState(self.objective, process=self.args.process_index)
         if self._in_groups:
             self.data_collator: Any = Lists(self.data_collator, self._columns, max_length=self._max_length)
         elif self._columns:
@@ -363,6 +366,12 @@ class SFTTrainer(NoTelemetry, LeavesModel, ResumableTrainer, WeightedEvaluation,
         """
         self._claim_output_dir(bool(resume_from_checkpoint))
         return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+
+    def _save_beside(self, folder: Path) -> None:
+        self._objective_state.save(folder)
+
+    def _load_beside(self, folder: Path) -> None:
+        self._objective_state.load(folder)
 
     def _claim_output_dir(self, resuming: bool) -> None:
         claim_output_dir(

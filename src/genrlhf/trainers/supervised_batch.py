@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from genrlhf.errors import ConfigError, DataError, ShapeError
+from genrlhf.errors import ConfigError, DataError, ShapeError, excerpt
 from genrlhf.ops import chosen_logprobs, forgetful_mask, position_ids, token_entropy
 from genrlhf.trainers.columns import GROUP, IGNORED
 from genrlhf.trainers.lm_head import has_fused_head, label_logits
@@ -224,9 +224,11 @@ class SupervisedBatch:
             row = int(self.rows[first]) if objective.unit == "token" else first
             ids = self.labels[rows == row].tolist()
             value = float(loss.detach()[first])
+            text = "" if self.tokenizer is None else f", {excerpt(self.tokenizer.decode(ids), 100)}"
             raise DataError(
                 f"{name} returned {value} for {objective.unit} {first} of a micro-batch, in the row "
-                f"whose labels are {ids[:20]}{' …' if len(ids) > 20 else ''}; a loss must be finite."
+                f"whose labels are {ids[:20]}{' …' if len(ids) > 20 else ''}{text}; a loss must be finite: look for a "
+                "division by 0, or the logarithm of 0."
             )
         return loss
 
