@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from genrlhf.data.asking import Asking
-from genrlhf.errors import RewardError
+from genrlhf.errors import DataError, RewardError
 from genrlhf.methods import Darling
 from genrlhf.sampling import TransformersSampler
 from genrlhf.studies.draws import best_of_n_draw, policy_draw, sampler_of, sequence_kl
@@ -64,6 +64,13 @@ def test_kl_of_a_model_that_is_asked_otherwise_asks_each_in_its_own_way() -> Non
     expected = sequence_kl(plain, plain, ["a well", "bcd well"], PARAMS, seed=0, reference_prompts=["a", "bcd"])
     assert values == pytest.approx(expected) and max(map(abs, values)) > 1e-3
     assert sequence_kl(asked, asked, ["a", "bcd"], PARAMS, seed=0) == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_kl_from_a_model_whose_context_is_too_short_for_what_it_is_asked_names_the_prompt() -> None:
+    sampler = TransformersSampler(tiny_llama(), tiny_tokenizer())
+    short = TransformersSampler(tiny_llama(max_position_embeddings=8), tiny_tokenizer(), asking=Asking(after="abcdef"))
+    with pytest.raises(DataError, match="row 0: the prompt 'bcdabcdef' has .* tokens, and at most 4 leave room"):
+        sequence_kl(sampler, short, ["bcd"], PARAMS, seed=0)
 
 
 def test_a_reward_of_groups_chooses_among_the_samples_of_an_output() -> None:

@@ -17,7 +17,7 @@ from genrlhf.sampling.autoregressive import generate, stop_token_ids
 from genrlhf.sampling.batches import Batch, join_generations, plan_batches
 from genrlhf.sampling.choose import sample_seeds
 from genrlhf.sampling.comparable import refuse_unless_comparable
-from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, encode_prompts, left_pad
+from genrlhf.sampling.decode import check_prompt_lengths, decode_completions, left_pad
 from genrlhf.sampling.habits import habits_of
 from genrlhf.sampling.stops import StopStrings
 from genrlhf.types import WHOLE_VOCABULARY, Generation, MaskingPolicy, Sample, Sampler, SamplingParams, Support
@@ -140,20 +140,26 @@ class TransformersSampler(Sampler):
         pad = int(self.tokenizer.pad_token_id)
         return join_generations([part for part, _ in found], [generation for _, generation in found], n, pad)
 
-    def encoded(self, prompts: Sequence[Prompt]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return prompts as the model is asked: left-padded ids, (B, P) int64, and their mask, (B, P) bool."""
-        ids, mask = encode_prompts(self.tokenizer, self._asked(prompts))
+    def encoded(self, prompts: Sequence[Prompt], max_new_tokens: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return prompts as the model is asked: left-padded ids, (B, P) int64, and their mask, (B, P) bool.
+
+        Raises:
+            DataError: for a prompt that leaves no room for completions in the model's context.
+        """
+        ids, mask = left_pad(self._ids(prompts, max_new_tokens), int(self.tokenizer.pad_token_id))
         return ids.to(self.model.device), mask.to(self.model.device)
 
-    def _asked(self, prompts: Sequence[Prompt]) -> Sequence[Prompt]:
-        return prompts if self.asking is None else [self.asking(prompt) for prompt in prompts]
+    def _ids(self, prompts: Sequence[Prompt], max_new_tokens: int) -> list[list[int]]:
+        """Return the token ids of prompts as the model is asked."""
+        asked = prompts if self.asking is None else [self.asking(prompt) for prompt in prompts]
+        context = context_length(self.model)
+        limit = context - max_new_tokens if context is not None else None
+        return check_prompt_lengths(self.tokenizer, asked, max_length=limit)
 
     def _plan(self, prompts: Sequence[Prompt], n: int, params: SamplingParams) -> tuple[list[list[int]], list[Batch]]:
         if n < 1:
             raise ConfigError(f"n, the samples of a prompt, must be at least 1, not {n}.")
-        context = context_length(self.model)
-        limit = context - params.max_new_tokens if context is not None else None
-        ids = check_prompt_lengths(self.tokenizer, self._asked(prompts), max_length=limit)
+        ids = self._ids(prompts, params.max_new_tokens)
         habits = None if shares_prefix(self.model) else habits_of(self.model)
         batches = plan_batches(
             [len(row) for row in ids],

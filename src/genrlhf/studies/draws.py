@@ -117,7 +117,7 @@ def sequence_kl(
     for start in range(0, len(prompts), batch_size):
         rows = range(start, min(start + batch_size, len(prompts)))
         generation = sampler.generate([prompts[i] for i in rows], 1, params, sample_seeds(seed, rows, 1))
-        asked = reference.encoded([others[i] for i in rows])
+        asked = reference.encoded([others[i] for i in rows], params.max_new_tokens)
         tokens = Tokens(*asked, generation.completion_ids, generation.completion_mask)
         ours = _logprobs(sampler.model, generation.tokens, params)
         theirs = _logprobs(reference.model, tokens, params)
