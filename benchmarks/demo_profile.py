@@ -33,11 +33,15 @@ from genrlhf.studies.time_left import TimeLeft
 WEIGHTS = 4 * (4 * 128 * 128 + 3 * 128 * 256)
 """Of the layers of the embedded task's model: four of attention and MLP, 128 wide."""
 
-TRAINED_TEXTS = {"sft": 3000, "reward_model": 2 * 2856, "ppo": 36 * 2 * 128}
-"""Texts that each stage takes forwards and backwards."""
+PROMPT, COMPLETION = 35, 11
+"""Tokens of each, on average, of the reward model's rows."""
 
-TOKENS = 46
-"""Tokens of a text, prompt and completion, on average."""
+TRAINED_TOKENS = {
+    "sft": 3000 * (PROMPT + COMPLETION),
+    "reward_model": 2856 * (PROMPT + 2 * COMPLETION),
+    "ppo": 36 * 2 * (32 * PROMPT + 128 * COMPLETION),
+}
+"""That each stage takes forwards and backwards; a prompt of several texts counts once."""
 
 
 def processor_seconds(pid: int) -> float:
@@ -114,7 +118,7 @@ def limits() -> dict[str, float]:
         torch.nn.functional.linear(x, w)
         taken.append(time.process_time() - start)
     speed = 2 * x.numel() * len(w) / min(taken)
-    return {name: round(3 * 2 * WEIGHTS * TOKENS * texts / speed, 1) for name, texts in TRAINED_TEXTS.items()}
+    return {name: round(3 * 2 * WEIGHTS * tokens / speed, 1) for name, tokens in TRAINED_TOKENS.items()}
 
 
 def main() -> None:
